@@ -1,0 +1,67 @@
+# `make` lists the targets. PYTHON chooses the interpreter that the virtual environment is made from.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.diffworld-installed
+# torch goes in first and alone, so that pip takes the build (CPU or CUDA) that its own configuration offers
+# and nothing after it chooses another.
+TORCH := torch==2.13.0
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test lint types lock wheel clean
+.DELETE_ON_ERROR:
+
+help: ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
+	@echo "PYTHON=... chooses the interpreter (3.11 or newer), as in: make install PYTHON=python3.12"
+
+install: $(INSTALLED) ## make .venv with the locked versions and this package in it
+
+$(INSTALLED): requirements.lock pyproject.toml
+	@test -x $(BIN)/python || { $(call check_python,$(PYTHON)) && "$(PYTHON)" -m venv $(VENV); }
+	@$(call check_python,$(BIN)/python)
+	$(BIN)/python -m pip install --quiet $(TORCH)
+	$(BIN)/python -m pip install --quiet -r requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: install ## train the smallest preset from nothing, into runs/demo
+	$(BIN)/diffworld train --preset demo --out runs/demo
+
+test: install ## run the tests
+	@$(BIN)/python -m pytest -q
+
+lint: install ## ruff: rules and format
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: install ## mypy on the package
+	@$(BIN)/mypy src
+
+lock: ## resolve pyproject.toml afresh and rewrite requirements.lock
+	@$(call check_python,$(PYTHON))
+	rm -rf .venv-lock
+	"$(PYTHON)" -m venv .venv-lock
+	.venv-lock/bin/python -m pip install --quiet $(TORCH)
+	.venv-lock/bin/python -m pip install --quiet ".[dev,minatar]"
+	@{ echo "# Written by 'make lock': the exact versions of diffworld[dev,minatar] and all they need."; \
+	   .venv-lock/bin/python -m pip freeze --all --exclude pip --exclude diffworld \
+	     | sed -E 's/\+[A-Za-z0-9.]+$$//'; } > requirements.lock.tmp
+	@if grep -vE '^(#.*|[A-Za-z0-9._-]+==[A-Za-z0-9.!-]+)$$' requirements.lock.tmp; then \
+	   rm -f requirements.lock.tmp; echo "make lock: the lines above are no exact versions" >&2; exit 1; fi
+	mv requirements.lock.tmp requirements.lock
+	rm -rf .venv-lock build
+
+wheel: install ## build dist/diffworld-*.whl
+	$(BIN)/python -m build --wheel --no-isolation
+
+clean: ## remove what was built; keep .venv and runs
+	rm -rf build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .venv-lock
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Shell text that fails, with a line to say what to do, unless $(1) is Python 3.11 or newer.
+define check_python
+{ "$(1)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+  { echo "make: $(1) is not Python 3.11 or newer; choose one with: make install PYTHON=python3.11" \
+         "(and remove $(VENV) if it was made with an older one)" >&2; exit 1; }; }
+endef

@@ -1,0 +1,3 @@
+"""diffworld: reinforcement learning inside a diffusion world model."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,101 @@
+"""MinAtar's five games (Young and Tian 2019, arXiv 1903.03176), their channels drawn in colour."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.machinery import SourceFileLoader
+from importlib.util import find_spec, module_from_spec, spec_from_loader
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diffworld.envs.serial import Game, GameStep, SerialEnv
+from diffworld.errors import UserError
+
+MINATAR_GAMES = ("asterix", "breakout", "freeway", "seaquest", "space_invaders")
+
+_BACKGROUND = (16, 16, 24)
+# One colour per channel in the game's own order: the player is always channel 0.
+_PALETTE = (
+    (80, 220, 100),
+    (240, 240, 240),
+    (110, 110, 130),
+    (230, 160, 60),
+    (230, 70, 70),
+    (90, 150, 240),
+    (200, 90, 220),
+    (80, 220, 220),
+    (240, 220, 80),
+    (250, 150, 180),
+)
+_ACTION_NAMES = {"n": "NOOP", "l": "LEFT", "u": "UP", "r": "RIGHT", "d": "DOWN", "f": "FIRE"}
+
+
+class MinAtarGame(Game):
+    """One MinAtar game with its minimal action set and growing difficulty."""
+
+    def __init__(self, game: str, frame_size: tuple[int, int]) -> None:
+        self._env = _load_game(game).Env(ramping=True)
+        self._action_set: list[int] = self._env.minimal_action_set()
+        self._rows = np.arange(frame_size[0]) * 10 // frame_size[0]
+        self._columns = np.arange(frame_size[1]) * 10 // frame_size[1]
+
+    @property
+    def action_names(self) -> list[str]:
+        """The minimal actions' names, NOOP first."""
+        return [_ACTION_NAMES[self._env.action_map[action]] for action in self._action_set]
+
+    def reset(self, seed: int) -> NDArray[np.uint8]:
+        """Starts a new game; returns its first frame, uint8 (H, W, 3)."""
+        self._env.random = np.random.RandomState(seed)  # the kind of generator the games call
+        self._env.reset()
+        return self._frame()
+
+    def step(self, action: int) -> GameStep:
+        """Plays the `action`-th of the minimal actions; a MinAtar game is never truncated."""
+        reward, terminated = self._env.act(self._action_set[action])
+        return GameStep(self._frame(), float(reward), bool(terminated), False)
+
+    def _frame(self) -> NDArray[np.uint8]:
+        """The channels, bool (10, 10, C), as colours: where they overlap the later channel wins."""
+        state = self._env.state()
+        last_channel = np.where(state, np.arange(1, state.shape[-1] + 1), 0).max(axis=-1)  # 0: none is set
+        colours = np.array((_BACKGROUND, *_PALETTE), dtype=np.uint8)
+        frame: NDArray[np.uint8] = colours[last_channel[self._rows][:, self._columns]]
+        return frame
+
+
+def make_minatar_env(
+    game: str, num_envs: int, *, frame_size: tuple[int, int], sticky_actions: float, max_steps: int | None
+) -> SerialEnv:
+    """N rows of a MinAtar game; without sticky actions unless asked for (MinAtar's own default is 0.1).
+
+    Raises UserError on an unknown game, a frame smaller than its 10x10 cells, or without the package MinAtar.
+    """
+    if game not in MINATAR_GAMES:
+        raise UserError(f"no MinAtar game {game!r}; use one of {', '.join(MINATAR_GAMES)}")
+    if min(frame_size) < 10:
+        raise UserError(f"MinAtar draws 10x10 cells: frame_size must be at least 10x10, got {frame_size}")
+    games = [MinAtarGame(game, frame_size) for _ in range(num_envs)]
+    names = games[0].action_names
+    return SerialEnv(f"minatar/{game}", games, names, frame_size, sticky_actions=sticky_actions, max_steps=max_steps)
+
+
+@cache
+def _load_game(game: str) -> Any:
+    """The game's module, without the package around it: that one imports plotting libraries for a window, and
+    logs a warning where they are missing.
+    """
+    package = find_spec("minatar")
+    if package is None or not package.submodule_search_locations:
+        raise UserError('MinAtar is not installed; pip install "diffworld[minatar]"')
+    path = Path(package.submodule_search_locations[0]) / "environments" / f"{game}.py"
+    name = f"minatar.environments.{game}"
+    loader = SourceFileLoader(name, str(path))
+    spec = spec_from_loader(name, loader)
+    assert spec is not None
+    module = module_from_spec(spec)
+    loader.exec_module(module)
+    return module

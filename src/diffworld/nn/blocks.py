@@ -1,0 +1,145 @@
+"""Building blocks shared by the three networks: norms, attention, residual blocks, resampling.
+
+Every block takes and returns feature maps of shape (B, C, H, W), float, in any memory format
+(channels-last is fastest on CPUs and tensor cores alike).
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+CHANNELS_PER_GROUP = 32
+CHANNELS_PER_HEAD = 8
+GROUP_NORM_EPS = 1e-5
+
+
+def num_groups(channels: int) -> int:
+    """Groups of a group norm over `channels` channels: one for every 32, at least one."""
+    return max(1, channels // CHANNELS_PER_GROUP)
+
+
+def group_norm(channels: int) -> nn.GroupNorm:
+    """Group norm with an affine map, in the group size all networks share."""
+    return nn.GroupNorm(num_groups(channels), channels, eps=GROUP_NORM_EPS)
+
+
+def conv3x3(cin: int, cout: int) -> nn.Conv2d:
+    """3x3 convolution that keeps the size."""
+    return nn.Conv2d(cin, cout, kernel_size=3, padding=1)
+
+
+def zero_init(conv: nn.Conv2d) -> nn.Conv2d:
+    """Start a convolution's weights at zero, so that the branch it ends starts as (nearly) nothing."""
+    nn.init.zeros_(conv.weight)
+    return conv
+
+
+class AdaptiveGroupNorm(nn.Module):
+    """Group norm whose scale and shift come from a condition vector (B, cond_channels)."""
+
+    def __init__(self, channels: int, cond_channels: int) -> None:
+        super().__init__()
+        self.groups = num_groups(channels)
+        self.linear = nn.Linear(cond_channels, 2 * channels)
+
+    def forward(self, x: Tensor, cond: Tensor) -> Tensor:
+        scale, shift = self.linear(cond)[:, :, None, None].chunk(2, dim=1)
+        return F.group_norm(x, self.groups, eps=GROUP_NORM_EPS) * (1 + scale) + shift
+
+
+class SelfAttention(nn.Module):
+    """Attention over all positions, heads of 8 channels; the skip carries the *normalised* input."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.heads = max(1, channels // CHANNELS_PER_HEAD)
+        self.norm = group_norm(channels)
+        self.qkv = nn.Conv2d(channels, 3 * channels, kernel_size=1)
+        self.out = zero_init(nn.Conv2d(channels, channels, kernel_size=1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        b, c, h, w = x.shape
+        y = self.norm(x)
+        qkv = self.qkv(y).flatten(2).unflatten(1, (3, self.heads, c // self.heads)).transpose(-1, -2)
+        q, k, v = qkv.unbind(1)  # each (B, heads, H*W, channels a head)
+        out = F.scaled_dot_product_attention(q, k, v)
+        return y + self.out(out.transpose(-1, -2).reshape(b, c, h, w))
+
+
+class ResBlock(nn.Module):
+    """Two conditioned 3x3 convolutions around a skip, then attention where asked for."""
+
+    def __init__(self, cin: int, cout: int, cond_channels: int, attention: bool) -> None:
+        super().__init__()
+        self.norm1 = AdaptiveGroupNorm(cin, cond_channels)
+        self.conv1 = conv3x3(cin, cout)
+        self.norm2 = AdaptiveGroupNorm(cout, cond_channels)
+        self.conv2 = zero_init(conv3x3(cout, cout))
+        self.skip = nn.Conv2d(cin, cout, kernel_size=1) if cin != cout else nn.Identity()
+        self.attention = SelfAttention(cout) if attention else nn.Identity()
+
+    def forward(self, x: Tensor, cond: Tensor) -> Tensor:
+        h = self.conv1(F.silu(self.norm1(x, cond)))
+        h = self.conv2(F.silu(self.norm2(h, cond)))
+        return self.attention(h + self.skip(x))
+
+
+class ResBlocks(nn.Module):
+    """Residual blocks in a row; `channels` lists (in, out) of each."""
+
+    def __init__(self, channels: list[tuple[int, int]], cond_channels: int, attention: bool) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(ResBlock(cin, cout, cond_channels, attention) for cin, cout in channels)
+
+    def forward(self, x: Tensor, cond: Tensor) -> Tensor:
+        for block in self.blocks:
+            x = block(x, cond)
+        return x
+
+
+def downsample(channels: int) -> nn.Conv2d:
+    """Halve the size (rounding up) with a strided convolution, orthogonal at the start."""
+    conv = nn.Conv2d(channels, channels, kernel_size=3, stride=2, padding=1)
+    nn.init.orthogonal_(conv.weight)
+    return conv
+
+
+class Upsample(nn.Module):
+    """Double the size: nearest neighbour, then a 3x3 convolution."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = conv3x3(channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+
+
+class FourierFeatures(nn.Module):
+    """[cos, sin](2 pi x w) of scalars x (B,), with fixed w ~ N(0, 1); returns (B, features)."""
+
+    weight: Tensor
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.register_buffer("weight", torch.randn(1, features // 2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        angle = 2 * math.pi * x[:, None] * self.weight
+        return torch.cat([angle.cos(), angle.sin()], dim=1)
+
+
+def init_lstm(lstm: nn.LSTM | nn.LSTMCell) -> None:
+    """Xavier input weights, orthogonal recurrent weights, zero biases but 1 for the forget gate's input bias."""
+    for name, parameter in lstm.named_parameters():
+        if "weight_ih" in name:
+            nn.init.xavier_uniform_(parameter)
+        elif "weight_hh" in name:
+            nn.init.orthogonal_(parameter)
+        else:
+            nn.init.zeros_(parameter)
+            if "bias_ih" in name:  # gates are stored in the order input, forget, cell, output
+                with torch.no_grad():
+                    parameter[lstm.hidden_size : 2 * lstm.hidden_size] = 1.0

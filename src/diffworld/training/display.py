@@ -1,0 +1,71 @@
+"""What a user sees while a run trains: a live bar on a terminal, one line an epoch anywhere."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+
+class RateColumn(ProgressColumn):
+    """Units a second, or seconds a unit where they are slow."""
+
+    def render(self, task: Task) -> Text:
+        """Draw the rate of one bar."""
+        speed, unit = task.speed or 0.0, task.fields["unit"]
+        if speed == 0:
+            return Text("")
+        return Text(f"{speed:.1f} {unit}/s" if speed >= 1 else f"{1 / speed:.1f} s/{unit}", style="cyan")
+
+
+class Display:
+    """Prints lines, and shows a bar below them while a phase runs (on a terminal only)."""
+
+    def __init__(self) -> None:
+        self.console = Console(highlight=False, soft_wrap=True)
+
+    def line(self, text: str) -> None:
+        """Print one line."""
+        self.console.print(text, markup=False)
+
+    @contextmanager
+    def bar(self, name: str, unit: str, total: int, done: int = 0) -> Iterator[Callable[[int], None]]:
+        """A bar that goes away when its phase is done; call what it yields with each advance."""
+        if not self.console.is_terminal:
+            yield lambda _: None
+            return
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            RateColumn(),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=self.console, transient=True) as progress:
+            task = progress.add_task(name, total=total, completed=done, unit=unit)
+            yield lambda n: progress.advance(task, n)
+
+
+def epoch_line(epoch: int, counters: Mapping[str, float], values: Mapping[str, float]) -> str:
+    """One epoch in one line: what matters most, where it was measured."""
+    shown = (
+        ("denoiser/loss", "denoiser {:.4f}"),
+        ("reward_end/loss", "reward/end {:.4f}"),
+        ("actor_critic/imagined_return", "imagined return {:+.3f}"),
+        ("actor_critic/entropy", "entropy {:.2f}"),
+        ("collect/return", "score {:.4g}"),
+        ("test/return_mean", "test score {:.4g}"),
+    )
+    parts = [form.format(values[name]) for name, form in shown if name in values]
+    seconds = int(counters["wall_seconds"])
+    head = f"epoch {epoch} | {counters['env_steps']:,} steps | {seconds // 60}:{seconds % 60:02d}"
+    return " | ".join([head, *parts])

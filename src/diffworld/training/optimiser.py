@@ -1,0 +1,65 @@
+"""One network's optimiser: AdamW with linear warm-up, gradient clipping and accumulation."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from diffworld.config import UpdateConfig
+
+Losses = Mapping[str, Tensor]
+"""Scalar tensors to log; 'loss' is the one to descend."""
+
+
+class Optimiser:
+    """Updates a network; `steps` counts the updates done."""
+
+    def __init__(self, module: nn.Module, config: UpdateConfig) -> None:
+        self.module, self.config, self.steps = module, config, 0
+        decay, no_decay = split_parameters(module)
+        self.adamw = torch.optim.AdamW(
+            [
+                {"params": decay, "weight_decay": config.weight_decay},
+                {"params": no_decay, "weight_decay": 0.0},
+            ],
+            lr=config.learning_rate,
+            eps=1e-8,
+            fused=True,
+        )
+
+    def update(self, losses: Callable[[], Losses]) -> dict[str, Tensor]:
+        """One update from `config.accumulate` micro-batches, their losses summed; returns what to log."""
+        logged: dict[str, Tensor] = {}
+        for _ in range(self.config.accumulate):
+            values = losses()
+            values["loss"].backward()
+            for name, value in values.items():
+                logged[name] = logged.get(name, 0) + value.detach() / self.config.accumulate
+        logged["grad_norm"] = nn.utils.clip_grad_norm_(self.module.parameters(), self.config.clip)
+        warmup = min(1.0, self.steps / self.config.warmup) if self.config.warmup else 1.0
+        for group in self.adamw.param_groups:
+            group["lr"] = self.config.learning_rate * warmup
+        self.adamw.step()
+        self.adamw.zero_grad(set_to_none=True)
+        self.steps += 1
+        return logged
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything needed to go on."""
+        return {"adamw": self.adamw.state_dict(), "steps": self.steps}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Put a saved state back."""
+        self.adamw.load_state_dict(state["adamw"])
+        self.steps = state["steps"]
+
+
+def split_parameters(module: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """Parameters with and without weight decay: none on biases, norms and embeddings."""
+    embeddings = {id(m.weight) for m in module.modules() if isinstance(m, nn.Embedding)}
+    decay: list[nn.Parameter] = []
+    no_decay: list[nn.Parameter] = []
+    for p in module.parameters():
+        (decay if p.ndim >= 2 and id(p) not in embeddings else no_decay).append(p)
+    return decay, no_decay

@@ -1,0 +1,226 @@
+"""The denoiser: the next frame from past frames and actions, by diffusion; also the shooter's two networks.
+
+One network serves three jobs, told apart by how it is conditioned: Atari (discrete actions), the shooter's
+low-resolution denoiser (multi-hot actions, noised context frames) and its upsampler (no actions, a
+low-resolution frame as extra input).
+"""
+
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from diffworld.nn.blocks import FourierFeatures, conv3x3, group_norm, zero_init
+from diffworld.nn.unet import UNet
+from diffworld.world_model.diffusion import (
+    SIGMA_DATA,
+    NoiseLevels,
+    Preconditioning,
+    Randn,
+    add_noise,
+    expand,
+    precondition,
+    to_byte_grid,
+)
+from diffworld.world_model.sampler import SamplerConfig, sample
+
+
+@dataclass(frozen=True)
+class DenoiserConfig:
+    """Size and conditioning of a denoiser."""
+
+    context_frames: int = 4
+    """Past frames (and actions) seen, n."""
+    cond_channels: int = 256
+    """Width of the condition vector; a multiple of 2 and of context_frames."""
+    channels: tuple[int, ...] = (64, 64, 64, 64)
+    """Channels of each U-Net level, full resolution first."""
+    depths: tuple[int, ...] = (2, 2, 2, 2)
+    """Residual blocks of each level."""
+    attention: tuple[bool, ...] = (False, False, False, False)
+    """Self-attention at each level (the middle always has it)."""
+    sigma_offset: float = 0.3
+    """Standard deviation of the offset noise (0.1 for the shooter)."""
+    noise_levels: NoiseLevels = field(default_factory=NoiseLevels)
+    """Noise levels drawn in training."""
+    multi_hot_actions: bool = False
+    """Actions are vectors of 0 and 1 instead of indices."""
+    noise_context: bool = False
+    """Noise the context frames too, in training and (SamplerConfig.sigma_context) in sampling."""
+    upsampling_factor: int = 1
+    """Above 1: an upsampler, conditioned on a frame this many times smaller instead of on actions."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a frame is drawn from, computed once and used by every denoising step of that frame."""
+
+    features: Tensor
+    """The input convolution's answer to the context frames, bias included (B, channels[0], H, W)."""
+    condition: Tensor
+    """Action and context-noise part of the condition, before the MLP (B, cond_channels)."""
+
+
+class DenoiserNetwork(nn.Module):
+    """F(c_in y, c_noise, context): the U-Net with its conditioning."""
+
+    def __init__(self, config: DenoiserConfig, num_actions: int) -> None:
+        super().__init__()
+        upsampler = config.upsampling_factor > 1
+        cond, n, c0 = config.cond_channels, config.context_frames, config.channels[0]
+        self.num_actions = num_actions
+        self.multi_hot = config.multi_hot_actions
+        self.fourier = FourierFeatures(cond)
+        # The upsampler has the features of context noise too, though its context is clean.
+        self.context_fourier = FourierFeatures(cond) if config.noise_context or upsampler else None
+        self.action_embedding = None if upsampler else nn.Embedding(num_actions, cond // n)
+        self.condition_mlp = nn.Sequential(nn.Linear(cond, cond), nn.SiLU(), nn.Linear(cond, cond))
+        self.conv_in = conv3x3(3 * (n + 1 + upsampler), c0)
+        self.unet = UNet(config.channels, config.depths, config.attention, cond)
+        self.norm_out = group_norm(c0)
+        self.conv_out = zero_init(conv3x3(c0, 3))
+
+    def encode(self, frames: Tensor, actions: Tensor | None, c_noise_context: Tensor | None) -> Context:
+        """Context from frames (B, 3 n, H, W), oldest first, and actions (B, n) or multi-hot (B, n, A)."""
+        w = self.conv_in.weight[:, :-3]
+        features = F.conv2d(frames / SIGMA_DATA, w, self.conv_in.bias, padding=1)
+        condition = frames.new_zeros(len(frames), self.fourier.weight.shape[1] * 2)
+        if self.action_embedding is not None and actions is not None:
+            table = self.action_embedding.weight
+            embedded = actions.to(table.dtype) @ table if self.multi_hot else F.embedding(actions, table)
+            condition = condition + embedded.flatten(1)
+        if self.context_fourier is not None:
+            if c_noise_context is None:
+                c_noise_context = frames.new_zeros(len(frames))
+            condition = condition + self.context_fourier(c_noise_context)
+        return Context(features, condition)
+
+    def forward(self, scaled: Tensor, c_noise: Tensor, context: Context) -> Tensor:
+        """F for c_in * y (B, 3, H, W) and c_noise (B,); returns (B, 3, H, W)."""
+        cond = self.condition_mlp(self.fourier(c_noise) + context.condition)
+        # A convolution over [context | noisy] is the sum of two: only the second changes between steps.
+        x = context.features + F.conv2d(scaled, self.conv_in.weight[:, -3:], padding=1)
+        x = self.unet(x, cond)
+        return self.conv_out(F.silu(self.norm_out(x)))
+
+
+class Denoiser(nn.Module):
+    """D(y; sigma, context), its training loss and its sampling.
+
+    Frames are (B, n, 3, H, W) in [-1, 1], oldest first; actions (B, n) int64, or (B, n, A) multi-hot;
+    for an upsampler `actions` is None and `low_res` is (B, 3, H / factor, W / factor).
+    """
+
+    def __init__(self, config: DenoiserConfig, num_actions: int) -> None:
+        super().__init__()
+        self.config = config
+        self.network = DenoiserNetwork(config, num_actions)
+
+    def encode(
+        self,
+        frames: Tensor,
+        actions: Tensor | None,
+        *,
+        low_res: Tensor | None = None,
+        sigma_context: Tensor | None = None,
+    ) -> Context:
+        """Everything about the context that does not change between denoising steps."""
+        x = frames.flatten(1, 2)
+        if low_res is not None:
+            x = torch.cat([x, resize_bicubic(low_res, (x.shape[-2], x.shape[-1]))], dim=1)
+        c_noise_context = None if sigma_context is None else sigma_context.log() / 4
+        return self.network.encode(x, actions, c_noise_context)
+
+    def network_output(self, noisy: Tensor, sigma: Tensor, context: Context) -> tuple[Tensor, Preconditioning]:
+        """F and the coefficients at noise levels sigma (B,); F in float32 whatever the autocast."""
+        c = precondition(sigma, self.config.sigma_offset)
+        return self.network(expand(c.c_in) * noisy, c.c_noise, context).float(), c
+
+    def denoise(self, noisy: Tensor, sigma: Tensor, context: Context) -> Tensor:
+        """D(y; sigma, context) on the 8-bit grid (B, 3, H, W)."""
+        output, c = self.network_output(noisy, sigma, context)
+        return to_byte_grid(expand(c.c_skip) * noisy + expand(c.c_out) * output)
+
+    def loss(
+        self,
+        frames: Tensor,
+        actions: Tensor | None,
+        mask: Tensor,
+        randn: Randn,
+        *,
+        low_res: Tensor | None = None,
+    ) -> Tensor:
+        """Mean loss over the predicted frames of windows (B, n + 1 + k, 3, H, W), with `mask` (B, n + 1 + k).
+
+        Frames n, n + 1, ... are predicted in turn; each prediction replaces the true frame as context of the
+        next (no gradient through it). Rows whose target is padding do not count.
+        """
+        n = self.config.context_frames
+        frames = frames.clone()
+        losses = []
+        for t in range(n, frames.shape[1]):
+            target = frames[:, t].clone()
+            past, sigma_context = frames[:, t - n : t], None
+            if self.config.noise_context:
+                sigma_context = self.config.noise_levels.draw(len(frames), randn)
+                past = self._noise_context(past, sigma_context, randn)
+            context = self.encode(
+                past,
+                None if actions is None else actions[:, t - n : t],
+                low_res=None if low_res is None else low_res[:, t],
+                sigma_context=sigma_context,
+            )
+            sigma = self.config.noise_levels.draw(len(frames), randn)
+            noisy = add_noise(target, sigma, self.config.sigma_offset, randn)
+            output, c = self.network_output(noisy, sigma, context)
+            wanted = (target - expand(c.c_skip) * noisy) / expand(c.c_out)
+            row_loss = (output - wanted).square().mean(dim=(1, 2, 3))
+            losses.append((row_loss * mask[:, t]).sum() / mask[:, t].sum().clamp(min=1))
+            if t + 1 < frames.shape[1]:
+                with torch.no_grad():
+                    frames[:, t] = to_byte_grid(expand(c.c_skip) * noisy + expand(c.c_out) * output)
+        return torch.stack(losses).mean()
+
+    def _noise_context(self, frames: Tensor, sigma: Tensor, randn: Randn) -> Tensor:
+        flat = add_noise(frames.flatten(1, 2), sigma, self.config.sigma_offset, randn)
+        return flat.unflatten(1, frames.shape[1:3])
+
+    @torch.no_grad()
+    def sample(
+        self,
+        frames: Tensor,
+        actions: Tensor | None,
+        config: SamplerConfig,
+        randn: Randn,
+        *,
+        low_res: Tensor | None = None,
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Draw the frame after the context; returns it (B, 3, H, W) and the denoising trajectory."""
+        b, n, c, h, w = frames.shape
+        start = randn((b, c, h, w))
+        contexts: dict[int, Context] = {}
+        sigma_context = frames.new_full((b,), config.sigma_context) if config.sigma_context > 0 else None
+        noised = frames
+
+        def context_of(step: int) -> Context:
+            """The context, noised a little more at each step where the model wants that."""
+            nonlocal noised
+            key = 0 if sigma_context is None else step
+            if key not in contexts:
+                if sigma_context is not None:
+                    randn((b, n * c, 1, 1))  # the published code draws an offset here and multiplies it by 0
+                    noise = randn((b, n * c, h, w)).unflatten(1, (n, c))
+                    noised = noised + config.sigma_context * noise
+                contexts[key] = self.encode(noised, actions, low_res=low_res, sigma_context=sigma_context)
+            return contexts[key]
+
+        def denoise(x: Tensor, sigma: float, step: int) -> Tensor:
+            return self.denoise(x, x.new_full((b,), sigma), context_of(step))
+
+        return sample(denoise, start, config, randn)
+
+
+def resize_bicubic(frames: Tensor, size: tuple[int, int]) -> Tensor:
+    """Enlarge frames (B, C, h, w) to (B, C, *size) by bicubic interpolation."""
+    return F.interpolate(frames, size=size, mode="bicubic", align_corners=False)
