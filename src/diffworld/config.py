@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 from diffworld.agent.actor_critic import ActorCriticConfig
 from diffworld.agent.returns import ReturnConfig
 from diffworld.errors import UserError
+from diffworld.nn.blocks import num_groups, num_heads
 from diffworld.world_model.denoiser import DenoiserConfig
 from diffworld.world_model.reward_end import RewardEndConfig
 from diffworld.world_model.sampler import SamplerConfig
@@ -33,7 +34,7 @@ class EnvironmentConfig:
     frame_skip: int = 4
     """Game frames an action lasts (Atari only)."""
     noop_max: int = 30
-    """Up to this many idle frames at the start of a game (Atari only)."""
+    """Fewer than this many idle frames at the start of a game, drawn at random (Atari only)."""
     sticky_actions: float = 0.0
     """Probability that the game repeats the previous action instead."""
     life_loss_ends: bool = True
@@ -102,8 +103,8 @@ class EvaluationConfig:
     """Temperature of the policy's actions."""
     num_envs: int = 20
     """Games played side by side."""
-    held_out_steps: int = 2_000
-    """Steps of test games kept for the held-out losses."""
+    held_out_steps: int = 4_000
+    """Steps of the first two test games kept for the held-out losses, at most."""
     held_out_windows: int = 128
     """Windows the held-out losses are measured on."""
 
@@ -174,6 +175,10 @@ class Config:
                 raise UserError(f"{name}.channels, .depths and .attention need one entry a level each")
         if len(self.actor_critic.channels) != len(self.actor_critic.pool):
             raise UserError("actor_critic.channels and .pool need one entry a stage each")
+        for name in ("denoiser", "reward_end", "actor_critic"):
+            for channels in getattr(self, name).channels:
+                if channels < 1 or channels % num_groups(channels) or channels % num_heads(channels):
+                    raise UserError(f"{name}.channels has {channels}: take multiples of 32, or of 8 below 32")
         d = self.denoiser
         if d.cond_channels % 2 or d.cond_channels % d.context_frames:
             raise UserError("denoiser.cond_channels must be even and a multiple of denoiser.context_frames")
@@ -188,6 +193,9 @@ class Config:
             (self.environment.height, "environment.height"),
             (self.environment.width, "environment.width"),
             (self.checkpoints_kept, "checkpoints_kept"),
+            (self.evaluation.final_episodes, "evaluation.final_episodes"),
+            (self.evaluation.random_episodes, "evaluation.random_episodes"),
+            (self.evaluation.held_out_steps, "evaluation.held_out_steps"),
             *((self.updates(part).batch_size, f"{part}_updates.batch_size") for part in PARTS),
         ):
             if value < 1:

@@ -20,29 +20,24 @@ def demo() -> Config:
     return Config(
         env="atari/Boxing",
         environment=EnvironmentConfig(height=32, width=32),
-        collection=CollectionConfig(
-            total_steps=8_000, first_steps=2_000, first_steps_max=2_000, steps_per_epoch=1000, epsilon=0.01
-        ),
+        collection=CollectionConfig(total_steps=7_000, first_steps=2_000, first_steps_max=2_000, steps_per_epoch=500),
         denoiser=DenoiserConfig(
-            cond_channels=128,
-            channels=(16, 32, 32),
-            depths=(1, 1, 1),
-            attention=(False, False, False),
+            cond_channels=64,
+            channels=(8, 16, 32, 32),
+            depths=(1, 1, 1, 1),
         ),
         sampler=SamplerConfig(denoising_steps=1),
         reward_end=RewardEndConfig(
-            lstm_channels=128,
-            cond_channels=64,
-            channels=(16, 16, 32),
-            depths=(1, 1, 1),
-            attention=(False, False, False),
+            lstm_channels=128, cond_channels=64, channels=(8, 16, 16), depths=(1, 1, 1), attention=(False,) * 3
         ),
-        actor_critic=ActorCriticConfig(lstm_channels=128, channels=(16, 16, 32), pool=(True, True, True)),
-        denoiser_updates=UpdateConfig(600, 100, learning_rate=5e-4, batch_size=32),
-        reward_end_updates=UpdateConfig(300, 60, learning_rate=5e-4, clip=100.0, batch_size=16),
-        actor_critic_updates=UpdateConfig(100, 60, learning_rate=5e-4, weight_decay=0.0, clip=100.0, batch_size=64),
-        epochs_after_collection=2,
-        evaluation=EvaluationConfig(every_epochs=2, episodes=4, final_episodes=30, random_episodes=30, num_envs=10),
+        actor_critic=ActorCriticConfig(lstm_channels=128, channels=(8, 16, 16), pool=(True,) * 3),
+        denoiser_updates=UpdateConfig(400, 50, learning_rate=1e-3),
+        reward_end_updates=UpdateConfig(200, 30, learning_rate=1e-3, clip=100.0, batch_size=16),
+        actor_critic_updates=UpdateConfig(40, 35, learning_rate=1e-3, weight_decay=0.0, clip=100.0),
+        epochs_after_collection=1,
+        evaluation=EvaluationConfig(
+            every_epochs=3, episodes=5, final_episodes=30, random_episodes=30, num_envs=10, held_out_steps=1_000
+        ),
     )
 
 

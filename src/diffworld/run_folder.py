@@ -5,7 +5,8 @@ version.json      code, Python and library versions that wrote it
 checkpoints/N/    weights.safetensors, state.pt (optimisers, random states, dreams, games), progress.json
 replay/           real steps;  held_out/: steps of the last test, for held-out losses
 metrics.jsonl     one line an epoch; tensorboard/ has the same
-summary.json, curves.png, dream.mp4   once finished
+summary.json, curves.png, dream.mp4   once finished (game.mp4 for the model-free baseline)
+run_id            by what name wandb or trackio know the run
 """
 
 import hashlib
@@ -102,7 +103,7 @@ class RunFolder:
         """Write a checkpoint whole or not at all, then drop all but the last `keep`."""
         with atomic_folder(self.path / "checkpoints" / f"{number:08d}") as folder:
             weights = {k: v.detach().cpu().contiguous() for k, v in checkpoint.weights.items()}
-            safetensors.torch.save_file(weights, folder / "weights.safetensors")
+            (folder / "weights.safetensors").write_bytes(safetensors.torch.save(weights))
             torch.save(checkpoint.state, folder / "state.pt")
             hashes = {name: _sha256(folder / name) for name in CHECKPOINT_FILES}
             write_json(folder / "progress.json", {**checkpoint.progress, "sha256": hashes})

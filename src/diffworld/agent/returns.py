@@ -23,12 +23,13 @@ class ReturnConfig:
 
 @dataclass(frozen=True)
 class ActorCriticLosses:
-    """Scalar losses; `entropy` is the loss term, weight included."""
+    """Scalar losses; `entropy` is the loss term, weight and sign included, `policy_entropy` is in nats."""
 
     total: Tensor
     policy: Tensor
     value: Tensor
     entropy: Tensor
+    policy_entropy: Tensor
 
 
 def lambda_returns(
@@ -59,5 +60,6 @@ def actor_critic_losses(
     log_prob = log_probs.gather(-1, actions[..., None]).squeeze(-1)
     policy = (-log_prob * (returns - values.detach())).mean()
     value = config.value_weight * F.mse_loss(values, returns)
-    entropy = config.entropy_weight * (log_probs.exp() * log_probs).sum(-1).mean()
-    return ActorCriticLosses(policy + value + entropy, policy, value, entropy)
+    policy_entropy = -(log_probs.exp() * log_probs).sum(-1).mean()
+    entropy = -config.entropy_weight * policy_entropy
+    return ActorCriticLosses(policy + value + entropy, policy, value, entropy, policy_entropy.detach())

@@ -18,10 +18,11 @@ from diffworld.world_model.denoiser import Denoiser
 from diffworld.world_model.reward_end import RewardEndModel
 
 BATCH = 32
+GAMES = 2  # recorded whole, as far as there is room: openings alone would have no ends in them
 
 
 class HeldOut:
-    """Records the first steps of test games as a data set, and measures the world model's losses on it."""
+    """Records the first test games as a data set, and measures the world model's losses on it."""
 
     def __init__(self, path: Path, config: Config, num_actions: int) -> None:
         shutil.rmtree(path, ignore_errors=True)
@@ -32,7 +33,7 @@ class HeldOut:
 
     def record(self, step: SeenStep) -> None:
         """Keep a step, as long as there is room."""
-        if self.dataset.num_steps >= self.config.evaluation.held_out_steps:
+        if step.game >= GAMES or self.dataset.num_steps >= self.config.evaluation.held_out_steps:
             return
         if step.game not in self.growing:
             self.growing[step.game] = self.dataset.new_episode()

@@ -20,6 +20,11 @@ def num_groups(channels: int) -> int:
     return max(1, channels // CHANNELS_PER_GROUP)
 
 
+def num_heads(channels: int) -> int:
+    """Attention heads over `channels` channels: one for every 8, at least one."""
+    return max(1, channels // CHANNELS_PER_HEAD)
+
+
 def group_norm(channels: int) -> nn.GroupNorm:
     """Group norm with an affine map, in the group size all networks share."""
     return nn.GroupNorm(num_groups(channels), channels, eps=GROUP_NORM_EPS)
@@ -54,7 +59,7 @@ class SelfAttention(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.heads = max(1, channels // CHANNELS_PER_HEAD)
+        self.heads = num_heads(channels)
         self.norm = group_norm(channels)
         self.qkv = nn.Conv2d(channels, 3 * channels, kernel_size=1)
         self.out = zero_init(nn.Conv2d(channels, channels, kernel_size=1))

@@ -19,6 +19,7 @@ from diffworld.training.trainer import Trainer
 
 FILM_STARTS_AT = 30  # steps into the game, past its opening
 FILM_FRAMES = 200
+DREAM_FILM, GAME_FILM = "dream.mp4", "game.mp4"
 
 
 def finish(
@@ -33,9 +34,12 @@ def finish(
     e, networks = config.evaluation, trainer.networks
     recorder, held_out = Recorder(), HeldOut(run.held_out, config, trainer.num_actions)
 
-    def on_step(step: SeenStep) -> None:
+    def look(_: SeenStep) -> None:
         if stop.asked:
             raise Interrupted
+
+    def on_step(step: SeenStep) -> None:
+        look(step)
         recorder(step)
         held_out.record(step)
 
@@ -49,7 +53,7 @@ def finish(
                 on_step=on_step,
             )
         with display.bar("test: random", "game", e.random_episodes) as advance:
-            random = play_games(config, None, e.random_episodes, on_episode=lambda _: advance(1))
+            random = play_games(config, None, e.random_episodes, on_episode=lambda _: advance(1), on_step=look)
         losses = {} if config.model_free else held_out.losses(networks, trainer.device)
     intervals = {"random": mean_interval(scores(random)), "agent": mean_interval(scores(agent))}
     _write_film(config, run, trainer, recorder)
@@ -62,7 +66,7 @@ def finish(
 def _write_film(config: Config, run: RunFolder, trainer: Trainer, recorder: Recorder) -> None:
     real = recorder.video()
     if config.model_free:
-        write_video(run.path / "game.mp4", real)
+        write_video(run.path / GAME_FILM, real)
         return
     films = dream_beside_real(
         config, trainer.networks, real, recorder.actions, min(FILM_STARTS_AT, len(real) // 2), FILM_FRAMES
@@ -71,7 +75,7 @@ def _write_film(config: Config, run: RunFolder, trainer: Trainer, recorder: Reco
         [films.real, films.same_actions, films.own_actions],
         ["real game", "dream, same actions", "dream, agent acts"],
     )
-    write_video(run.path / "dream.mp4", film, scale=1)
+    write_video(run.path / DREAM_FILM, film, scale=1)
 
 
 def _summary(
@@ -118,5 +122,5 @@ def _report(
         f"  agent          {intervals['agent']}   over {e.final_episodes} games",
         "  mean score and 95 % interval; "
         + ("the agent is clearly better" if better else "the agent is not clearly better"),
-        f"  see {run.path}/dream.mp4, curves.png, summary.json",
+        f"  see {run.path}/{GAME_FILM if config.model_free else DREAM_FILM}, curves.png, summary.json",
     ]

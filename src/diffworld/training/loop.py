@@ -82,9 +82,10 @@ class Loop:
     def counters(self) -> dict[str, int | float]:
         """How far the run is, in units."""
         self._tick()
+        frame_skip = self.config.environment.frame_skip
         return {
             "env_steps": self.trainer.env_steps,
-            "game_frames": self.trainer.env_steps * self.config.environment.frame_skip,
+            "game_frames": self.trainer.env_steps * (frame_skip if self.config.env.startswith("atari/") else 1),
             **{f"{part}_gradient_steps": self.trainer.optimisers[part].steps for part in PARTS},
             "wall_seconds": round(self.progress.wall_seconds, 3),
         }

@@ -70,6 +70,7 @@ class RealWorld:
             "games_begun": self.games,
             "steps": self.steps,
             "scores": torch.from_numpy(self.scores),
+            "finished": list(self.finished),
         }
 
     def load_state_dict(self, state: dict[str, object]) -> None:
@@ -77,6 +78,7 @@ class RealWorld:
         games_from_plain(self.env, state["games"])  # type: ignore[arg-type]
         self.games, self.steps = int(state["games_begun"]), int(state["steps"])  # type: ignore[call-overload]
         self.scores = state["scores"].numpy().copy()  # type: ignore[attr-defined]
+        self.finished = list(state["finished"])  # type: ignore[call-overload]
 
     def _take_seeds(self, count: int) -> list[int]:
         self.games += count

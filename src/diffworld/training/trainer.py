@@ -47,7 +47,7 @@ class Averages:
                 part = key.split("/")[0]
                 raise UserError(
                     f"{key} is {mean}: training diverged and stopped before a bad checkpoint was written; "
-                    f"resume from the last one with the same command, or start anew with a smaller "
+                    f"train anew, or on from this run with --init-from, with a smaller "
                     f"--{part.replace('_', '-')}-updates.learning-rate"
                 )
         return means
@@ -152,12 +152,11 @@ class Trainer:
         steps = self._rollout()
         returns = lambda_returns(steps.rewards, steps.ends, steps.truncated, steps.next_values, c.returns)
         losses = actor_critic_losses(steps.logits, steps.actions, steps.values, returns, c.returns)
-        entropy = -losses.entropy / c.returns.entropy_weight if c.returns.entropy_weight else losses.entropy
         return {
             "loss": losses.total,
             "loss_policy": losses.policy,
             "loss_value": losses.value,
-            "entropy": entropy,
+            "entropy": losses.policy_entropy,
             "imagined_return": returns.mean(),
             "imagined_reward": steps.rewards.sign().mean(),
             "value": steps.values.mean(),

@@ -1,0 +1,47 @@
+"""A run small enough for a test, on a real game, given as the user would: as options of `diffworld train`."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import safetensors.numpy
+
+OPTIONS = """
+--preset demo --env atari/Breakout --environment.height 20 --environment.width 16
+--denoiser.channels 8 8 --denoiser.depths 1 1 --denoiser.attention False False --denoiser.cond-channels 16
+--reward-end.channels 8 8 --reward-end.depths 1 1 --reward-end.attention False False
+--reward-end.lstm-channels 16 --reward-end.cond-channels 8
+--actor-critic.channels 8 8 --actor-critic.pool True True --actor-critic.lstm-channels 16
+--denoiser-updates.first-steps 6 --denoiser-updates.steps 4 --denoiser-updates.batch-size 4
+--reward-end-updates.first-steps 6 --reward-end-updates.steps 4 --reward-end-updates.batch-size 4
+--actor-critic-updates.first-steps 4 --actor-critic-updates.steps 3 --actor-critic-updates.batch-size 4
+--collection.total-steps 240 --collection.first-steps 120 --collection.first-steps-max 120
+--collection.steps-per-epoch 60 --epochs-after-collection 1 --horizon 4 --reward-end-window 4
+--evaluation.every-epochs 2 --evaluation.episodes 2 --evaluation.final-episodes 2
+--evaluation.random-episodes 2 --evaluation.num-envs 2 --evaluation.held-out-steps 40
+--evaluation.held-out-windows 32 --environment.max-steps 60 --checkpoint-seconds 0.0
+"""
+TINY = OPTIONS.split()
+
+
+def command(out: Path, *options: str) -> list[str]:
+    """The command line of a tiny run; later options win."""
+    return [sys.executable, "-m", "diffworld.cli", "train", *TINY, "--out", str(out), *options]
+
+
+def environment() -> dict[str, str]:
+    """As installed, or from the source tree."""
+    source = str(Path(__file__).parents[2] / "src")
+    return {**os.environ, "PYTHONPATH": source, "OMP_NUM_THREADS": "2"}
+
+
+def train(out: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """Run it to its end."""
+    return subprocess.run(command(out, *options), env=environment(), capture_output=True, text=True, timeout=240)
+
+
+def final_weights(run: Path) -> dict[str, bytes]:
+    """Every weight of the last checkpoint, as bytes."""
+    last = sorted((run / "checkpoints").glob("[0-9]*"))[-1]
+    return {k: v.tobytes() for k, v in safetensors.numpy.load_file(last / "weights.safetensors").items()}
