@@ -173,20 +173,23 @@ class Config:
             c = getattr(self, name)
             if not len(c.channels) == len(c.depths) == len(c.attention) >= 1:
                 raise UserError(f"{name}.channels, .depths and .attention need one entry a level each")
-        if len(self.actor_critic.channels) != len(self.actor_critic.pool):
+        if not len(self.actor_critic.channels) == len(self.actor_critic.pool) >= 1:
             raise UserError("actor_critic.channels and .pool need one entry a stage each")
         for name in ("denoiser", "reward_end", "actor_critic"):
             for channels in getattr(self, name).channels:
                 if channels < 1 or channels % num_groups(channels) or channels % num_heads(channels):
                     raise UserError(f"{name}.channels has {channels}: take multiples of 32, or of 8 below 32")
-        d = self.denoiser
-        if d.cond_channels % 2 or d.cond_channels % d.context_frames:
-            raise UserError("denoiser.cond_channels must be even and a multiple of denoiser.context_frames")
-        if self.sampler.order not in (1, 2):
-            raise UserError(f"sampler.order is {self.sampler.order}; it must be 1 (Euler) or 2 (Heun)")
+        s = self.sampler
+        if s.order not in (1, 2):
+            raise UserError(f"sampler.order is {s.order}; it must be 1 (Euler) or 2 (Heun)")
+        if not (0 < s.sigma_min <= s.sigma_max and s.rho > 0):
+            raise UserError("sampler.sigma_min and .rho must be above 0, and .sigma_max no less than .sigma_min")
+        if self.autoregressive_steps < 0:
+            raise UserError(f"autoregressive_steps is {self.autoregressive_steps}; it must be at least 0")
         for value, name in (
             (self.sampler.denoising_steps, "sampler.denoising_steps"),
             (self.horizon, "horizon"),
+            (self.reward_end_window, "reward_end_window"),
             (self.denoiser.context_frames, "denoiser.context_frames"),
             (self.collection.num_envs, "collection.num_envs"),
             (self.evaluation.num_envs, "evaluation.num_envs"),
@@ -196,10 +199,20 @@ class Config:
             (self.evaluation.final_episodes, "evaluation.final_episodes"),
             (self.evaluation.random_episodes, "evaluation.random_episodes"),
             (self.evaluation.held_out_steps, "evaluation.held_out_steps"),
+            (self.denoiser.cond_channels, "denoiser.cond_channels"),
+            (self.reward_end.cond_channels, "reward_end.cond_channels"),
+            (self.reward_end.lstm_channels, "reward_end.lstm_channels"),
+            (self.actor_critic.lstm_channels, "actor_critic.lstm_channels"),
+            (min(self.denoiser.depths), "the least of denoiser.depths"),
+            (min(self.reward_end.depths), "the least of reward_end.depths"),
             *((self.updates(part).batch_size, f"{part}_updates.batch_size") for part in PARTS),
+            *((self.updates(part).accumulate, f"{part}_updates.accumulate") for part in PARTS),
         ):
             if value < 1:
                 raise UserError(f"{name} is {value}; it must be at least 1")
+        d = self.denoiser
+        if d.cond_channels % 2 or d.cond_channels % d.context_frames:
+            raise UserError("denoiser.cond_channels must be even and a multiple of denoiser.context_frames")
 
 
 def to_json(config: Any) -> str:

@@ -18,7 +18,13 @@ def resolve_device(name: str) -> torch.device:
         raise UserError(f"unknown device '{name}': choose auto, cpu, cuda or mps")
     if not available[kind]:
         raise UserError(f"device '{name}' is not available on this machine: use --device auto or cpu")
-    return torch.device(name)
+    try:
+        device = torch.device(name)
+    except RuntimeError:  # no number after the colon
+        raise UserError(f"unknown device '{name}': choose auto, cpu, cuda or mps") from None
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UserError(f"device '{name}' is not available on this machine: it has {torch.cuda.device_count()}")
+    return device
 
 
 def resolve_precision(name: str, device: torch.device) -> torch.dtype:

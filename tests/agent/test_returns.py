@@ -140,7 +140,7 @@ def test_descending_the_entropy_loss_raises_entropy() -> None:
 
 
 def test_a_certain_policy_has_finite_losses() -> None:
-    logits, actions, values, returns = batch()
+    _, actions, values, returns = batch()
     sure = torch.where(F.one_hot(actions, 5) == 1, 200.0, -200.0).requires_grad_()
     losses = actor_critic_losses(sure, actions, values, returns, ReturnConfig())
     losses.total.backward()

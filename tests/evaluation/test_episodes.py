@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from diffworld.envs.base import StepResult, VectorEnv
-from diffworld.evaluation.episodes import EpisodeResult, RandomPolicy, Recorder, play_episodes
+from diffworld.evaluation.episodes import EpisodeResult, RandomPolicy, Recorder, SeenStep, play_episodes
 
 
 class CountingEnv(VectorEnv):
@@ -81,6 +81,24 @@ def test_recorder_sees_one_episode_whole(rows: int, seeds: list[int], data: st.D
     assert video[:, 0, 0, 1].tolist() == list(range(results[place].steps))
     assert recorder.actions == [seeds[place] % 2] * results[place].steps
     assert sum(recorder.rewards) == results[place].score
+
+
+def test_steps_are_seen_as_they_were_played() -> None:
+    steps: list[SeenStep] = []
+    results = play_episodes(CountingEnv(2), CheckingPolicy(2), [6, 3, 8], on_step=steps.append)
+    for place, result in enumerate(results):
+        game = [step for step in steps if step.game == place]
+        assert [step.frame[0, 0, 1] for step in game] == list(range(result.steps))
+        assert [step.next_frame[0, 0, 1] for step in game] == list(range(1, result.steps + 1))
+        assert all(step.frame[0, 0, 0] == step.next_frame[0, 0, 0] == result.seed for step in game)
+        assert {step.action for step in game} == {result.seed % 2}
+        assert sum(step.reward for step in game) == result.score
+        lost = [clock % 2 == 0 or clock == result.steps for clock in range(1, result.steps + 1)]
+        assert [step.terminated for step in game] == lost
+        assert not any(step.truncated for step in game)
+    cut = list[SeenStep]()
+    play_episodes(CountingEnv(1, max_steps=3), CheckingPolicy(1), [6], on_step=cut.append)
+    assert [step.truncated for step in cut] == [False, False, True]
 
 
 def test_a_limit_of_length_is_truncation_unless_the_game_was_over() -> None:

@@ -213,6 +213,8 @@ def check_sampler(model: Denoiser, arrays: Arrays, check: Checker, config: Sampl
     check.on_grid("sample", sample, share=5e-3, any_amount=any_amount)
     if "trajectory" in arrays:
         check.on_grid("trajectory", torch.stack(trajectory), share=5e-3, any_amount=any_amount)
+        check.equal("sample", arrays["trajectory"][-1])
+        check.equal("noise_0", arrays["trajectory"][0])
 
 
 def check_reward_end(model: RewardEndModel, arrays: Arrays, check: Checker) -> None:

@@ -79,7 +79,7 @@ class Collector:
             "games_begun": self.games,
             "fresh": torch.from_numpy(self.fresh),
             "episodes": list(self.episodes),
-            "scores": torch.from_numpy(self.scores),
+            "scores": torch.tensor(self.scores),  # a copy: scores grow in place
             "policy": self.policy.state,
             "games": games_to_plain(self.env) if self.episodes else [],
         }

@@ -8,6 +8,7 @@ from statistics import median
 import numpy as np
 
 from diffworld.config import PARTS, Config, Part, to_json
+from diffworld.device import resolve_device
 from diffworld.replay import Dataset
 from diffworld.training.run import make_training_env
 from diffworld.training.trainer import Trainer
@@ -19,6 +20,7 @@ GIB = 2**30
 def dry_run(config: Config) -> None:
     """Print it all; nothing is written where the run would be."""
     config.check()
+    resolve_device(config.device)
     print(to_json(config))
     env = make_training_env(config)
     try:

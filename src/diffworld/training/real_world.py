@@ -69,7 +69,7 @@ class RealWorld:
             "games": games_to_plain(self.env),
             "games_begun": self.games,
             "steps": self.steps,
-            "scores": torch.from_numpy(self.scores),
+            "scores": torch.tensor(self.scores),  # a copy: scores grow in place
             "finished": list(self.finished),
         }
 

@@ -1,13 +1,17 @@
 """A run from the command to the summary: begin or resume, train, test, draw."""
 
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 
+import torch
+
 from diffworld.config import Config
+from diffworld.device import resolve_device
 from diffworld.envs import VectorEnv
 from diffworld.errors import UserError
 from diffworld.evaluation.games import make_game
+from diffworld.networks import build_networks
 from diffworld.replay import Dataset
 from diffworld.run_folder import Checkpoint, RunFolder
 from diffworld.training.display import Display
@@ -25,6 +29,8 @@ def train(config: Config, out: Path) -> None:
     with ExitStack() as resources:
         stop = resources.enter_context(StopRequest())
         env = resources.enter_context(closing(make_training_env(config))) if not config.data else None
+        if not run.exists():
+            _check_new(config, env)
         run.begin(config)
         if run.summary_path.is_file():
             display.line(f"{out} is finished: see {run.summary_path}. To train anew, choose another --out.")
@@ -47,6 +53,19 @@ def train(config: Config, out: Path) -> None:
         finish(config, run, trainer, loop.counters(), display, stop)
 
 
+def _check_new(config: Config, env: VectorEnv | None) -> None:
+    """UserError for what would go wrong once the folder is claimed: put right, the same command must do."""
+    resolve_device(config.device)
+    with open_data(config) if config.data else nullcontext() as data:
+        actions = num_actions(env, data)
+    if config.init_from:
+        networks = build_networks(config, actions, torch.device("cpu"))
+        networks.load(RunFolder(Path(config.init_from)).weights(), config.parts)
+    else:
+        with torch.device("meta"):  # shapes alone
+            build_networks(config, actions, torch.device("meta"))
+
+
 def make_training_env(config: Config) -> VectorEnv:
     """The game to collect from; for the model-free baseline, one row a rollout."""
     rows = config.actor_critic_updates.batch_size if config.model_free else config.collection.num_envs
@@ -55,24 +74,30 @@ def make_training_env(config: Config) -> VectorEnv:
 
 def open_replay(config: Config, run: RunFolder, env: VectorEnv | None, checkpoint: Checkpoint | None) -> Dataset | None:
     """The data to learn from: `config.data` as it is, or the run's own replay, cut to the checkpoint."""
-    if config.data and config.model_free:
-        raise UserError("the model-free baseline learns from the game itself: leave out --data or --model-free")
     if config.data:
-        dataset = Dataset.open(config.data)
-        wanted = (config.environment.height, config.environment.width, 3)
-        if dataset.format.frame_shape != wanted:
-            height, width, _ = dataset.format.frame_shape
-            raise UserError(
-                f"{config.data} has frames of {height}x{width}: add "
-                f"--environment.height {height} --environment.width {width}"
-            )
-        return dataset
+        return open_data(config)
     if env is None or config.model_free:
         return None
     if not run.replay.exists():
         info = {"env": env.env_id, "action_names": env.action_names}
         Dataset.create(run.replay, (*env.frame_size, 3), num_actions=env.num_actions, info=info).close()
     return Dataset.open(run.replay, writable=True, num_rows=checkpoint.progress["replay_rows"] if checkpoint else 0)
+
+
+def open_data(config: Config) -> Dataset:
+    """The data set `config.data`, as it is."""
+    if config.model_free:
+        raise UserError("the model-free baseline learns from the game itself: leave out --data or --model-free")
+    dataset = Dataset.open(config.data)
+    wanted = (config.environment.height, config.environment.width, 3)
+    if dataset.format.frame_shape != wanted:
+        height, width, _ = dataset.format.frame_shape
+        dataset.close()
+        raise UserError(
+            f"{config.data} has frames of {height}x{width}: add "
+            f"--environment.height {height} --environment.width {width}"
+        )
+    return dataset
 
 
 def num_actions(env: VectorEnv | None, dataset: Dataset | None) -> int:

@@ -1,0 +1,175 @@
+"""AdamW as every network uses it: warm-up, summed micro-batches, clipping, decay where it belongs."""
+
+import io
+from collections.abc import Callable, Mapping
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from diffworld.config import Config, UpdateConfig
+from diffworld.networks import build_networks
+from diffworld.training.optimiser import Optimiser, split_parameters
+
+PLAIN = UpdateConfig(0, 0, learning_rate=0.01, weight_decay=0.0, clip=1e9, warmup=0)
+
+
+class Small(nn.Module):
+    """One of each kind of parameter."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(5, 4)
+        self.linear = nn.Linear(4, 4)
+        self.norm = nn.GroupNorm(2, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(self.linear(self.embedding(x)))
+
+
+def module(seed: int = 0) -> Small:
+    torch.manual_seed(seed)
+    small = Small()
+    with torch.no_grad():
+        for parameter in small.parameters():
+            parameter.copy_(torch.randn_like(parameter))
+    return small
+
+
+def loss_of(small: nn.Module, seed: int) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randint(5, (8,), generator=generator)
+    return (small(x) - torch.randn(8, 4, generator=generator)).square().mean()
+
+
+def losses_in_turn(small: nn.Module, first: int = 0) -> Callable[[], Mapping[str, Tensor]]:
+    seeds = iter(range(first, 1000))
+    return lambda: {"loss": loss_of(small, next(seeds))}
+
+
+def weights(small: nn.Module) -> list[Tensor]:
+    return [parameter.detach().clone() for parameter in small.parameters()]
+
+
+def gradient_norm(loss: Tensor, small: nn.Module) -> float:
+    return torch.stack([g.norm() for g in torch.autograd.grad(loss, list(small.parameters()))]).norm().item()
+
+
+def test_learning_rate_warms_up_from_0() -> None:
+    small = module()
+    optimiser = Optimiser(small, UpdateConfig(0, 0, learning_rate=0.1, weight_decay=0.5, warmup=4))
+    before = weights(small)
+    rates = []
+    for update in range(7):
+        optimiser.update(losses_in_turn(small, update))
+        rates.append(optimiser.adamw.param_groups[0]["lr"])
+        if update == 0:
+            assert all(torch.equal(a, b) for a, b in zip(before, weights(small), strict=True))
+    assert rates == pytest.approx([0, 0.025, 0.05, 0.075, 0.1, 0.1, 0.1])
+    assert optimiser.steps == 7
+    assert not torch.equal(before[0], weights(small)[0])
+
+
+def test_without_warm_up_the_first_update_counts() -> None:
+    small = module()
+    optimiser = Optimiser(small, PLAIN)
+    before = weights(small)
+    optimiser.update(losses_in_turn(small))
+    assert optimiser.adamw.param_groups[0]["lr"] == 0.01
+    # Adam's first step is the learning rate itself, in the gradient's direction, but where that is tiny
+    moved = (weights(small)[1] - before[1]).abs()
+    assert moved.max().item() == pytest.approx(0.01, rel=1e-3)
+
+
+@pytest.mark.parametrize("accumulate", [2, 3])
+def test_micro_batches_are_summed(accumulate: int) -> None:
+    one, many = module(), module()
+    for update in range(3):
+        seeds = [update * accumulate + i for i in range(accumulate)]
+        expected = torch.stack([loss_of(one, seed) for seed in seeds])
+        norm = gradient_norm(expected.sum(), one)
+        Optimiser(one, PLAIN).update(lambda seeds=seeds: {"loss": sum(loss_of(one, seed) for seed in seeds)})
+        optimiser = Optimiser(many, UpdateConfig(**{**vars(PLAIN), "accumulate": accumulate}))
+        logged = optimiser.update(losses_in_turn(many, seeds[0]))
+        assert logged["grad_norm"].item() == pytest.approx(norm, rel=1e-4), "of the sum, not of the mean"
+        torch.testing.assert_close(logged["loss"], expected.mean().detach())
+        for a, b in zip(weights(one), weights(many), strict=True):
+            torch.testing.assert_close(a, b)
+
+
+def test_gradients_do_not_add_up_over_updates() -> None:
+    small = module()
+    optimiser = Optimiser(small, PLAIN)
+    for seed in range(3):
+        norm = gradient_norm(loss_of(small, seed), small)
+        assert optimiser.update(losses_in_turn(small, seed))["grad_norm"].item() == pytest.approx(norm, rel=1e-4)
+    assert all(parameter.grad is None for parameter in small.parameters())
+
+
+@pytest.mark.parametrize("clip", [0.01, 1e6])
+def test_clipping(clip: float) -> None:
+    small = module()
+    norm = gradient_norm(loss_of(small, 0), small)
+    optimiser = Optimiser(small, UpdateConfig(**{**vars(PLAIN), "clip": clip}))
+    logged = optimiser.update(losses_in_turn(small))
+    assert logged["grad_norm"].item() == pytest.approx(norm, rel=1e-4), "logged as it was"
+    averages = [state["exp_avg"].norm() for state in optimiser.adamw.state.values()]
+    used = torch.stack(averages).norm().item() / (1 - 0.9)
+    assert used == pytest.approx(min(norm, clip), rel=1e-3)
+
+
+def test_decay_is_only_on_weights() -> None:
+    small = module()
+    decay, rest = split_parameters(small)
+    assert [id(p) for p in decay] == [id(small.linear.weight)]
+    assert len(rest) == 4
+    optimiser = Optimiser(small, UpdateConfig(0, 0, learning_rate=0.1, weight_decay=0.5, warmup=0))
+    before = {name: value.clone() for name, value in small.state_dict().items()}
+    optimiser.update(lambda: {"loss": 0 * loss_of(small, 0)})
+    for name, value in small.state_dict().items():
+        shrunk = 1 - 0.1 * 0.5 if name == "linear.weight" else 1
+        torch.testing.assert_close(value, before[name] * shrunk, msg=name)
+
+
+def test_decay_in_the_real_networks() -> None:
+    with torch.device("meta"):
+        networks = build_networks(Config(), 4, torch.device("meta"))
+    for _, network in networks.items():
+        decay, rest = (set(map(id, group)) for group in split_parameters(network))
+        assert not decay & rest
+        for name, parameter in network.named_parameters():
+            spared = name.split(".")[-1].startswith("bias") or ("norm" in name and "linear" not in name)
+            spared |= "action_embedding" in name
+            assert (id(parameter) in rest) == spared, name
+            assert (id(parameter) in decay) != spared, name
+
+
+def test_settings_of_adamw() -> None:
+    optimiser = Optimiser(module(), UpdateConfig(0, 0, learning_rate=3e-4, weight_decay=0.02))
+    for group, decay in zip(optimiser.adamw.param_groups, [0.02, 0.0], strict=True):
+        assert (group["eps"], group["betas"], group["weight_decay"]) == (1e-8, (0.9, 0.999), decay)
+
+
+def test_a_saved_state_goes_on_bit_for_bit() -> None:
+    config = UpdateConfig(0, 0, learning_rate=0.05, weight_decay=0.1, warmup=6, accumulate=2)
+    straight = module()
+    optimiser = Optimiser(straight, config)
+    for update in range(8):
+        optimiser.update(losses_in_turn(straight, 2 * update))
+
+    first = module()
+    optimiser = Optimiser(first, config)
+    for update in range(4):
+        optimiser.update(losses_in_turn(first, 2 * update))
+    file = io.BytesIO()
+    torch.save({"module": first.state_dict(), "optimiser": optimiser.state_dict()}, file)
+    file.seek(0)
+    saved = torch.load(file, weights_only=True)
+    second = module(seed=9)
+    second.load_state_dict(saved["module"])
+    optimiser = Optimiser(second, config)
+    optimiser.load_state_dict(saved["optimiser"])
+    assert optimiser.steps == 4
+    for update in range(4, 8):
+        optimiser.update(losses_in_turn(second, 2 * update))
+    assert all(torch.equal(a, b) for a, b in zip(weights(straight), weights(second), strict=True))
