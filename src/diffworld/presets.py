@@ -22,7 +22,7 @@ def demo() -> Config:
     return Config(
         env="atari/Freeway",
         environment=EnvironmentConfig(height=32, width=32, frame_skip=30),
-        collection=CollectionConfig(total_steps=10_000, first_steps=4_000, first_steps_max=8_000, steps_per_epoch=800),
+        collection=CollectionConfig(total_steps=7_200, first_steps=4_000, first_steps_max=8_000, steps_per_epoch=800),
         denoiser=DenoiserConfig(
             cond_channels=64, channels=(8, 16, 32), depths=(1, 1, 1), attention=(False, False, False)
         ),
