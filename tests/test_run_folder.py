@@ -212,3 +212,21 @@ def test_a_run_may_be_moved(tmp_path: Path) -> None:
     assert new.begin(preset("demo")) is True
     for path in new.path.rglob("*"):
         assert path.is_dir() or str(tmp_path).encode() not in path.read_bytes(), f"{path} holds an absolute path"
+
+
+def test_settings_that_change_nothing_may_change(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run")
+    run.begin(Config())
+    assert run.begin(replace(Config(), wandb=True, checkpoint_seconds=5.0, checkpoints_kept=9)) is True
+
+
+def test_a_kill_while_beginning_leaves_a_folder_to_go_on_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = RunFolder(tmp_path / "run")
+
+    def killed() -> dict[str, str]:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("diffworld.run_folder.versions", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run.begin(Config())
+    assert run.begin(Config()) is True

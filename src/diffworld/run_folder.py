@@ -28,6 +28,9 @@ from diffworld.config import Config, differences, read_config, to_json
 from diffworld.errors import UserError
 from diffworld.files import atomic_folder, write_atomic, write_json
 
+MAY_CHANGE = ("wandb", "trackio", "checkpoint_seconds", "checkpoints_kept")
+"""Settings that do not touch what a run computes: it may be resumed with others."""
+
 CHECKPOINT_FILES = ("weights.safetensors", "state.pt")
 
 
@@ -82,7 +85,7 @@ class RunFolder:
         UserError if the folder holds a run of another configuration or anything else.
         """
         if self.exists():
-            changed = differences(self.config(), config)
+            changed = [c for c in differences(self.config(), config) if c.split()[0] not in MAY_CHANGE]
             if changed:
                 raise UserError(
                     f"{self.path} holds a run of another configuration: {', '.join(changed[:4])}"
@@ -91,8 +94,8 @@ class RunFolder:
             return True
         if self.path.exists() and (not self.path.is_dir() or any(self.path.glob("[!.]*"))):
             raise UserError(f"{self.path} exists and is no run folder: choose another --out")
+        write_atomic(self.config_path, to_json(config))  # first: from here on the folder is a run's
         write_json(self.path / "version.json", versions())
-        write_atomic(self.config_path, to_json(config))
         return False
 
     def checkpoints(self) -> list[Path]:

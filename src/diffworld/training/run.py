@@ -13,6 +13,7 @@ from diffworld.errors import UserError
 from diffworld.evaluation.games import make_game
 from diffworld.networks import build_networks
 from diffworld.replay import Dataset
+from diffworld.replay.format import DESCRIPTION
 from diffworld.run_folder import Checkpoint, RunFolder
 from diffworld.training.display import Display
 from diffworld.training.finish import finish
@@ -78,7 +79,7 @@ def open_replay(config: Config, run: RunFolder, env: VectorEnv | None, checkpoin
         return open_data(config)
     if env is None or config.model_free:
         return None
-    if not run.replay.exists():
+    if not (run.replay / DESCRIPTION).exists():  # a kill may have left the folder without it
         info = {"env": env.env_id, "action_names": env.action_names}
         Dataset.create(run.replay, (*env.frame_size, 3), num_actions=env.num_actions, info=info).close()
     return Dataset.open(run.replay, writable=True, num_rows=checkpoint.progress["replay_rows"] if checkpoint else 0)
