@@ -10,13 +10,13 @@ import numpy as np
 from diffworld.evaluation.video import write_gif
 
 IMAGES = Path(__file__).parent / "images"
-FRAMES = 120  # eight seconds at 15 frames a second
+FRAMES = 45
 
 
 def main(run: Path) -> None:
     with av.open(str(run / "dream.mp4")) as film:
         frames = np.stack([frame.to_ndarray(format="rgb24") for frame in film.decode(video=0)])
-    write_gif(IMAGES / "dream.gif", np.ascontiguousarray(frames[:FRAMES, ::2, ::2]), fps=10, scale=1)
+    write_gif(IMAGES / "dream.gif", np.ascontiguousarray(frames[:FRAMES, ::2, ::2]), fps=4, scale=1)
     shutil.copy(run / "curves.png", IMAGES / "curves.png")
 
 

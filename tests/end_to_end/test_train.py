@@ -51,7 +51,7 @@ def test_killed_anywhere_and_resumed_gives_the_same_weights(finished: Path, tmp_
         process = subprocess.Popen(command(out), env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         deadline = time.monotonic() + 20
         before = _saves(out)
-        while process.poll() is None and time.monotonic() < deadline and _saves(out) <= before + rng.randrange(4, 30):
+        while process.poll() is None and time.monotonic() < deadline and _saves(out) <= before + rng.randrange(2, 25):
             time.sleep(0.01)
         time.sleep(rng.random() * 0.1)
         process.kill()

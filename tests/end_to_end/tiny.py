@@ -8,7 +8,7 @@ from pathlib import Path
 import safetensors.numpy
 
 OPTIONS = """
---preset demo --env atari/Breakout --environment.height 20 --environment.width 16
+--preset demo --env atari/Breakout --environment.frame-skip 4 --environment.height 20 --environment.width 16
 --denoiser.channels 8 8 --denoiser.depths 1 1 --denoiser.attention False False --denoiser.cond-channels 16
 --reward-end.channels 8 8 --reward-end.depths 1 1 --reward-end.attention False False
 --reward-end.lstm-channels 16 --reward-end.cond-channels 8
@@ -20,7 +20,7 @@ OPTIONS = """
 --collection.steps-per-epoch 60 --epochs-after-collection 1 --horizon 4 --reward-end-window 4
 --evaluation.every-epochs 2 --evaluation.episodes 2 --evaluation.final-episodes 2
 --evaluation.random-episodes 2 --evaluation.num-envs 2 --evaluation.held-out-steps 40
---evaluation.held-out-windows 32 --environment.max-steps 60 --checkpoint-seconds 0.0
+--evaluation.held-out-windows 32 --environment.max-steps 60 --checkpoint-seconds 0.05
 """
 TINY = OPTIONS.split()
 
