@@ -47,20 +47,18 @@ def test_the_same_command_on_a_finished_run_says_so(finished: Path) -> None:
 
 def test_killed_anywhere_and_resumed_gives_the_same_weights(finished: Path, tmp_path: Path) -> None:
     out, rng, kills = tmp_path / "killed", random.Random(0), 0
-    for _ in range(40):
-        process = subprocess.Popen(command(out), env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        deadline = time.monotonic() + 20
-        before = _saves(out)
-        while process.poll() is None and time.monotonic() < deadline and _saves(out) <= before + rng.randrange(2, 25):
+    for _ in range(4):
+        process = subprocess.Popen(command(out), env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        wanted = _saves(out) + rng.randrange(2, 12)
+        while process.poll() is None and _saves(out) < wanted:
             time.sleep(0.01)
         time.sleep(rng.random() * 0.1)
         process.kill()
         _, errors = process.communicate()
         assert process.returncode in (0, -signal.SIGKILL), errors.decode()
         kills += process.returncode != 0
-        if (out / "summary.json").exists():
-            break
-    assert kills >= 3
+    assert kills >= 2
+    assert train(out).returncode == 0
     assert final_weights(out) == final_weights(finished)
     assert _results(out) == _results(finished)
     assert (out / "replay" / "frames.bin").read_bytes() == (finished / "replay" / "frames.bin").read_bytes()
@@ -141,7 +139,7 @@ def test_bfloat16_trains_too(tmp_path: Path) -> None:
         (["--device", "cuda:9"], "device"),
         (["--sampler.order", "3"], "must be 1 (Euler) or 2 (Heun)"),
         (["--data", "/nowhere"], "/nowhere"),
-        (["--init-from", "/nowhere"], "no run folder"),
+        (["--init-from", "/nowhere"], "/nowhere"),
         (["--wandb"], "wandb"),
     ],
 )
