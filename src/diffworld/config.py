@@ -6,10 +6,9 @@ A preset (`presets.py`) returns a `Config`; the command line overrides any field
 
 import dataclasses
 import json
-import types
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from diffworld.agent.actor_critic import ActorCriticConfig
 from diffworld.agent.returns import ReturnConfig
@@ -242,8 +241,6 @@ def _value(hint: Any, value: Any, where: str) -> Any:
     if origin is tuple and isinstance(value, list):
         return tuple(_value(get_args(hint)[0], item, where) for item in value)
     if origin is Literal and value in get_args(hint):
-        return value
-    if origin in (Union, types.UnionType):
         return value
     if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
         return float(value)

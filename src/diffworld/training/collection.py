@@ -1,6 +1,5 @@
 """Collection: the current policy plays the real game, every step goes to the replay at once."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -29,7 +28,7 @@ class Collector:
         self.scores = np.zeros(env.num_envs)
         self.frames = np.zeros((env.num_envs, *env.frame_size, 3), np.uint8)
 
-    def collect(self, steps: int, on_step: Callable[[int], None] = lambda _: None) -> list[float]:
+    def collect(self, steps: int) -> list[float]:
         """Take at least `steps` real steps (whole rounds of all rows); returns scores of games that finished."""
         if not self.episodes:
             self._reset(np.arange(self.env.num_envs))
@@ -38,7 +37,6 @@ class Collector:
         while taken < steps:
             finished += self._round()
             taken += self.env.num_envs
-            on_step(self.env.num_envs)
         return finished
 
     def _round(self) -> list[float]:
