@@ -29,7 +29,9 @@ MAY_IMPORT: dict[str, str] = {
     "compat": f"{PARTS} networks run_folder presets",
     "play": f"{PARTS} networks run_folder presets evaluation shooter compat",
     "training": f"{PARTS} networks run_folder presets evaluation",
-    "cli": f"{PARTS} networks run_folder presets evaluation shooter compat play training",
+    "report": f"{PARTS} networks run_folder presets evaluation",
+    "commands": f"{PARTS} networks run_folder presets evaluation shooter compat play training report",
+    "cli": "errors config presets commands",
     "__main__": "errors cli",
     "__init__": "",
 }

@@ -151,6 +151,8 @@ def test_lists_with_commas_or_spaces(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert with_commas["env"] == "atari/Breakout"
     with_spaces = resolved(capsys, *"--parts denoiser reward_end --env atari/Breakout --denoiser.channels 8 16".split())
     assert with_spaces == with_commas
+    with_equals = resolved(capsys, *"--parts=denoiser,reward_end --env=atari/Breakout --denoiser.channels=8,16".split())
+    assert with_equals == with_commas
     assert list(tmp_path.iterdir()) == [], "a dry run writes nothing"
 
 

@@ -1,0 +1,45 @@
+"""Options from the command line, with every mistake as one line."""
+
+import io
+from contextlib import redirect_stderr, redirect_stdout
+from typing import Any, TypeVar
+
+import tyro
+
+from diffworld.errors import UserError
+
+T = TypeVar("T")
+
+
+def parse(options: type[T], program: str, arguments: list[str], default: T | None = None) -> T:
+    """Parse arguments into a dataclass with tyro, from `default` where given.
+
+    Raises: UserError, one line, in place of tyro's boxes; SystemExit(0) after `--help` was printed.
+    """
+    kwargs: dict[str, Any] = {} if default is None else {"default": default}
+    said = io.StringIO()
+    wants_help = "-h" in arguments or "--help" in arguments
+    try:
+        with redirect_stderr(said), redirect_stderr(said) if wants_help else redirect_stdout(said):
+            return tyro.cli(options, prog=program, args=arguments, **kwargs)
+    except SystemExit as exit_:
+        if not exit_.code:
+            raise
+        words = " ".join(line.strip("╭╰│─╮╯ ") for line in said.getvalue().splitlines())
+        raise UserError(f"{' '.join(words.split())[:300]} (try: {program} --help)") from None
+
+
+def split_commas(arguments: list[str], but: tuple[str, ...] = ()) -> list[str]:
+    """Let lists be given as `--parts denoiser,reward_end` or `--parts=denoiser,reward_end`.
+
+    Values of the options named in `but` (such as paths) are left whole.
+    """
+    split: list[str] = []
+    for i, argument in enumerate(arguments):
+        name, equals, value = argument.partition("=")
+        if argument.startswith("-"):
+            listed = bool(equals) and "," in value and name not in but
+            split += [name, *value.split(",")] if listed else [argument]
+        else:
+            split += [argument] if i and arguments[i - 1] in but else argument.split(",")
+    return split
