@@ -120,8 +120,12 @@ class Config:
     """auto, cpu, cuda or mps."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Number format of the networks' arithmetic; auto takes bfloat16 where the processor has it natively."""
+    compile: Literal["auto", "on", "off"] = "auto"
+    """Compile the networks (minutes at the start); auto does so on CUDA and on processors with native bfloat16."""
     data: str = ""
     """Train on this data set instead of collecting."""
+    epochs_on_data: int = 50
+    """Epochs with --data."""
     init_from: str = ""
     """Start from the weights of this run ..."""
     parts: tuple[Part, ...] = PARTS
@@ -129,7 +133,7 @@ class Config:
     model_free: bool = False
     """Train the actor-critic on the real game itself, for as many real steps as collection.total_steps."""
     epochs_after_collection: int = 50
-    """Epochs once all real steps are taken (all epochs, with --data)."""
+    """Epochs once all real steps are taken."""
     autoregressive_steps: int = 1
     """Frames the denoiser predicts from its own predictions in training, k."""
     horizon: int = 15

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from diffworld.agent.actor_critic import ActorCritic
 from diffworld.config import Config, Part
 from diffworld.errors import UserError
+from diffworld.nn.compiling import compile_forward
 from diffworld.world_model.denoiser import Denoiser
 from diffworld.world_model.reward_end import RewardEndModel
 
@@ -58,3 +59,15 @@ def build_networks(config: Config, num_actions: int, device: torch.device) -> Ne
     for _, module in networks.items():
         module.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return networks
+
+
+def compile_networks(networks: Networks, config: Config) -> None:
+    """Compile what a run of `config` spends its time in, at the batch sizes it repeats; see `nn/compiling.py`."""
+    dreams, steps = (
+        config.actor_critic_updates.batch_size,
+        config.reward_end_window + config.denoiser.context_frames - 1,
+    )
+    windows = config.reward_end_updates.batch_size * steps
+    compile_forward("denoiser", networks.denoiser.network, {config.denoiser_updates.batch_size, dreams})
+    compile_forward("reward/end encoder", networks.reward_end.encoder, {windows, dreams})
+    compile_forward("actor-critic encoder", networks.actor_critic.stages, {dreams})

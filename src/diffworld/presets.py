@@ -24,7 +24,7 @@ def demo() -> Config:
         environment=EnvironmentConfig(height=32, width=32, frame_skip=30),
         collection=CollectionConfig(total_steps=7_200, first_steps=4_000, first_steps_max=8_000, steps_per_epoch=800),
         denoiser=DenoiserConfig(
-            cond_channels=64, channels=(8, 16, 32), depths=(1, 1, 1), attention=(False, False, False)
+            cond_channels=64, channels=(16, 32, 32), depths=(1, 1, 1), attention=(False, False, False)
         ),
         sampler=SamplerConfig(denoising_steps=1),
         reward_end=RewardEndConfig(
@@ -35,11 +35,13 @@ def demo() -> Config:
             attention=(False, False, False),
         ),
         actor_critic=ActorCriticConfig(lstm_channels=128, channels=(8, 16, 16), pool=(True, True, True)),
-        denoiser_updates=UpdateConfig(300, 40, learning_rate=1e-3),
-        reward_end_updates=UpdateConfig(250, 40, learning_rate=1e-3, clip=100.0, batch_size=16),
+        denoiser_updates=UpdateConfig(1_200, 160, learning_rate=2e-3, batch_size=8),
+        reward_end_updates=UpdateConfig(400, 200, learning_rate=1e-3, clip=100.0, batch_size=8),
         actor_critic_updates=UpdateConfig(
             20, 20, learning_rate=2e-3, weight_decay=0.0, clip=100.0, warmup=10, batch_size=64
         ),
+        compile="off",
+        epochs_on_data=5,
         epochs_after_collection=0,
         evaluation=EvaluationConfig(
             every_epochs=2, episodes=10, final_episodes=30, random_episodes=30, num_envs=10, held_out_steps=1_000

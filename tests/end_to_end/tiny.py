@@ -17,7 +17,7 @@ OPTIONS = """
 --reward-end-updates.first-steps 6 --reward-end-updates.steps 4 --reward-end-updates.batch-size 4
 --actor-critic-updates.first-steps 4 --actor-critic-updates.steps 3 --actor-critic-updates.batch-size 4
 --collection.total-steps 240 --collection.first-steps 120 --collection.first-steps-max 120
---collection.steps-per-epoch 60 --epochs-after-collection 1 --horizon 4 --reward-end-window 4
+--collection.steps-per-epoch 60 --epochs-after-collection 1 --epochs-on-data 1 --horizon 4 --reward-end-window 4
 --evaluation.every-epochs 2 --evaluation.episodes 2 --evaluation.final-episodes 2
 --evaluation.random-episodes 2 --evaluation.num-envs 2 --evaluation.held-out-steps 40
 --evaluation.held-out-windows 32 --environment.max-steps 60 --checkpoint-seconds 0.05

@@ -44,7 +44,7 @@ def epochs(config: Config) -> int:
     """Epochs of a run, if the first collection is no longer than it must be."""
     c = config.collection
     if config.data:
-        return config.epochs_after_collection
+        return config.epochs_on_data
     if config.model_free:
         a = config.actor_critic_updates
         updates = -(-c.total_steps // (a.batch_size * config.horizon))

@@ -77,7 +77,8 @@ class Loop:
         p = self.progress
         if p.phase or p.done or self._steps_left() > 0:
             return False
-        return self.config.model_free or p.epochs_after_collection >= self.config.epochs_after_collection
+        c = self.config
+        return c.model_free or p.epochs_after_collection >= (c.epochs_on_data if c.data else c.epochs_after_collection)
 
     def counters(self) -> dict[str, int | float]:
         """How far the run is, in units."""

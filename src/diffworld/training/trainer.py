@@ -12,10 +12,10 @@ from diffworld.agent.policy import ActorCriticPolicy
 from diffworld.agent.returns import actor_critic_losses, lambda_returns
 from diffworld.agent.rollout import Rollout, RolloutState, rollout, start_rollout
 from diffworld.config import PARTS, Config, Part
-from diffworld.device import autocast, resolve_device, resolve_precision
+from diffworld.device import autocast, resolve_compile, resolve_device, resolve_precision
 from diffworld.envs import VectorEnv
 from diffworld.errors import UserError
-from diffworld.networks import build_networks
+from diffworld.networks import build_networks, compile_networks
 from diffworld.replay import Dataset, sample_around, sample_ending_near
 from diffworld.run_folder import Checkpoint
 from diffworld.training.collection import Collector
@@ -66,6 +66,8 @@ class Trainer:
         self.device = resolve_device(config.device)
         self.dtype = resolve_precision(config.precision, self.device)
         self.networks = build_networks(config, num_actions, self.device)
+        if resolve_compile(config.compile, self.device, self.dtype):
+            compile_networks(self.networks, config)
         self.optimisers: dict[Part, Optimiser] = {
             part: Optimiser(module, config.updates(part)) for part, module in self.networks.items()
         }

@@ -1,0 +1,54 @@
+"""Compiled graphs for the batch sizes that repeat, and plain execution for everything else.
+
+torch.compile (Ansel et al. 2024) makes one program of a network for one shape. Dreams restart in ragged
+groups and tests play any number of games, so only the sizes a run keeps coming back to are worth its time.
+"""
+
+import sys
+import time
+from collections.abc import Callable, Collection
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+class Compiled:
+    """Stands in for a module's `forward(x, ...)`: compiled where x has one of `batch_sizes` rows.
+
+    The first call with a size compiles, which takes up to minutes; torch keeps the result on disk for the next
+    process. Where compiling fails, such as without a C++ compiler, it says so once and stays eager.
+    """
+
+    def __init__(self, name: str, forward: Callable[..., Any], batch_sizes: Collection[int]) -> None:
+        self.name, self.eager, self.batch_sizes = name, forward, frozenset(batch_sizes)
+        self.compiled: Callable[..., Any] = torch.compile(forward, dynamic=False)
+        self.seen: set[tuple[int, bool]] = set()
+
+    def __call__(self, x: Tensor, *args: Any) -> Any:
+        if len(x) not in self.batch_sizes:
+            return self.eager(x, *args)
+        kind = (len(x), torch.is_grad_enabled())
+        if kind in self.seen:
+            return self.compiled(x, *args)
+        return self._first_call(kind, x, *args)
+
+    def _first_call(self, kind: tuple[int, bool], x: Tensor, *args: Any) -> Any:
+        started = time.perf_counter()
+        try:
+            result = self.compiled(x, *args)
+        except Exception as error:  # the compiler's own errors have no common type below this
+            result = self.eager(x, *args)  # a mistake of ours shows here again, as itself
+            self.batch_sizes = frozenset()
+            reason = " ".join(str(error).split())[:120]
+            print(f"{self.name} runs uncompiled: {reason}", file=sys.stderr)
+            return result
+        self.seen.add(kind)
+        rows, seconds = kind[0], time.perf_counter() - started
+        print(f"compiled the {self.name} for {rows} rows in {seconds:.0f} s", file=sys.stderr)
+        return result
+
+
+def compile_forward(name: str, module: nn.Module, batch_sizes: Collection[int]) -> None:
+    """Replace a module's forward by its compiled self; weights, names and results stay as they are."""
+    module.forward = Compiled(name, module.forward, batch_sizes)  # type: ignore[method-assign]
