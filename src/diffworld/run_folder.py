@@ -79,11 +79,24 @@ class RunFolder:
             raise UserError(f"{self.path} is no run folder: it has no config.json")
         return read_config(self.config_path)
 
+    @property
+    def imported_from(self) -> str:
+        """Where the weights of an imported run were published; empty for a run that was trained here."""
+        try:
+            return str(json.loads((self.path / "version.json").read_text()).get("imported_from", ""))
+        except (OSError, ValueError, AttributeError):
+            return ""
+
     def begin(self, config: Config) -> bool:
         """Claim the folder for a run of `config`; True if such a run is already there, to be resumed.
 
         UserError if the folder holds a run of another configuration or anything else.
         """
+        if self.imported_from:
+            raise UserError(
+                f"{self.path} holds imported weights, to evaluate and to play: to train on from them, take another "
+                f"folder and --init-from {self.path}"
+            )
         if self.exists():
             changed = [c for c in differences(self.config(), config) if c.split()[0] not in MAY_CHANGE]
             if changed:

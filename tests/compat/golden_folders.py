@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from diffworld.compat.golden import build_parts, verify_golden
+from diffworld.compat.golden import verify_golden
 from diffworld.compat.names import load_published, to_published
+from diffworld.compat.sizes import build_parts
 from diffworld.world_model.denoiser import Denoiser
 from diffworld.world_model.diffusion import NoiseLevels
 from diffworld.world_model.sampler import SamplerConfig, karras_schedule

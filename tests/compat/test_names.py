@@ -9,8 +9,8 @@ from golden_folders import GOLDEN, small_atari
 from torch import nn
 
 from diffworld.agent.actor_critic import ActorCritic
-from diffworld.compat.golden import build_parts
 from diffworld.compat.names import load_published, name_map, to_published
+from diffworld.compat.sizes import build_parts
 from diffworld.config import Config
 from diffworld.errors import UserError
 from diffworld.world_model.denoiser import Denoiser

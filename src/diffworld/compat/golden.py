@@ -1,92 +1,25 @@
 """Parity with the published implementation: networks filled by a rule, checked against stored numbers.
 
 A folder holds `atari_config.json` and `csgo_config.json` (network settings, published tensor names and
-shapes) and `.npz` files of inputs and outputs; its README gives the rule and the tolerances, repeated here.
+shapes) and `.npz` files of inputs and outputs; its README gives the rule and the tolerances, repeated in
+`checks.py`.
 """
 
 import json
 import math
 import zlib
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from diffworld.agent.actor_critic import ActorCritic, ActorCriticConfig
-from diffworld.agent.returns import ReturnConfig, actor_critic_losses, lambda_returns
+from diffworld.compat.checks import Result, check_file
 from diffworld.compat.names import load_published
-from diffworld.envs import list_envs, make_env
+from diffworld.compat.sizes import build_parts
 from diffworld.errors import UserError
-from diffworld.world_model.denoiser import Denoiser, DenoiserConfig, resize_bicubic
-from diffworld.world_model.diffusion import NoiseLevels, Randn
-from diffworld.world_model.reward_end import RewardEndConfig, RewardEndModel
-from diffworld.world_model.sampler import SamplerConfig, karras_schedule
-from diffworld.world_model.upsampler import SHOOTER_NOISE
-
-Arrays = Mapping[str, Tensor]
-ONE_LEVEL = 2 / 255
-
-SAMPLERS = {
-    "sampler_euler1": SamplerConfig(denoising_steps=1),
-    "sampler_euler3": SamplerConfig(denoising_steps=3),
-    "sampler_heun2": SamplerConfig(denoising_steps=2, order=2),
-    "sampler_churn3": SamplerConfig(3, churn=2.0, churn_min=0.01, churn_max=4.0, churn_noise=0.9),
-    "sampler_churnsmall4": SamplerConfig(4, churn=0.8, churn_min=0.01, churn_max=5.0),
-    "csgo_sampler_fast": SamplerConfig(1, sigma_context=0.005),
-    "csgo_sampler_quality": SamplerConfig(3, sigma_context=0.005),
-    "csgo_upsampler_fast": SamplerConfig(1, sigma_min=1.0, churn=10.0, churn_min=1.0, churn_max=5.0, churn_noise=0.9),
-    "csgo_upsampler_quality": SamplerConfig(
-        4, sigma_min=1.0, churn=10.0, churn_min=1.0, churn_max=5.0, churn_noise=0.9
-    ),
-}
-
-
-@dataclass(frozen=True)
-class Result:
-    """One file's verdict; `error` is its largest error in units of what is allowed (above 1 fails)."""
-
-    name: str
-    error: float
-    passed: bool
-    note: str = ""
-
-
-class Checker:
-    """Collects the largest error of one file, relative to each quantity's tolerance."""
-
-    def __init__(self, expected: Arrays) -> None:
-        self.expected = expected
-        self.worst, self.absolute = 0.0, 0.0
-
-    def close(self, name: str, value: Tensor, tolerance: float = 1e-5, relative: bool = False) -> None:
-        """Every number within `tolerance`, scaled by the largest expected one (if `relative`, also down)."""
-        expected = self.expected[name].double()
-        if value.shape != expected.shape:
-            raise ValueError(f"{name} has shape {tuple(expected.shape)}, the network gives {tuple(value.shape)}")
-        error = (value.double() - expected).abs()
-        scale = expected.abs().max().item()
-        self._note(error.max().item(), tolerance * (scale if relative and scale > 0 else max(1.0, scale)))
-
-    def on_grid(self, name: str, value: Tensor, share: float, any_amount: bool = False) -> None:
-        """At most `share` of the values off, and those by one 8-bit level (or any amount)."""
-        error = (value.double() - self.expected[name].double()).abs()
-        off = (~(error <= 1e-4)).double().mean().item()
-        self._note(off, share)
-        if not any_amount:
-            self._note(error.max().item(), ONE_LEVEL * 1.01)
-
-    def equal(self, name: str, value: Tensor) -> None:
-        """Exactly the same."""
-        self._note(float((value != self.expected[name]).sum()), 0.5)
-
-    def _note(self, error: float, tolerance: float) -> None:
-        ratio = error / tolerance if math.isfinite(error) else math.inf
-        if ratio >= self.worst:
-            self.worst, self.absolute = ratio, error
 
 
 def fill_weights(parts: Mapping[str, nn.Module], shapes: Mapping[str, list[int]], salt: str) -> None:
@@ -107,226 +40,6 @@ def fill_weights(parts: Mapping[str, nn.Module], shapes: Mapping[str, list[int]]
     load_published(parts, tensors)
     for module in parts.values():
         module.eval()  # channel-first: group norm over channels-last sums less exactly, past 1e-5
-
-
-def build_parts(config: Mapping[str, Any]) -> dict[str, nn.Module]:
-    """The networks an `atari_config.json` or `csgo_config.json` describes."""
-    parts: dict[str, nn.Module] = {}
-    actions = config["num_actions"]
-    for part in ("denoiser", "upsampler"):
-        if part in config:
-            c = config[part]
-            parts[part] = Denoiser(
-                DenoiserConfig(
-                    context_frames=c["num_steps_conditioning"],
-                    cond_channels=c["cond_channels"],
-                    channels=tuple(c["channels"]),
-                    depths=tuple(c["depths"]),
-                    attention=tuple(map(bool, c["attn_depths"])),
-                    sigma_offset=float(c["sigma_offset_noise"]),
-                    multi_hot_actions="full_res" in config,
-                    noise_context=c.get("noise_previous_obs", False),
-                    upsampling_factor=c.get("upsampling_factor", 1),
-                ),
-                actions,
-            )
-    if "reward_end" in config:
-        c = config["reward_end"]
-        parts["reward_end"] = RewardEndModel(
-            RewardEndConfig(
-                lstm_channels=c["lstm_dim"],
-                cond_channels=c["cond_channels"],
-                channels=tuple(c["channels"]),
-                depths=tuple(c["depths"]),
-                attention=tuple(map(bool, c["attn_depths"])),
-            ),
-            actions,
-            tuple(config["image_size"]),
-        )
-    if "actor_critic" in config:
-        c = config["actor_critic"]
-        parts["actor_critic"] = ActorCritic(
-            ActorCriticConfig(
-                lstm_channels=c["lstm_dim"], channels=tuple(c["channels"]), pool=tuple(map(bool, c["down"]))
-            ),
-            actions,
-            tuple(config["image_size"]),
-        )
-    return parts
-
-
-def stored_noise(arrays: Arrays) -> Randn:
-    """The stored draws, in order."""
-    draws: Iterator[Tensor] = (arrays[f"noise_{i}"] for i in range(len(arrays)) if f"noise_{i}" in arrays)
-
-    def randn(shape: tuple[int, ...]) -> Tensor:
-        noise = next(draws, None)
-        if noise is None or tuple(noise.shape) != tuple(shape):
-            got = None if noise is None else tuple(noise.shape)
-            raise ValueError(f"expected a stored draw of shape {tuple(shape)}, found {got}")
-        return noise
-
-    return randn
-
-
-def check_forward(model: Denoiser, arrays: Arrays, check: Checker) -> None:
-    """`denoiser_forward`: F, D and the coefficients."""
-    context = model.encode(arrays["context_obs"], arrays["context_act"], sigma_context=arrays.get("sigma_cond"))
-    output, c = model.network_output(arrays["noisy"], arrays["sigma"], context)
-    check.close("network_output", output)
-    for name in ("c_in", "c_skip", "c_out", "c_noise"):
-        if name in arrays:
-            check.close(name, getattr(c, name))
-    if "denoised" in arrays:
-        denoised = model.denoise(arrays["noisy"], arrays["sigma"], context)
-        check.on_grid("denoised", denoised, share=1e-3)
-
-
-def check_loss(model: Denoiser, arrays: Arrays, check: Checker, levels: NoiseLevels) -> None:
-    """`*_loss`: the loss of a window and its gradient's norm, from the stored draws."""
-    model.config = replace(model.config, noise_levels=levels)
-    upsampler = model.config.upsampling_factor > 1
-    frames = arrays["full_res" if upsampler else "obs"]
-    low_res = arrays["low_res"] if upsampler else None
-    with torch.enable_grad():
-        model.zero_grad()
-        loss = model.loss(frames, arrays.get("act"), arrays["mask"], stored_noise(arrays), low_res=low_res)
-        loss.backward()
-    check.close("loss", loss.detach(), relative=True)
-    if "grad_norm" in arrays:
-        norm = nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
-        check.close("grad_norm", norm, relative=True)
-
-
-def check_sampler(model: Denoiser, arrays: Arrays, check: Checker, config: SamplerConfig) -> None:
-    """`*sampler_*`: schedule, sample and trajectory, from the stored draws."""
-    low_res, context_name = arrays.get("low_res"), "context_obs"
-    if low_res is not None:
-        context_name = "previous_full_res"
-        size = arrays[context_name].shape[-2:]
-        check.close("low_res_resized", resize_bicubic(low_res, (size[0], size[1])))
-    sample, trajectory = model.sample(
-        arrays[context_name], arrays.get("context_act"), config, stored_noise(arrays), low_res=low_res
-    )
-    check.close("sigmas", torch.tensor(karras_schedule(config)), tolerance=1e-4)
-    any_amount = config.order == 2
-    check.on_grid("sample", sample, share=5e-3, any_amount=any_amount)
-    if "trajectory" in arrays:
-        check.on_grid("trajectory", torch.stack(trajectory), share=5e-3, any_amount=any_amount)
-        check.equal("sample", arrays["trajectory"][-1])
-        check.equal("noise_0", arrays["trajectory"][0])
-
-
-def check_reward_end(model: RewardEndModel, arrays: Arrays, check: Checker) -> None:
-    """`reward_end_forward`: logits and states of a sequence."""
-    obs, act = arrays["obs"], arrays["act"]
-    reward, end, (h, c) = model(obs[:, :-1], act[:, :-1], obs[:, 1:], model.zero_state(len(obs)))
-    check.close("logits_reward", reward)
-    check.close("logits_end", end)
-    check.close("hx", h[None])
-    check.close("cx", c[None])
-
-
-def check_reward_end_loss(model: RewardEndModel, arrays: Arrays, check: Checker) -> None:
-    """`reward_end_loss`: both cross-entropies, final observations standing in for the padding after an end."""
-    obs = arrays["obs"].clone()
-    ended_rows = [row for row in range(len(obs)) if arrays["end"][row, :-1].any()]
-    for row, final in zip(ended_rows, arrays["final_obs"], strict=True):
-        obs[row, int(arrays["end"][row].argmax()) + 1] = final
-    losses = model.loss(obs, arrays["act"], arrays["reward"], arrays["end"], arrays["mask"])
-    check.close("loss_reward", losses.reward, relative=True)
-    check.close("loss_end", losses.end, relative=True)
-    check.close("loss", losses.total, relative=True)
-
-
-def check_actor_critic(model: ActorCritic, arrays: Arrays, check: Checker) -> None:
-    """`actor_critic_forward`: logits and values of a sequence (T, B, ...), and the last state."""
-    state = model.zero_state(arrays["obs"].shape[1])
-    logits, values = [], []
-    for frame in arrays["obs"]:
-        step_logits, value, state = model(frame, state)
-        logits.append(step_logits)
-        values.append(value)
-    check.close("logits", torch.stack(logits))
-    check.close("value", torch.stack(values))
-    check.close("hx", state[0])
-    check.close("cx", state[1])
-
-
-def check_returns(arrays: Arrays, check: Checker) -> None:
-    """`actor_critic_loss`: lambda-returns and the three losses."""
-    config = ReturnConfig()
-    returns = lambda_returns(arrays["reward"], arrays["end"], arrays["trunc"], arrays["value_bootstrap"], config)
-    check.close("lambda_returns", returns)
-    losses = actor_critic_losses(arrays["logits"], arrays["act"], arrays["value"], returns, config)
-    check.close("loss_actions", losses.policy)
-    check.close("loss_values", losses.value)
-    check.close("loss_entropy", losses.entropy)
-    check.close("loss", losses.total)
-
-
-def check_atari(game: str, arrays: Arrays, check: Checker) -> None:
-    """`atari_*`: rewards, lives, ends and frames of a game played from seed 123, exactly."""
-    ids = {env_id.split("/")[1].lower(): env_id for env_id in list_envs() if env_id.startswith("atari/")}
-    env_id = ids.get(game.replace("_", "").lower())
-    if env_id is None:
-        raise ValueError(f"no Atari game called {game}")
-    height, width = arrays["frames"].shape[1:3]
-    env = make_env(env_id, frame_size=(height, width), noop_max=0, life_loss_ends=True)
-    frames, steps = [env.reset([123])[0]], []
-    for action in arrays["actions"].tolist():
-        step = env.step(np.array([action]))
-        steps.append((float(step.rewards[0]), bool(step.terminated[0]), bool(step.needs_reset[0])))
-        frames.append(step.frames[0])
-        if step.needs_reset[0]:
-            break
-    env.close()
-    reward, ended, over = (torch.tensor(column) for column in zip(*steps, strict=True))
-    check.equal("reward", reward)
-    check.equal("terminated", over)
-    if not torch.equal(arrays["life_loss"] | arrays["terminated"], ended):
-        check.equal("life_loss", ended)
-    check.equal("frames", torch.from_numpy(np.stack(frames))[arrays["frame_index"]])
-
-
-def check_file(name: str, arrays: Arrays, parts: Mapping[str, dict[str, nn.Module]]) -> Result:
-    """Check one `.npz` by the kind its name tells."""
-    check = Checker(arrays)
-    atari, csgo = parts.get("atari", {}), parts.get("csgo", {})
-    wide = NoiseLevels(std=6.0)
-    shooter = SHOOTER_NOISE
-    kinds: dict[str, Callable[[], None]] = {
-        "denoiser_forward": lambda: check_forward(_denoiser(atari, "denoiser"), arrays, check),
-        "csgo_denoiser_forward": lambda: check_forward(_denoiser(csgo, "denoiser"), arrays, check),
-        "denoiser_loss": lambda: check_loss(_denoiser(atari, "denoiser"), arrays, check, NoiseLevels()),
-        "denoiser_loss_clipped": lambda: check_loss(_denoiser(atari, "denoiser"), arrays, check, wide),
-        "csgo_denoiser_loss": lambda: check_loss(_denoiser(csgo, "denoiser"), arrays, check, shooter),
-        "csgo_upsampler_loss": lambda: check_loss(_denoiser(csgo, "upsampler"), arrays, check, shooter),
-        "reward_end_forward": lambda: check_reward_end(atari["reward_end"], arrays, check),  # type: ignore[arg-type]
-        "reward_end_loss": lambda: check_reward_end_loss(atari["reward_end"], arrays, check),  # type: ignore[arg-type]
-        "actor_critic_forward": lambda: check_actor_critic(atari["actor_critic"], arrays, check),  # type: ignore[arg-type]
-        "actor_critic_loss": lambda: check_returns(arrays, check),
-    }
-    try:
-        if name in SAMPLERS:
-            family = csgo if name.startswith("csgo") else atari
-            part = "upsampler" if "upsampler" in name else "denoiser"
-            check_sampler(_denoiser(family, part), arrays, check, SAMPLERS[name])
-        elif name in kinds:
-            kinds[name]()
-        elif name.startswith("atari_"):
-            check_atari(name.removeprefix("atari_"), arrays, check)
-        else:
-            return Result(name, math.inf, False, "unknown kind of file")
-    except Exception as error:  # a file from elsewhere may hold anything, and the others are still to be checked
-        return Result(name, math.inf, False, f"does not fit: {error}".splitlines()[0])
-    return Result(name, check.absolute, check.worst <= 1)
-
-
-def _denoiser(parts: Mapping[str, nn.Module], name: str) -> Denoiser:
-    model = parts[name]
-    assert isinstance(model, Denoiser)
-    return model
 
 
 def verify_golden(folder: Path, salt: str = "") -> Iterator[Result]:

@@ -1,0 +1,134 @@
+"""Published files read as data, and the run that follows from them.
+
+Weights are one flat state dict of an Atari agent's three networks; their configuration is YAML beside them on the
+hub. Nothing read here is run: of weights only tensors are taken, of a configuration only plain values.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from diffworld.compat.names import load_published
+from diffworld.compat.sizes import sizes_from_config, sizes_from_tensors, tensor_size
+from diffworld.config import Config, from_dict, to_json
+from diffworld.errors import UserError
+from diffworld.files import write_json
+from diffworld.networks import Networks, build_networks
+from diffworld.presets import atari100k
+from diffworld.run_folder import RunFolder, versions
+
+
+@dataclass(frozen=True)
+class Published:
+    """Published weights at hand: their file, its configuration (None if unknown), and where they come from."""
+
+    file: Path
+    config: Mapping[str, Any] | None
+    source: str
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The flat state dict in a `.pt` or `.safetensors` file; UserError, one line, for anything else.
+
+    The file is read as tensors only: whatever else it holds is refused and never run.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            data = safetensors.torch.load_file(path)
+        else:
+            data = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+    except Exception as error:  # what a damaged or hostile file can raise has no end
+        raise UserError(
+            f"{path} cannot be read as tensors alone: it is damaged, or holds more than tensors, which is never "
+            "run; give a state dict saved as .pt or .safetensors"
+        ) from error
+    if not isinstance(data, dict) or not data or not all(map(_is_plain, data.keys(), data.values())):
+        raise UserError(f"{path} is no flat state dict: it should hold names with a tensor of floats each")
+    return data
+
+
+def _is_plain(name: object, value: object) -> bool:
+    """Whether this is a name and a dense tensor of floats that are really there."""
+    return (
+        isinstance(name, str)
+        and isinstance(value, Tensor)
+        and value.is_floating_point()
+        and value.layout is torch.strided
+        and value.device.type == "cpu"
+    )
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """A published configuration from JSON or YAML, as data; UserError, one line, if it cannot be read."""
+    try:
+        text = path.read_text()
+        data = _read_yaml(text) if path.suffix in (".yaml", ".yml") else json.loads(text)
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+    except UserError:
+        raise
+    except Exception as error:  # a file from elsewhere may hold anything
+        raise UserError(f"{path} is no JSON or YAML: {' '.join(str(error).split())[:120]}") from error
+    if not isinstance(data, dict):
+        raise UserError(f"{path} is no published configuration: it should map names to settings")
+    return data
+
+
+def _read_yaml(text: str) -> Any:
+    try:
+        import yaml
+    except ImportError as error:
+        raise UserError("a YAML file needs PyYAML: pip install 'diffworld[hub]', or give JSON") from error
+    return yaml.safe_load(text)
+
+
+def imported_config(env: str, published: Mapping[str, Any] | None, tensors: Mapping[str, Tensor]) -> Config:
+    """The configuration of a run with published weights for the game `env`; UserError if its values are unfit."""
+    sizes = sizes_from_config(published, tensors) if published is not None else sizes_from_tensors(tensors)
+    base = atari100k()
+    height, width = sizes.frame_size
+    config = replace(
+        base,
+        env=env,
+        environment=replace(base.environment, height=height, width=width),
+        denoiser=sizes.denoiser,
+        reward_end=sizes.reward_end,
+        actor_critic=sizes.actor_critic,
+    )
+    config = from_dict(Config, json.loads(to_json(config)), "published configuration")  # checks the types
+    config.check()
+    return config
+
+
+def imported_networks(config: Config, num_actions: int, tensors: Mapping[str, Tensor]) -> Networks:
+    """The three networks of `config` with published weights; UserError, one line, unless every tensor fits."""
+    published = tensor_size(tensors, "actor_critic.actor_linear.weight")
+    if published != num_actions:
+        raise UserError(
+            f"the weights are for a game of {published} actions and {config.env} has {num_actions}: "
+            "give the game they were trained on with --env"
+        )
+    networks = build_networks(config, num_actions, torch.device("cpu"))
+    load_published(dict(networks.items()), tensors)
+    for name, tensor in networks.tensors().items():
+        if not tensor.isfinite().all():
+            raise UserError(f"{name} holds numbers that are not finite: the file is damaged")
+    return networks
+
+
+def begin_imported_run(run: RunFolder, config: Config, published: Published) -> None:
+    """Claim an empty folder for imported weights; its `version.json` says where they come from."""
+    run.begin(config)
+    with published.file.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    record = {**versions(), "imported_from": published.source, "imported_sha256": digest}
+    write_json(run.path / "version.json", record)

@@ -1,0 +1,312 @@
+"""Published weights become a run folder: whole or not at all, with the published numbers, that plays and trains on."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from diffworld.commands import train
+from diffworld.commands.import_weights import main
+from diffworld.compat.checks import check_file
+from diffworld.compat.golden import fill_weights
+from diffworld.compat.hub import AGENT_CONFIG, ENV_CONFIG, REPOSITORY, WEIGHTS
+from diffworld.compat.names import to_published
+from diffworld.compat.sizes import build_parts
+from diffworld.config import PARTS, Config
+from diffworld.errors import UserError
+from diffworld.evaluation.games import play_games
+from diffworld.networks import Networks, build_networks
+from diffworld.replay import Dataset, sample_ending_near
+from diffworld.run_folder import RunFolder
+from diffworld.world_model.batches import to_batch
+
+ROOT = Path(__file__).parents[2]
+GOLDEN = ROOT / "tests" / "golden"
+BREAKOUT_ACTIONS = 4
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+IMPORT_BOTH = """
+from diffworld.commands.import_weights import main
+assert main("--from-hub breakout --out run --steps 5".split()) == 0
+main("--from-hub Pong --out other".split())
+"""
+
+SMALL: dict[str, Any] = {
+    "image_size": [32, 32],
+    "num_actions": BREAKOUT_ACTIONS,
+    "denoiser": {
+        "sigma_offset_noise": 0.3,
+        "num_steps_conditioning": 2,
+        "cond_channels": 8,
+        "depths": [1, 1],
+        "channels": [8, 16],
+        "attn_depths": [0, 1],
+    },
+    "reward_end": {
+        "lstm_dim": 12,
+        "cond_channels": 6,
+        "depths": [1, 1, 2],
+        "channels": [8, 8, 16],
+        "attn_depths": [0, 0, 1],
+    },
+    "actor_critic": {"lstm_dim": 9, "channels": [8, 16, 16], "down": [1, 1, 1]},
+}
+
+
+def tensors_of(config: dict[str, Any]) -> dict[str, Tensor]:
+    """Published tensors of networks of that configuration, by the rule of the golden numbers."""
+    parts = build_parts(config)
+    fill_weights(parts, {name: list(tensor.shape) for name, tensor in to_published(parts).items()}, "")
+    return to_published(parts)
+
+
+def write_weights(path: Path, config: dict[str, Any] = SMALL) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.save(tensors_of(config), path)
+    return path
+
+
+def import_small(folder: Path, *options: str) -> RunFolder:
+    """The small agent as a run of Breakout."""
+    weights = write_weights(folder / "Breakout.pt")
+    assert main([str(weights), "--env", "atari/Breakout", "--out", str(folder / "run"), *options]) == 0
+    return RunFolder(folder / "run")
+
+
+def networks_of(run: RunFolder) -> tuple[Config, Networks]:
+    config = run.config()
+    networks = build_networks(config, BREAKOUT_ACTIONS, torch.device("cpu"))
+    networks.load(run.weights(), PARTS)
+    return config, networks
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No command may leave something in the repository."""
+    monkeypatch.chdir(tmp_path)
+
+
+# --- what an imported run is -----------------------------------------------------------------------------------------
+
+
+def test_an_imported_run_evaluates_and_dreams(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = import_small(tmp_path, "--steps", "70")
+    assert capsys.readouterr().out.startswith(f"{run.path}: atari/Breakout, ")
+    config, networks = networks_of(run)
+    assert config.env == "atari/Breakout" and config.denoiser.channels == (8, 16)
+    assert (config.environment.height, config.environment.width) == (32, 32)
+    assert config.collection == Config().collection
+    for name, tensor in tensors_of(SMALL).items():
+        assert torch.equal(to_published(dict(networks.items()))[name], tensor), name
+    version = json.loads((run.path / "version.json").read_text())
+    assert version["imported_from"] == "Breakout.pt" and len(version["imported_sha256"]) == 64
+
+    results = play_games(config, networks.actor_critic, 2)
+    assert [result.steps > 20 for result in results] == [True, True]
+    with Dataset.open(run.replay) as dataset:
+        assert dataset.num_steps == 70 and dataset.format.info["env"] == "atari/Breakout"
+        batch = to_batch(sample_ending_near(dataset, np.random.default_rng(0), 3, 2), torch.device("cpu"))
+    frame, _ = networks.denoiser.sample(batch.frames, batch.actions, config.sampler, torch.randn)
+    assert frame.shape == (3, 3, 32, 32) and frame.isfinite().all()
+    assert list(tmp_path.glob(".*")) == [], "nothing is left beside it"
+
+
+def test_published_numbers_come_out_of_an_imported_run(tmp_path: Path) -> None:
+    config = json.loads((GOLDEN / "atari_config.json").read_text())
+    weights = write_weights(tmp_path / "weights.pt", config)
+    assert main([str(weights), "--env", "atari/Breakout", "--out", str(tmp_path / "run"), "--steps", "0"]) == 0
+    run = RunFolder(tmp_path / "run")
+    assert run.config() == Config() and not run.replay.exists()
+    parts: dict[str, nn.Module] = {name: module.eval() for name, module in networks_of(run)[1].items()}
+    for module in parts.values():
+        module.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    with torch.no_grad():
+        for name in ("sampler_euler3", "reward_end_forward", "actor_critic_forward"):
+            with np.load(GOLDEN / f"{name}.npz") as data:
+                arrays = {key: torch.from_numpy(data[key]) for key in data.files}
+            result = check_file(name, arrays, {"atari": parts})
+            assert result.passed, result
+
+
+def test_the_same_weights_give_the_same_run_in_either_file_form(tmp_path: Path) -> None:
+    first = import_small(tmp_path, "--steps", "40")
+    safetensors.torch.save_file(tensors_of(SMALL), tmp_path / "b.safetensors")
+    assert main(["b.safetensors", "--env", "atari/Breakout", "--steps", "40"]) == 0
+    second = RunFolder(tmp_path / "runs" / "published-Breakout")
+    for file in ("checkpoints/00000000/weights.safetensors", "replay/frames.bin", "replay/rows.bin", "config.json"):
+        assert (first.path / file).read_bytes() == (second.path / file).read_bytes(), file
+
+
+def test_a_configuration_tells_what_shapes_cannot(tmp_path: Path) -> None:
+    config = SMALL | {"image_size": [20, 36], "denoiser": SMALL["denoiser"] | {"sigma_offset_noise": 0.2}}
+    write_weights(tmp_path / "weights.pt", config)
+    arguments = ["weights.pt", "--env", "atari/Breakout", "--out", "run", "--steps", "0"]
+    with pytest.raises(UserError, match="give it with --config"):
+        main(arguments)
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert main([*arguments, "--config", "config.json"]) == 0
+    read = RunFolder(tmp_path / "run").config()
+    assert (read.environment.height, read.environment.width) == (20, 36) and read.denoiser.sigma_offset == 0.2
+    shutil.rmtree(tmp_path / "run")
+    (tmp_path / "config.json").write_text(json.dumps(config | {"image_size": [20, 100]}))
+    with pytest.raises(UserError, match="check the configuration"):
+        main([*arguments, "--config", "config.json"])
+    assert not (tmp_path / "run").exists()
+
+
+# --- training and an imported run ------------------------------------------------------------------------------------
+
+TRAINING = """
+    --preset atari100k --env atari/Breakout --device cpu --precision float32 --environment.max-steps 40
+    --environment.height 32 --environment.width 32 --denoiser.context-frames 2 --denoiser.cond-channels 8
+    --denoiser.channels 8 16 --denoiser.depths 1 1 --denoiser.attention False True
+    --reward-end.lstm-channels 12 --reward-end.cond-channels 6 --reward-end.channels 8 8 16
+    --reward-end.depths 1 1 2 --reward-end.attention False False True --reward-end-window 2 --horizon 2
+    --actor-critic.lstm-channels 9 --actor-critic.channels 8 16 16 --actor-critic.pool True True True
+    --denoiser-updates.first-steps 1 --reward-end-updates.first-steps 1 --actor-critic-updates.first-steps 2
+    --denoiser-updates.batch-size 2 --reward-end-updates.batch-size 2 --actor-critic-updates.batch-size 2
+    --collection.total-steps 40 --collection.first-steps 40 --collection.first-steps-max 40
+    --epochs-after-collection 0 --evaluation.every-epochs 0 --evaluation.final-episodes 1
+    --evaluation.random-episodes 1 --evaluation.held-out-steps 20 --evaluation.held-out-windows 4
+""".split()
+
+
+def test_training_starts_from_an_imported_run(tmp_path: Path) -> None:
+    run = import_small(tmp_path, "--steps", "0")
+    frozen = "--denoiser-updates.learning-rate 0 --denoiser-updates.weight-decay 0".split()
+    assert train.main([*TRAINING, *frozen, "--init-from", str(run.path), "--out", "trained"]) == 0
+    trained, imported = RunFolder(tmp_path / "trained").weights(), run.weights()
+    kept = [name for name in imported if name.startswith("denoiser.")]
+    assert kept and all(torch.equal(trained[name], imported[name]) for name in kept)
+    assert any(not torch.equal(trained[name], imported[name]) for name in imported)
+
+
+def test_an_imported_run_is_not_trained_on_in_its_own_folder(tmp_path: Path) -> None:
+    run = import_small(tmp_path, "--steps", "20")
+    before = {path: path.stat().st_mtime_ns for path in run.path.rglob("*")}
+    for options in ([], ["--seed", "3"]):
+        with pytest.raises(UserError, match="imported weights") as error:
+            train.main([*TRAINING, *options, "--out", str(run.path)])
+        assert f"--init-from {run.path}" in str(error.value)
+    assert {path: path.stat().st_mtime_ns for path in run.path.rglob("*")} == before
+
+
+# --- mistakes --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("", "give either a file of weights"),
+        ("small.pt --from-hub Breakout", "give either a file of weights"),
+        ("small.pt", "say which game"),
+        ("small.pt --env minatar/breakout", "say which game"),
+        ("small.pt --env atari/Brakeout", "did you mean atari/Breakout"),
+        ("small.pt --env atari/Pong", "a game of 4 actions and atari/Pong has 6"),
+        ("small.pt --env atari/Breakout --steps -1", "--steps is -1"),
+        ("small.pt --env atari/Breakout --steps few", "few"),
+        ("small.pt --env atari/Breakout --config absent.json", "cannot read absent.json"),
+        ("small.pt --env atari/Breakout --config small.pt", "no JSON or YAML"),
+        ("small.pt --env atari/Breakout --config empty.json", "no published configuration"),
+        ("small.pt --env atari/Breakout --out small.pt", "small.pt exists"),
+        ("small.pt --env atari/Breakout --out full", "full exists"),
+        ("absent.pt --env atari/Breakout", "cannot read absent.pt"),
+        ("text.pt --env atari/Breakout", "as tensors alone"),
+        ("denoiser.pt --env atari/Breakout", "not the weights of an Atari agent"),
+        ("fewer.pt --env atari/Breakout", "1 tensors missing"),
+        ("more.pt --env atari/Breakout", "1 unknown"),
+        ("other.pt --env atari/Breakout", "shape (3,) instead of (48,)"),
+        ("--from-hub Brakeout", "did you mean Breakout"),
+        ("--from-hub Breakout --env atari/Pong", "leave out --env"),
+    ],
+)
+def test_a_mistake_is_one_line_and_leaves_nothing(tmp_path: Path, arguments: str, said: str) -> None:
+    tensors, name = tensors_of(SMALL), "rew_end_model.lstm.bias_hh_l0"
+    torch.save(tensors, "small.pt")
+    torch.save({k: v for k, v in tensors.items() if k.startswith("denoiser")}, "denoiser.pt")
+    torch.save({k: v for k, v in tensors.items() if k != name}, "fewer.pt")
+    torch.save(tensors | {"surplus": torch.zeros(3)}, "more.pt")
+    torch.save(tensors | {name: torch.zeros(3)}, "other.pt")
+    Path("text.pt").write_text("not weights")
+    Path("empty.json").write_text("{}")
+    Path("full").mkdir()
+    Path("full/file").touch()
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(UserError) as error:
+        main(arguments.split())
+    assert said in str(error.value) and "\n" not in str(error.value)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_an_interrupted_import_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Dataset, "append", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        import_small(tmp_path, "--steps", "10")
+    assert [path.name for path in tmp_path.iterdir()] == ["Breakout.pt"]
+
+
+def test_help_explains_every_option(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    said = capsys.readouterr().out
+    assert all(option in said for option in ("FILE", "--from-hub", "--env", "--out", "--config", "--steps"))
+
+
+# --- the hub, offline ------------------------------------------------------------------------------------------------
+
+AGENT_YAML = """
+_target_: agent.AgentConfig
+denoiser:
+  _target_: models.diffusion.DenoiserConfig
+  sigma_data: 0.5
+  sigma_offset_noise: 0.3
+  inner_model: {img_channels: 3, num_steps_conditioning: 2, cond_channels: 8,
+    depths: [1, 1], channels: [8, 16], attn_depths: [0, 1]}
+rew_end_model: {lstm_dim: 12, img_channels: "${agent.denoiser.inner_model.img_channels}",
+  img_size: "${env.train.size}", cond_channels: 6, depths: [1, 1, 2], channels: [8, 8, 16], attn_depths: [0, 0, 1]}
+actor_critic: {lstm_dim: 9, img_size: "${env.train.size}", channels: [8, 16, 16], down: [1, 1, 1]}
+"""
+
+
+def hub_cache(home: Path) -> None:
+    """What huggingface_hub keeps of the repository after a download: refs, and a snapshot a commit."""
+    repository = home / "hub" / f"models--{REPOSITORY.replace('/', '--')}"
+    snapshot = repository / "snapshots" / COMMIT
+    write_weights(snapshot / WEIGHTS.format(game="Breakout"))
+    for name, text in ((AGENT_CONFIG, AGENT_YAML), (ENV_CONFIG, "train:\n  id: null\n  size: 32\n")):
+        (snapshot / name).parent.mkdir(parents=True)
+        (snapshot / name).write_text(text)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(COMMIT)
+
+
+def test_weights_come_from_the_hubs_local_cache(tmp_path: Path) -> None:
+    pytest.importorskip("huggingface_hub")
+    hub_cache(tmp_path / "home")
+    places = {"PYTHONPATH": str(ROOT / "src"), "HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, "-c", IMPORT_BOTH]
+    done = subprocess.run(command, env={**os.environ, **places}, capture_output=True, text=True, timeout=120)
+    run = RunFolder(tmp_path / "run")
+    assert run.config().env == "atari/Breakout" and run.config().environment.width == 32
+    source = json.loads((run.path / "version.json").read_text())["imported_from"]
+    assert source == f"{REPOSITORY}@{COMMIT} {WEIGHTS.format(game='Breakout')}"
+    said = done.stderr.splitlines()[-1]  # of the game that is not there
+    assert done.returncode == 1 and "UserError: cannot get atari_100k/models/Pong.pt" in said
+    assert "connect to the internet" in said and not (tmp_path / "other").exists()
+
+
+def test_without_the_client_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(UserError, match=r"pip install 'diffworld\[hub\]'"):
+        main(["--from-hub", "Breakout"])
