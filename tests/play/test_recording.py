@@ -1,0 +1,164 @@
+"""What is recorded is what was played and not taken back, and one can train on it."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny_run import SMALL, make_run
+
+from diffworld.errors import UserError
+from diffworld.evaluation.episodes import RandomPolicy, SeenStep
+from diffworld.evaluation.games import make_game
+from diffworld.play.recording import Recorder, export_film, record_games
+from diffworld.play.session import REWIND_STEPS, PlaySession, Settings, View
+from diffworld.play.sources import Model, load_run
+from diffworld.replay import Dataset
+
+SOURCE = Path(__file__).parents[2] / "src"
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    return load_run(make_run(tmp_path_factory.mktemp("recording") / "run"), "cpu")
+
+
+def test_an_episode_is_recorded_as_it_was_seen(model: Model, tmp_path: Path) -> None:
+    session = PlaySession(model, Settings(player="agent", world="both", horizon=4, seed=2), tmp_path / "records")
+    session.reset()
+    session.record(True)
+    assert session.recording
+    views = [session.configure()] + [session.step() for _ in range(7)]  # an end after 4, a start, 2 steps
+    written = session.record(False)
+    assert not session.recording
+    assert [path.parent for path in written] == [tmp_path / "records"] * 2
+    for path, world in zip(written, ("dream", "real"), strict=True):
+        with Dataset.open(path) as dataset:
+            assert dataset.format.info == {
+                "env": SMALL.env,
+                "action_names": ["NOOP", "FIRE", "RIGHT", "LEFT"],
+                "world": world,
+                "model": "run",
+            }
+            assert dataset.episodes.lengths.tolist() == [4, 2]
+            for episode, part in ((0, views[:5]), (1, views[5:])):
+                found = dataset.episodes[episode]
+                shown = np.stack([getattr(view, world) for view in part])
+                np.testing.assert_array_equal(dataset.episode_frames(episode), shown[:-1])
+                np.testing.assert_array_equal(dataset.final_frame(episode), shown[-1])
+                assert found.actions.tolist() == [view.action for view in part[1:]]
+                rewards = [view.reward if world == "dream" else view.real_reward for view in part[1:]]
+                assert found.rewards.tolist() == rewards
+                assert (found.terminated, found.truncated) == (False, True)
+    session.close()
+
+
+def test_what_was_rewound_is_not_recorded(model: Model, tmp_path: Path) -> None:
+    session = PlaySession(model, Settings(horizon=3), tmp_path)
+    session.reset()
+    session.step(0)
+    session.record(True)
+    played: list[View] = [session.step(action) for action in (1, 2)]  # to the horizon
+    session.step(0)
+    session.step(3)
+    session.rewind(3)  # back over the start, to the first recorded step
+    played[1] = session.step(3)
+    (path,) = session.record(False)
+    with Dataset.open(path) as dataset:
+        assert [episode.actions.tolist() for episode in dataset.episodes] == [[1, 3]]
+        np.testing.assert_array_equal(dataset.final_frame(0), played[1].dream)
+    session.record(True)
+    assert session.record(False) == []  # nothing played, nothing written
+    assert list(tmp_path.iterdir()) == [path]
+    session.close()
+
+
+def test_a_long_recording_is_written_as_it_goes(model: Model, tmp_path: Path) -> None:
+    session = PlaySession(model, Settings(player="random", denoising_steps=1), tmp_path)
+    session.reset()
+    session.record(True)
+    for _ in range(REWIND_STEPS + 5):
+        session.step()
+    (folder,) = tmp_path.iterdir()
+    with Dataset.open(folder) as dataset:
+        assert dataset.num_steps == 5
+    session.rewind(10_000)
+    session.close()
+    with Dataset.open(folder) as dataset:
+        assert dataset.num_steps == 5
+
+
+@settings(max_examples=40)
+@given(st.lists(st.one_of(st.just("step"), st.just("end"), st.just("leave"), st.integers(1, 4)), max_size=40))
+def test_recorded_is_what_was_played_less_what_was_taken_back(
+    tmp_path_factory: pytest.TempPathFactory, deeds: list[str | int]
+) -> None:
+    """`held_back` is 4, so up to 4 steps can be taken back."""
+    recorder = Recorder(tmp_path_factory.mktemp("recorder"), "x", 4, 1, {})
+    kept: list[SeenStep] = []
+    game, since = 0, 0
+    for number, deed in enumerate(deeds):
+        if isinstance(deed, int):
+            back = min(deed, since)
+            recorder.take_back(back)
+            kept, since = kept[: len(kept) - back], since - back
+            game += 1
+        elif deed == "leave":
+            game += 1
+        else:
+            frames = [np.full((1, 1, 3), (number + i) % 256, np.uint8) for i in range(2)]
+            kept.append(SeenStep(game, frames[0], 0, float(number), deed == "end", False, frames[1]))
+            recorder.add(kept[-1])
+            since, game = min(since + 1, 4), game + (deed == "end")
+    recorder.close()
+    if recorder.path is None:
+        assert not kept
+        return
+    with Dataset.open(recorder.path) as dataset:
+        assert [reward for episode in dataset.episodes for reward in episode.rewards] == [s.reward for s in kept]
+        games = list(dict.fromkeys(step.game for step in kept))
+        assert dataset.episodes.lengths.tolist() == [sum(s.game == g for s in kept) for g in games]
+
+
+def test_a_recorded_data_set_holds_whole_games_and_lives(tmp_path: Path) -> None:
+    env = make_game(SMALL, 2)
+    counted: list[int] = []
+    with Dataset.create(tmp_path / "data", (16, 16, 3), num_actions=4) as dataset:
+        scores = record_games(env, RandomPolicy(4, 1), dataset, 601, 3, counted.append)
+        episodes = dataset.episodes
+        assert dataset.num_steps == sum(counted) == 602
+        assert episodes.ended.all()
+        assert episodes.truncated.sum() <= 2  # only what the end of the recording cut
+        assert episodes.terminated.sum() >= 5 * len(scores) > 0
+    env.close()
+
+
+def test_films_are_refused_where_they_would_be_too_large(tmp_path: Path) -> None:
+    frames = np.zeros((1001, 1, 1, 3), np.uint8)
+    with pytest.raises(UserError, match="export it as MP4"):
+        export_film(tmp_path / "a.gif", frames, "gif", 15)
+    export_film(tmp_path / "a.gif", frames[:2], "gif", 15)
+    assert (tmp_path / "a.gif").stat().st_size > 0
+
+
+def test_a_killed_recording_is_a_whole_data_set(tmp_path: Path) -> None:
+    code = "import sys; from diffworld.commands.record import main; main(sys.argv[1:])"
+    options = f"--env atari/Breakout --height 16 --width 16 --steps 1000000 --out {tmp_path / 'data'}".split()
+    command = [sys.executable, "-c", code, *options]
+    process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(SOURCE)})
+    rows = tmp_path / "data" / "rows.bin"
+    try:
+        deadline = time.monotonic() + 120
+        while not (rows.exists() and rows.stat().st_size > 17 * 100) and time.monotonic() < deadline:
+            time.sleep(0.05)
+    finally:
+        process.kill()
+        process.wait()
+    with Dataset.open(tmp_path / "data") as dataset:
+        assert dataset.num_steps >= 90
+        assert dataset.dropped_rows <= 2
