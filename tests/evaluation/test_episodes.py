@@ -119,6 +119,15 @@ def test_random_policy_is_uniform_and_reproducible() -> None:
     assert (actions != RandomPolicy(3, seed=2).act(frames, fresh)).any()
 
 
+def test_a_held_action_is_repeated_but_not_into_a_new_episode() -> None:
+    policy, rows = RandomPolicy(1000, seed=1, hold=0.9), 4000
+    frames, fresh = np.zeros((rows, 1, 1, 3), np.uint8), np.zeros(rows, bool)
+    first = policy.act(frames, ~fresh)
+    second = policy.act(frames, fresh)
+    assert 0.87 < (first == second).mean() < 0.93
+    assert (policy.act(frames, ~fresh) == second).mean() < 0.01
+
+
 def test_random_play_of_a_real_game() -> None:
     pytest.importorskip("minatar", reason="needs the minatar extra")
     from diffworld.envs import make_env

@@ -46,6 +46,8 @@ class RecordOptions:
     """Of the agent's actions; 0 takes the likeliest."""
     epsilon: float = 0.0
     """Share of uniformly random actions among the agent's."""
+    hold: float = 0.0
+    """Probability that the random player repeats its last action, which takes it further about."""
     device: str = "auto"
     """Where the agent's network runs: auto, cpu, cuda or mps."""
     environment: Annotated[EnvironmentConfig, tyro.conf.arg(name="")] = field(default_factory=EnvironmentConfig)
@@ -113,6 +115,8 @@ def _checked(options: RecordOptions, config: Config | None) -> RecordOptions:
         raise UserError(f"--seed is {options.seed}; it must be between 0 and {2**31 - 1}")
     if options.temperature < 0 or not 0 <= options.epsilon <= 1:
         raise UserError("--temperature must be at least 0, and --epsilon between 0 and 1")
+    if not 0 <= options.hold < 1 or (options.hold and options.policy != RANDOM):
+        raise UserError("--hold is a probability below 1, and for the random player only")
     if config is not None:
         own, given = config.environment, options.environment
         if options.env not in ("", config.env):
@@ -138,7 +142,7 @@ def _policy(options: RecordOptions, env: "VectorEnv") -> "Policy":
     from diffworld.evaluation.episodes import RandomPolicy
 
     if options.policy == RANDOM:
-        return RandomPolicy(env.num_actions, options.seed)
+        return RandomPolicy(env.num_actions, options.seed, options.hold)
     import torch
 
     from diffworld.agent.policy import ActorCriticPolicy

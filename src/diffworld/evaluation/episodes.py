@@ -27,15 +27,24 @@ class Policy(Protocol):
 
 
 class RandomPolicy:
-    """Actions drawn uniformly, the same for the same seed and calls."""
+    """Actions drawn uniformly, the same for the same seed and calls.
 
-    def __init__(self, num_actions: int, seed: int = 0) -> None:
-        self._num_actions = num_actions
+    With probability `hold` a row's action is its last one again, so that a random player gets somewhere.
+    """
+
+    def __init__(self, num_actions: int, seed: int = 0, hold: float = 0.0) -> None:
+        self._num_actions, self._hold = num_actions, hold
         self._generator = np.random.default_rng(seed)
+        self._last: NDArray[np.int64] | None = None
 
     def act(self, frames: NDArray[np.uint8], fresh: NDArray[np.bool_]) -> NDArray[np.int64]:
         """Return one action for each of the N rows, whatever they show."""
-        return self._generator.integers(self._num_actions, size=len(frames))
+        actions = self._generator.integers(self._num_actions, size=len(frames))
+        if self._hold and self._last is not None:
+            held = (self._generator.random(len(frames)) < self._hold) & ~fresh
+            actions = np.where(held, self._last, actions)
+        self._last = actions
+        return actions
 
 
 @dataclass(frozen=True)

@@ -51,4 +51,4 @@ class Compiled:
 
 def compile_forward(name: str, module: nn.Module, batch_sizes: Collection[int]) -> None:
     """Replace a module's forward by its compiled self; weights, names and results stay as they are."""
-    module.forward = Compiled(name, module.forward, batch_sizes)  # type: ignore[method-assign]
+    module.forward = Compiled(name, module.forward, batch_sizes)

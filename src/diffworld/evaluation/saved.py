@@ -1,0 +1,118 @@
+"""Evaluations on disk: `RUN/evaluations/NAME.json`, one file for each, with every game's result."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+from diffworld.config import from_dict
+from diffworld.errors import UserError
+from diffworld.evaluation.episodes import EpisodeResult
+from diffworld.evaluation.protocol import Protocol, departures
+from diffworld.evaluation.statistics import Interval, mean_interval
+from diffworld.files import write_json
+from diffworld.run_folder import RunFolder, versions
+
+FORMAT = 1
+LARGEST = 1e100  # no score comes near it
+PolicyName = Literal["agent", "random"]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Whole test games of one policy, and everything that decides how they went."""
+
+    env: str
+    """The game's id, such as atari/Breakout."""
+    policy: PolicyName
+    """Who played."""
+    checkpoint: int
+    """Number of the checkpoint that played; 0 for the random policy."""
+    finished: bool
+    """Whether the run's training was over."""
+    env_steps: int
+    """Real steps the agent had learnt from."""
+    wall_seconds: float
+    """Seconds it had been trained for."""
+    temperature: float
+    """Temperature of the policy's actions."""
+    test_seed: int
+    """Which list of test games was played: each game's own seed follows from it."""
+    num_envs: int
+    """Games played side by side; with other numbers the policy draws in another order."""
+    protocol: Protocol
+    """The rules."""
+    episodes: tuple[EpisodeResult, ...]
+    """One for each game."""
+
+    @property
+    def scores(self) -> list[float]:
+        """Raw scores, by game."""
+        return [episode.score for episode in self.episodes]
+
+    @property
+    def departures(self) -> list[str]:
+        """What sets it apart from the Atari 100k benchmark; empty if it may be compared."""
+        return departures(self.env, self.protocol, self.policy)
+
+    @property
+    def name(self) -> str:
+        """File name without its ending; evaluations that could differ have different names."""
+        who = self.policy if self.policy == "random" else f"{self.policy}-{self.checkpoint:08d}"
+        what = f"{len(self.episodes)}-games-seed-{self.test_seed}-x{self.num_envs}"
+        return f"{who}-{what}" + ("" if self.policy == "random" else f"-temperature-{self.temperature:g}")
+
+    def normalised(self, random: float, human: float) -> Interval:
+        """Mean human-normalised score, (score - random) / (human - random), and its 95 % interval."""
+        return mean_interval([(score - random) / (human - random) for score in self.scores])
+
+
+def save_evaluation(run: RunFolder, evaluation: Evaluation, reference: tuple[float, float] | None) -> Path:
+    """Write an evaluation into its run, whole or not at all, and return where.
+
+    reference: raw scores of random and human play, where they are known. The human-normalised score is left out,
+    and the file says why, where the protocol is not the benchmark's.
+    """
+    path = run.path / "evaluations" / f"{evaluation.name}.json"
+    mean = mean_interval(evaluation.scores)
+    comparable = reference is not None and not evaluation.departures
+    normalised = evaluation.normalised(*reference) if reference and comparable else None
+    summary = {
+        "mean": asdict(mean),
+        "interval": "95 % bootstrap interval of the mean over games",
+        "human_normalised": asdict(normalised) if normalised else None,
+        "reference": dict(zip(("random", "human"), reference, strict=True)) if reference else None,
+        "comparable_with_atari_100k": comparable,
+        "departures": evaluation.departures,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": versions(),
+    }
+    write_json(path, {"format": FORMAT, "evaluation": asdict(evaluation), "summary": summary})
+    return path
+
+
+def read_evaluation(path: Path) -> Evaluation:
+    """Read an evaluation; UserError, one line, if the file is damaged or of another version."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(data, dict) or data.get("format") != FORMAT:
+            raise UserError(f"it is no evaluation of format {FORMAT}")
+        evaluation = from_dict(Evaluation, data["evaluation"], "evaluation")
+        check_scores(evaluation.scores)
+    except (OSError, ValueError, KeyError, UserError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise UserError(f"cannot read {path} ({reason}): delete it and run diffworld evaluate again") from error
+    return evaluation
+
+
+def read_evaluations(run: RunFolder) -> list[Evaluation]:
+    """Every evaluation saved in a run, by name; UserError if one is damaged."""
+    return [read_evaluation(path) for path in sorted((run.path / "evaluations").glob("[!.]*.json"))]
+
+
+def check_scores(scores: Sequence[float]) -> None:
+    """ValueError unless there is at least one score and all are numbers that sums and squares leave finite."""
+    if not scores or not all(type(score) in (int, float) and abs(score) < LARGEST for score in scores):
+        raise ValueError("scores should be one or more finite numbers")

@@ -1,0 +1,141 @@
+"""The report's tables as plain rows: each becomes a CSV file and a list in `report.json`."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from diffworld.report.aggregates import Estimate
+from diffworld.report.contents import Contents
+from diffworld.report.runs import nearest_preset
+
+Row = Mapping[str, Any]
+
+
+def tables(contents: Contents) -> dict[str, list[Row]]:
+    """Every table by name."""
+    return {
+        "per_game": per_game(contents),
+        "scores": scores(contents),
+        "aggregates": aggregate_rows(contents),
+        "profiles": profiles(contents),
+        "improvement": improvement(contents),
+        "runs": run_rows(contents),
+        "curves": curves(contents),
+    }
+
+
+def per_game(contents: Contents) -> list[Row]:
+    """A row a game: raw scores, the mean over a method's runs."""
+    benchmark = contents.benchmark
+    rows: list[Row] = []
+    for game in benchmark.games:
+        means = {m.name: _mean(m.scores[game]) if m.scores.get(game) else None for m in contents.methods}
+        rows.append({"game": game, "Random": benchmark.random[game], "Human": benchmark.human[game], **means})
+    return rows
+
+
+def scores(contents: Contents) -> list[Row]:
+    """A row a run of a method on a game, raw and human-normalised; methods under other rules without the latter."""
+    rows: list[Row] = []
+    for method in [*contents.methods, *contents.apart]:
+        for game, values in method.scores.items():
+            normalised: Sequence[float | None] = [None] * len(values)
+            if not method.departures:
+                normalised = contents.benchmark.normalised(method, game).tolist()
+            rows += [
+                {"method": method.name, "game": game, "run": i, "score": value, "human_normalised": hns}
+                for i, (value, hns) in enumerate(zip(values, normalised, strict=True))
+            ]
+    return rows
+
+
+def aggregate_rows(contents: Contents) -> list[Row]:
+    """A row an aggregate of a method: over all games, over the games a user's method has, or as published."""
+    everywhere = f"all {len(contents.benchmark.games)}"
+    groups = [(everywhere, contents.aggregates), *((f"those {k} has", v) for k, v in contents.subsets.items())]
+    rows: list[Row] = [
+        {"games": games, "method": method, "statistic": name, **_estimate(estimate), "source": "raw scores"}
+        for games, found in groups
+        for method, estimates in found.items()
+        for name, estimate in estimates.items()
+    ]
+    for method, published in contents.benchmark.aggregates.items():
+        numbers = {k: v for k, v in published.items() if k not in ("source", "runs")}
+        rows += [
+            {"games": everywhere, "method": method, "statistic": k, "value": v, "low": None, "high": None,
+             "source": f"published aggregate, {published['source']}"}
+            for k, v in numbers.items()
+        ]  # fmt: skip
+    return rows
+
+
+def profiles(contents: Contents) -> list[Row]:
+    """A row a point of a performance profile."""
+    rows: list[Row] = []
+    for method, profile in contents.profiles.items():
+        bounds = (None, None) if profile.low is None or profile.high is None else (profile.low, profile.high)
+        for i, (tau, share) in enumerate(zip(profile.tau.tolist(), profile.share.tolist(), strict=True)):
+            low, high = (None if bound is None else float(bound[i]) for bound in bounds)
+            rows.append({"method": method, "above": round(tau, 6), "share": share, "low": low, "high": high})
+    return rows
+
+
+def improvement(contents: Contents) -> list[Row]:
+    """A row a pair: how likely a run of X beats one of Y."""
+    return [{"x": x, "y": y, **_estimate(estimate)} for (x, y), estimate in contents.improvement.items()]
+
+
+def run_rows(contents: Contents) -> list[Row]:
+    """A row a run folder."""
+    return [
+        {
+            "run": str(run.path),
+            "method": run.method,
+            "preset": nearest_preset(run.config)[0],
+            "changes": "; ".join(nearest_preset(run.config)[1]),
+            "game": run.game,
+            "seed": run.config.seed,
+            "score": run.interval.mean,
+            "low": run.interval.low,
+            "high": run.interval.high,
+            "random": run.random.mean if run.random else None,
+            "test_games": len(run.test.scores),
+            "env_steps": run.test.env_steps,
+            "wall_seconds": run.test.wall_seconds,
+            "from": run.test.origin,
+            "comparable": run.comparable,
+            "departures": "; ".join(run.departures),
+            "remarks": "; ".join(run.remarks),
+        }
+        for run in contents.runs
+    ]
+
+
+def curves(contents: Contents) -> list[Row]:
+    """A row an epoch of a run: what its learning curves are drawn from."""
+    names = ("epoch", "env_steps", "wall_seconds", "collect/return", "test/return_mean")
+    return [
+        {"run": str(run.path), **{name: entry.get(name) for name in names}}
+        for run in contents.runs
+        for entry in run.metrics
+    ]
+
+
+def to_csv(rows: Sequence[Row]) -> str:
+    """Rows as CSV text with a header; empty text without rows."""
+    if not rows:
+        return ""
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, fieldnames=list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return buffer.getvalue()
+
+
+def _estimate(estimate: Estimate) -> dict[str, float | None]:
+    return {"value": estimate.value, "low": estimate.low, "high": estimate.high}
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)

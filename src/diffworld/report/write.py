@@ -1,0 +1,106 @@
+"""A report on disk: the page, its pictures, tables and numbers, in a folder that appears as a whole."""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+
+from diffworld.errors import UserError
+from diffworld.evaluation.protocol import ATARI_100K
+from diffworld.files import atomic_folder, without_nan
+from diffworld.report.contents import Contents
+from diffworld.report.figures import aggregate_figure, curve_figure, improvement_figure, profile_figure
+from diffworld.report.films import films
+from diffworld.report.page import page
+from diffworld.report.runs import Run
+from diffworld.report.tables import tables, to_csv
+from diffworld.run_folder import versions
+
+PAGE, NUMBERS = "report.html", "report.json"
+FORMAT = 1
+
+
+def write_report(contents: Contents, out: Path) -> list[str]:
+    """Write a report into the folder `out`, in place of an earlier one, and return its files' names.
+
+    Raises: UserError if the folder holds anything that no report put there, or cannot be written.
+    """
+    check_place(out)
+    shown = films(contents.runs)
+    figures = {
+        "aggregates": aggregate_figure(contents),
+        "profiles": profile_figure(contents),
+        "improvement": improvement_figure(contents),
+    }
+    groups = curve_groups(contents)
+    curves = {caption: curve_figure(runs, _lines(contents, runs)) for caption, runs in groups.items()}
+    rows = tables(contents)
+    files: dict[str, bytes] = {f"{name}.png": png for name, png in figures.items()}
+    files |= {f"curves-{_plain(caption)}.png": png for caption, png in curves.items()}
+    files |= {f"{name}.csv": to_csv(table).encode() for name, table in rows.items() if table}
+    files |= {film.beside: film.data for film in shown if film.beside}
+    files[PAGE] = page(contents, figures, curves, shown).encode()
+    names = sorted([*files, NUMBERS])
+    numbers = {
+        "format": FORMAT,
+        "files": names,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": versions(),
+        "protocol": asdict(ATARI_100K),
+        "notes": contents.notes,
+        "sources": contents.benchmark.sources,
+        "tables": rows,
+    }
+    files[NUMBERS] = (json.dumps(without_nan(numbers), indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    with atomic_folder(out) as folder:
+        for name, data in files.items():
+            (folder / name).write_bytes(data)
+    return names
+
+
+def check_place(out: Path) -> None:
+    """UserError unless `out` is free, an empty folder, or holds a report and nothing else."""
+    advice = "choose another --out"
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise UserError(f"{out} is a file: {advice}")
+    there = {path.name for path in out.iterdir()}
+    try:
+        ours = json.loads((out / NUMBERS).read_text(encoding="utf-8"))["files"] if there else []
+    except (OSError, ValueError, KeyError, TypeError):
+        raise UserError(f"{out} is not empty and holds no report: {advice}") from None
+    foreign = sorted(there - set(ours))
+    if foreign:
+        raise UserError(f"{out} also holds {foreign[0]}, which is not part of a report: move it away, or {advice}")
+
+
+def curve_groups(contents: Contents) -> dict[str, list[Run]]:
+    """The runs with a record that share axes: those of one game under the same rules, by a caption."""
+    groups: dict[str, list[Run]] = {}
+    captions: dict[tuple[str, tuple[str, ...]], str] = {}
+    for run in (run for run in contents.runs if run.metrics):
+        key = (run.game, run.departures)
+        same_game = sum(game == run.game for game, _ in captions)
+        captions.setdefault(key, f"{run.game} ({same_game + 1})" if same_game else run.game)
+        groups.setdefault(captions[key], []).append(run)
+    return groups
+
+
+def _lines(contents: Contents, runs: list[Run]) -> Mapping[str, float]:
+    """Scores to draw into learning curves: published ones only where the rules are the benchmark's."""
+    first = runs[0]
+    reference = contents.benchmark.reference(first.game)
+    if first.comparable and reference:
+        diamond = next(method for method in contents.benchmark.methods if method.name == "DIAMOND")
+        scores = diamond.scores[first.game]
+        return {"random": reference[0], "DIAMOND": sum(scores) / len(scores), "human": reference[1]}
+    measured = [run.random.mean for run in runs if run.random]
+    return {"random": measured[0]} if measured else {}
+
+
+def _plain(caption: str) -> str:
+    """A caption as part of a file name."""
+    return re.sub(r"[^A-Za-z0-9.-]+", "-", caption).strip("-")

@@ -1,0 +1,159 @@
+"""`diffworld evaluate` on a run folder with real networks, a real replay and a real game."""
+
+import json
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from diffworld.agent.actor_critic import ActorCriticConfig
+from diffworld.commands import evaluate
+from diffworld.config import CollectionConfig, Config, EnvironmentConfig, EvaluationConfig
+from diffworld.envs.seeds import test_seed as seed_of_test_game
+from diffworld.errors import UserError
+from diffworld.evaluation.games import make_game, play_games
+from diffworld.evaluation.saved import Evaluation, read_evaluation
+from diffworld.networks import build_networks
+from diffworld.replay import Dataset
+from diffworld.run_folder import Checkpoint, RunFolder
+from diffworld.world_model.denoiser import DenoiserConfig
+from diffworld.world_model.reward_end import RewardEndConfig
+
+STEPS = 30
+CONFIG = Config(
+    env="atari/Breakout",
+    seed=3,
+    environment=EnvironmentConfig(height=16, width=16, max_steps=40),
+    collection=CollectionConfig(total_steps=60),
+    denoiser=DenoiserConfig(cond_channels=16, channels=(8,), depths=(1,), attention=(False,)),
+    reward_end=RewardEndConfig(lstm_channels=8, cond_channels=8, channels=(8,), depths=(1,), attention=(False,)),
+    actor_critic=ActorCriticConfig(lstm_channels=8, channels=(8,), pool=(True,)),
+    evaluation=EvaluationConfig(num_envs=3, temperature=0.7),
+)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunFolder:
+    """A run stopped after some real steps."""
+    folder = RunFolder(tmp_path / "run")
+    folder.begin(CONFIG)
+    with closing(make_game(CONFIG, 1)) as env, Dataset.create(folder.replay, (16, 16, 3), num_actions=4) as dataset:
+        frame, episode = env.reset([1])[0], dataset.new_episode()
+        for i in range(STEPS):
+            last = i == STEPS - 1
+            dataset.append(episode, frame, 0, 0.0, False, last, frame if last else None)
+        networks = build_networks(CONFIG, env.num_actions, torch.device("cpu"))
+        torch.nn.init.normal_(networks.actor_critic.policy_head.weight)
+        progress = {"progress": {"saves": 2, "wall_seconds": 5.5}, "replay_rows": dataset.num_rows}
+    folder.save(2, Checkpoint(networks.tensors(), {}, progress), keep=3)
+    return folder
+
+
+def saved(run: RunFolder) -> Evaluation:
+    (path,) = (run.path / "evaluations").iterdir()
+    return read_evaluation(path)
+
+
+def test_every_game_is_saved_with_what_decided_it(run: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    assert evaluate.main([str(run.path), "--episodes", "5"]) == 0
+    found = saved(run)
+    assert [episode.seed for episode in found.episodes] == [seed_of_test_game(3, game) for game in range(5)]
+    assert (found.checkpoint, found.env_steps, found.wall_seconds, found.finished) == (2, STEPS, 5.5, False)
+    assert (found.temperature, found.test_seed, found.num_envs) == (0.7, 3, 3)
+    printed = capsys.readouterr().out
+    assert f"agent after {STEPS} real steps (checkpoint 2, training unfinished), 5 games" in printed
+    assert "not given, for this is not the Atari 100k protocol: games cut after 40 steps" in printed
+    assert f"{STEPS} real steps (benchmark: 100,000)" in printed
+
+
+def test_scores_are_those_of_the_last_test_of_training(run: RunFolder) -> None:
+    networks = build_networks(CONFIG, 4, torch.device("cpu"))
+    networks.load(run.weights(), ("actor_critic",))
+    expected = play_games(CONFIG, networks.actor_critic, 4)
+    evaluate.main([str(run.path), "--episodes", "4"])
+    assert list(saved(run).episodes) == expected
+
+
+def test_options_change_what_they_say(run: RunFolder) -> None:
+    options = ["--episodes", "2", "--temperature", "0.1", "--seed", "8", "--num-envs", "1", "--device", "cpu"]
+    assert evaluate.main([str(run.path), *options]) == 0
+    found = saved(run)
+    assert (found.temperature, found.test_seed, found.num_envs) == (0.1, 8, 1)
+    assert found.episodes[0].seed == seed_of_test_game(8, 0)
+
+
+def test_the_random_policy_needs_no_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = RunFolder(tmp_path / "run")
+    run.begin(replace(CONFIG, environment=EnvironmentConfig(height=16, width=16)))
+    assert evaluate.main([str(run.path), "--policy", "random", "--episodes", "2"]) == 0
+    assert saved(run).policy == "random"
+    # Whole games under the game's own rules: comparable, however little was trained.
+    assert "human-normalised" in capsys.readouterr().out
+    (path,) = (run.path / "evaluations").iterdir()
+    assert json.loads(path.read_text())["summary"]["comparable_with_atari_100k"] is True
+
+
+def test_a_report_takes_it_up(run: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from diffworld.commands import report
+
+    evaluate.main([str(run.path), "--episodes", "2"])
+    assert report.main([str(run.path), "--out", str(tmp_path / "report")]) == 0
+    numbers = json.loads((tmp_path / "report" / "report.json").read_text())
+    (row,) = numbers["tables"]["runs"]
+    assert row["score"] == pytest.approx(sum(saved(run).scores) / 2)
+    assert not row["comparable"]
+    assert "1 of your results was made under other rules" in capsys.readouterr().out
+
+
+def test_imported_weights_have_the_steps_of_their_configuration(run: RunFolder) -> None:
+    version = run.path / "version.json"
+    version.write_text(json.dumps({**json.loads(version.read_text()), "imported_from": "somewhere"}))
+    evaluate.main([str(run.path), "--episodes", "1"])
+    assert saved(run).env_steps == CONFIG.collection.total_steps
+    assert saved(run).finished
+
+
+def test_ctrl_c_leaves_nothing(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("diffworld.evaluation.games.play_games", interrupted)
+    assert evaluate.main([str(run.path)]) == 130
+    assert "nothing was saved" in capsys.readouterr().err
+    assert not (run.path / "evaluations").exists()
+
+
+def test_what_cannot_be_evaluated_is_refused_in_one_line(run: RunFolder, tmp_path: Path) -> None:
+    begun = RunFolder(tmp_path / "begun")
+    begun.begin(CONFIG)
+    for arguments, said in (
+        ([str(tmp_path)], "is no run folder"),
+        ([str(begun.path)], "has no checkpoint yet: train it first"),
+        ([str(run.path), "--episodes", "0"], "--episodes is 0"),
+        ([str(run.path), "--temperature", "-1"], "--temperature is -1"),
+        ([str(run.path), "--temperature", "nan"], "--temperature is nan"),
+        ([str(run.path), "--seed", "-1"], "--seed is -1"),
+        ([str(run.path), "--num-envs", "0"], "evaluation.num_envs is 0"),
+        ([str(run.path), "--device", "abacus"], "unknown device"),
+        ([str(run.path), "--policy", "human"], "invalid choice"),
+        ([], "required"),
+    ):
+        with pytest.raises(UserError, match=said) as error:
+            evaluate.main(arguments)
+        assert "\n" not in str(error.value)
+    weights = run.checkpoints()[-1] / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    with pytest.raises(UserError, match="is damaged"):
+        evaluate.main([str(run.path)])
+    assert not (run.path / "evaluations").exists()
+
+
+def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        evaluate.main(["--help"])
+    assert stop.value.code == 0
+    assert "diffworld report" in capsys.readouterr().out
