@@ -3,12 +3,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.diffworld-installed
+AS_ROOT = $(if $(filter 0,$(shell id -u)),,sudo -n)
 # torch goes in first and alone, so that pip takes the build (CPU or CUDA) that its own configuration offers
 # and nothing after it chooses another.
 TORCH := torch==2.13.0
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint types lock wheel clean
+.PHONY: help install demo test browser lint types lock wheel clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -28,8 +29,16 @@ $(INSTALLED): requirements.lock pyproject.toml
 demo: install ## train the smallest preset from nothing, into runs/demo
 	$(BIN)/diffworld train --preset demo --out runs/demo
 
-test: install ## run the tests
-	@$(BIN)/python -m pytest -q
+test: install browser ## run the tests, one process a core
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --maxprocesses 8 --dist loadfile
+
+browser: ## install Chromium, which the tests of the pages drive, where there is none
+	@for name in chromium chromium-browser google-chrome google-chrome-stable; do \
+	   command -v $$name >/dev/null && exit 0; done; \
+	 echo "installing Chromium with apt-get: the tests of the pages need it"; \
+	 { $(AS_ROOT) apt-get update -qq && $(AS_ROOT) env DEBIAN_FRONTEND=noninteractive \
+	     apt-get install -y -qq --no-install-recommends chromium; } >/dev/null 2>&1 || \
+	 { echo "make: could not install Chromium; install it yourself, then run make test again" >&2; exit 1; }
 
 lint: install ## ruff: rules and format
 	@$(BIN)/ruff check .

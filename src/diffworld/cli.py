@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from diffworld import __version__
-from diffworld.commands import train, verify_golden
+from diffworld.commands import evaluate, fidelity, import_weights, play, record, report, train, verify_golden
 from diffworld.errors import UserError
 from diffworld.presets import PRESETS
 
@@ -23,6 +23,12 @@ class Command:
 
 COMMANDS = {
     "train": Command("train --preset demo", "learn a real Atari game from its dreams", train.main),
+    "play": Command("play RUN", "play in the dream, in a browser (or: play --demo)", play.main),
+    "evaluate": Command("evaluate RUN", "play whole games with a run's agent, and save every score", evaluate.main),
+    "fidelity": Command("fidelity RUN", "measure how long a run's dream stays true to the game", fidelity.main),
+    "report": Command("report [RUN...]", "compare runs with every published Atari 100k method", report.main),
+    "record": Command("record --env ID --out DIR", "record a data set of real episodes", record.main),
+    "import-weights": Command("import-weights FILE --env ID", "make a run of published weights", import_weights.main),
     "verify-golden": Command(
         "verify-golden FOLDER", "check the networks against published numbers", verify_golden.main
     ),

@@ -1,0 +1,204 @@
+"""How much faster than the published way: the same networks both ways, alternating in one process.
+
+    python -m benchmarks.speed [--json FILE] [--quick]
+
+Published way: float32, eager, channel-first, the context convolved again at each denoising step, AdamW not fused.
+Ours: what `diffworld train` does here (number format, memory format, compiler: see `Config.precision`, `.compile`).
+Both are paper size, with batch 32 and the same data. `--quick` takes batch 4, dreams of 3 steps and one repetition:
+to see that all runs, not to quote. Share of peak: arithmetic of the networks' convolutions and matrix products, as
+torch counts it, over time, over the fastest matrix product measured in the same number format.
+"""
+
+import argparse
+import json
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from diffworld.config import PARTS, Config
+from diffworld.device import autocast, resolve_device, resolve_precision
+from diffworld.files import write_json
+from diffworld.presets import preset
+from diffworld.replay import Dataset
+from diffworld.training.trainer import Trainer
+from diffworld.world_model.denoiser import Denoiser
+from diffworld.world_model.sampler import sample
+
+NUM_ACTIONS = 4
+
+
+@dataclass(frozen=True)
+class Row:
+    """One kind of work, and how to do it with a trainer."""
+
+    name: str
+    work: Callable[[Trainer], object]
+
+
+def rows(config: Config) -> list[Row]:
+    """What the time of a run goes into."""
+    steps = config.sampler.denoising_steps
+    return [
+        Row("denoiser update", lambda t: t.update("denoiser")),
+        Row(f"imagined frame, {config.actor_critic_updates.batch_size} rows, {steps} denoising steps", imagine),
+        Row(f"player's frame, {steps} denoising steps", play),
+        Row("reward/end update", lambda t: t.update("reward_end")),
+        Row(f"actor-critic update, {config.horizon} imagined steps", lambda t: t.update("actor_critic")),
+    ]
+
+
+def imagine(trainer: Trainer) -> None:
+    """Draw the next frame of a batch of dreams."""
+    _draw(trainer, trainer.config.actor_critic_updates.batch_size)
+
+
+def play(trainer: Trainer) -> None:
+    """Draw the next frame of one dream."""
+    _draw(trainer, 1)
+
+
+def _draw(trainer: Trainer, count: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    frames = (torch.rand(count, 4, 64, 64, 3, generator=generator) * 2 - 1).to(trainer.device).movedim(-1, -3)
+    actions = torch.zeros(count, 4, dtype=torch.int64, device=trainer.device)
+    with autocast(trainer.device, trainer.dtype):
+        trainer.networks.denoiser.sample(frames, actions, trainer.config.sampler, trainer.randn)
+
+
+class PublishedDenoiser(Denoiser):
+    """Encodes the context anew at each denoising step, and keeps noisy frames channel-first."""
+
+    def network_output(self, noisy, sigma, context):  # type: ignore[no-untyped-def]
+        return super().network_output(noisy.contiguous(), sigma, context)
+
+    def sample(self, frames, actions, config, randn, *, low_res=None):  # type: ignore[no-untyped-def]
+        b, _, c, h, w = frames.shape
+
+        def denoise(x: torch.Tensor, sigma: float, step: int) -> torch.Tensor:
+            return self.denoise(x, x.new_full((b,), sigma), self.encode(frames, actions))
+
+        with torch.no_grad():
+            return sample(denoise, randn((b, c, h, w)), config, randn)
+
+
+def published_way(config: Config, dataset: Dataset) -> Trainer:
+    """A trainer that computes as the published code does."""
+    trainer = Trainer(replace(config, precision="float32", compile="off"), NUM_ACTIONS, dataset, None)
+    trainer.networks.denoiser.__class__ = PublishedDenoiser
+    for part, module in trainer.networks.items():
+        module.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+        for convolution in (m for m in module.modules() if isinstance(m, torch.nn.Conv2d)):
+            convolution.register_forward_pre_hook(lambda _, inputs: (inputs[0].contiguous(),))
+        groups = [
+            {"params": g["params"], "weight_decay": g["weight_decay"]}
+            for g in trainer.optimisers[part].adamw.param_groups
+        ]
+        trainer.optimisers[part].adamw = torch.optim.AdamW(groups, lr=1e-4, eps=1e-8)
+    return trainer
+
+
+def random_data(config: Config, folder: Path) -> Dataset:
+    """Noise of the right shape: the time of an update does not depend on what it shows."""
+    shape = (config.environment.height, config.environment.width, 3)
+    dataset, rng = Dataset.create(folder / "data", shape, num_actions=NUM_ACTIONS), np.random.default_rng(0)
+    episode = dataset.new_episode()
+    for _ in range(256):
+        dataset.append(episode, rng.integers(0, 256, shape, dtype=np.uint8), 0, 0.0, False, False)
+    return dataset
+
+
+def peak(device: torch.device, dtype: torch.dtype, size: int = 2048) -> float:
+    """The fastest of ten matrix products, FLOP/s."""
+    a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
+    return 2 * size**3 / min(seconds(lambda: a @ b, device) for _ in range(10))
+
+
+def seconds(work: Callable[[], object], device: torch.device) -> float:
+    """How long work takes, to its end on the device."""
+    start = time.perf_counter()
+    work()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def measure(row: Row, published: Trainer, ours: Trainer, repetitions: int, peak_flops: float) -> dict[str, Any]:
+    """Both medians of a row, after a warm-up of each, taken in turn."""
+    with FlopCounterMode(display=False) as counter:
+        row.work(published)
+    row.work(ours)  # compiles, where that is on
+    times: dict[str, list[float]] = {"published": [], "ours": []}
+    for _ in range(repetitions):
+        times["published"].append(seconds(lambda: row.work(published), published.device))
+        times["ours"].append(seconds(lambda: row.work(ours), ours.device))
+    published_s, ours_s = (statistics.median(times[way]) for way in ("published", "ours"))
+    return {
+        "name": row.name,
+        "published_s": published_s,
+        "ours_s": ours_s,
+        "ratio": published_s / ours_s,
+        "peak_share": counter.get_total_flops() / ours_s / peak_flops,
+    }
+
+
+def machine(ours: Trainer, peak_flops: float) -> dict[str, Any]:
+    """What the numbers were measured on."""
+    name = platform.processor()
+    if Path("/proc/cpuinfo").exists():
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        name = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), name)
+    return {
+        "processor": torch.cuda.get_device_name() if ours.device.type == "cuda" else name,
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "native_bfloat16": resolve_precision("auto", ours.device) == torch.bfloat16,
+        "ours": f"{str(ours.dtype).removeprefix('torch.')}, compile {ours.config.compile}",
+        "matrix_product_gflops": peak_flops / 1e9,
+    }
+
+
+def main() -> None:
+    """Measure every row and print as it comes."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", type=Path, help="also write the rows to this file")
+    parser.add_argument("--quick", action="store_true", help="batch 4, one repetition")
+    parser.add_argument("--compile", choices=("auto", "on", "off"), default="auto")
+    parser.add_argument("--precision", choices=("auto", "float32", "bfloat16"), default="auto")
+    parser.add_argument("--repetitions", type=int, default=5)
+    options = parser.parse_args()
+    config = replace(preset("atari100k"), compile=options.compile, precision=options.precision)
+    if options.quick:
+        small = {f"{part}_updates": replace(config.updates(part), batch_size=4) for part in PARTS}
+        config = replace(config, horizon=3, **small)  # type: ignore[arg-type]
+    with tempfile.TemporaryDirectory() as folder:
+        dataset = random_data(config, Path(folder))
+        published, ours = published_way(config, dataset), Trainer(config, NUM_ACTIONS, dataset, None)
+        flops = peak(resolve_device(config.device), ours.dtype)
+        about = machine(ours, flops)
+        print(json.dumps(about, indent=2))
+        print(f"{'work':46} {'published':>10} {'ours':>10} {'ratio':>7} {'of peak':>8}", flush=True)
+        results = []
+        for row in rows(config):
+            result = measure(row, published, ours, 1 if options.quick else options.repetitions, flops)
+            results.append(result | {"machine": about, "quick": options.quick})
+            print(
+                f"{result['name']:46} {result['published_s']:>8.3f} s {result['ours_s']:>8.3f} s"
+                f" {result['ratio']:>6.2f}x {result['peak_share']:>7.0%}",
+                flush=True,
+            )
+        dataset.close()
+    if options.json:
+        write_json(options.json, results)
+
+
+if __name__ == "__main__":
+    main()

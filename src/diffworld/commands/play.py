@@ -1,0 +1,70 @@
+"""`diffworld play`."""
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from diffworld.commands.parsing import parse
+from diffworld.errors import UserError
+
+PROGRAM = "diffworld play"
+
+
+@dataclass(frozen=True)
+class PlayOptions:
+    """Play in the dream, in the real game, or in both side by side, on a web page; or watch the agent."""
+
+    run: Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="[RUN]")] = None
+    """The run folder to play."""
+    demo: bool = False
+    """Play the small trained model that comes with the package; needs no run."""
+    host: str = "127.0.0.1"
+    """Address to listen on; 0.0.0.0 lets a phone in the same network in, with the token of the printed address."""
+    port: int = 8765
+    """Port of the page; 0 takes any free one."""
+    browser: bool = True
+    """Open the page in a browser."""
+    max_players: int = 8
+    """Players at once, each with a game of their own; the next one waits for a place."""
+    recordings: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
+    """Folder for recorded episodes; RUN/recordings, or diffworld-recordings with --demo, if none is given."""
+    device: str = "auto"
+    """auto, cpu, cuda or mps."""
+
+
+def main(arguments: list[str]) -> int:
+    """Load the model, print the address, serve until Ctrl-C."""
+    options = parse(PlayOptions, PROGRAM, arguments)
+    if (options.run is None) != options.demo:
+        raise UserError("give a run folder, or --demo to play the model that comes with the package")
+    if options.max_players < 1:
+        raise UserError("--max-players must be at least 1")
+    from diffworld.play.server import listen
+
+    listener, address = listen(options.host, options.port)  # first: it fails fast
+    try:
+        from diffworld.play.house import House
+        from diffworld.play.library import Library
+        from diffworld.play.server import serve
+        from diffworld.play.sources import load_demo, load_run
+
+        model = load_run(options.run, options.device) if options.run else load_demo(options.device)
+        recordings = options.recordings or (options.run / "recordings" if options.run else Path("diffworld-recordings"))
+        library = Library({"recordings": recordings, **model.datasets})
+        house = House(model, library, recordings, options.max_players)
+        print(f"{model.title}: open {address.url} (Ctrl-C stops)", flush=True)
+        serve(house, listener, address, open_browser=options.browser and _has_browser())
+    finally:
+        listener.close()
+    print("stopped", file=sys.stderr)
+    return 0
+
+
+def _has_browser() -> bool:
+    """Without a display, Python would open a browser made of text in this very terminal."""
+    shown = any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"))
+    return shown or sys.platform in ("darwin", "win32")

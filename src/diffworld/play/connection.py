@@ -1,0 +1,288 @@
+"""One player's websocket: reads messages, owns the session, sends frames.
+
+Three tasks run side by side. `_read` checks each message and never waits for the game. `_play` alone touches the
+session: it does commands in order, and between them steps at the player's pace. `_show` sends the newest view
+whenever fewer than `IN_FLIGHT` frames are on their way; a slow client so sees fewer frames, but never old ones.
+"""
+
+import asyncio
+import dataclasses
+import json
+import logging
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from fastapi import WebSocket, WebSocketDisconnect
+
+from diffworld.errors import UserError
+from diffworld.play import protocol
+from diffworld.play.answers import answer, describe
+from diffworld.play.house import House
+from diffworld.play.lobby import LobbyFull
+from diffworld.play.pace import Allowance, Meter, Pace
+from diffworld.play.protocol import ProtocolError
+from diffworld.play.session import PlaySession, View
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+IN_FLIGHT = 4
+"""Frames sent and not yet shown by the page: enough for 15 frames a second over 250 ms there and back."""
+MESSAGES_PER_SECOND = 300
+"""The page stays below this at 60 frames a second, with a slider being dragged."""
+MESSAGES_AT_ONCE = 600
+COMMANDS_AT_ONCE = 256
+QUERIES_AT_ONCE = 8
+DEFAULT_FPS = 15
+STALLED_AFTER = 5.0
+"""Seconds without a frame shown after which the game waits for the client."""
+HOLD_AFTER_END = 1.0
+"""Seconds an ended game is left to look at."""
+
+POLICY_VIOLATION, TRY_AGAIN_LATER, INTERNAL_ERROR = 1008, 1013, 1011  # RFC 6455 and its registry of close codes
+
+
+class Connection:
+    """A player from the handshake to the closed tab."""
+
+    def __init__(self, socket: WebSocket, house: House) -> None:
+        self._socket, self._house = socket, house
+        self._allowance = Allowance(MESSAGES_PER_SECOND, MESSAGES_AT_ONCE)
+        self._commands: asyncio.Queue[protocol.Command] = asyncio.Queue(COMMANDS_AT_ONCE)
+        self._queries: set[asyncio.Task[None]] = set()
+        self._busy: asyncio.Future[Any] | None = None
+        self._playing = False
+        self._held = self._tapped = self._idle = 0
+        self._paused = False
+        self._pace, self._meter = Pace(DEFAULT_FPS), Meter()
+        self._latest: View | None = None
+        self._number = self._shown = 0
+        self._shown_at = time.monotonic()
+        self._due = asyncio.Event()
+
+    async def run(self) -> None:
+        """Serve an accepted websocket until it closes; closes it itself where the client breaks the rules."""
+        tasks = [asyncio.create_task(task) for task in (self._read(), self._live(), self._show())]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in [*tasks, *self._queries]:
+                task.cancel()
+            results = await asyncio.gather(*tasks, return_exceptions=True)
+        await self._part([error for error in results if isinstance(error, Exception)])
+
+    async def _part(self, errors: list[Exception]) -> None:
+        """Say why, where the client is still there to hear it."""
+        match errors[0] if errors else None:
+            case None | WebSocketDisconnect():
+                return
+            case ProtocolError() as error:
+                await self._close(POLICY_VIOLATION, str(error))
+            case LobbyFull():
+                await self._close(TRY_AGAIN_LATER, "too many players are waiting; try again later")
+            case UserError() as error:
+                await self._close(INTERNAL_ERROR, str(error)[:100])  # a reason may have 123 bytes
+            case error:
+                log.error("a player's session failed", exc_info=error)
+                await self._close(INTERNAL_ERROR, "the session failed; the server's terminal says why")
+
+    async def _close(self, code: int, reason: str) -> None:
+        try:
+            await self._socket.close(code, reason)
+        except (RuntimeError, WebSocketDisconnect):  # closed already
+            return
+
+    # Reading
+
+    async def _read(self) -> None:
+        while True:
+            event = await self._socket.receive()
+            if event["type"] == "websocket.disconnect":
+                raise WebSocketDisconnect(event.get("code", 1005))
+            if not self._allowance.take():
+                raise ProtocolError("too many messages")
+            text = event.get("text")
+            if text is None:
+                raise ProtocolError("messages are texts")
+            self._take(protocol.read_message(text))
+
+    def _take(self, message: protocol.Inbound) -> None:
+        if not self._playing:  # before the welcome there is no game to do it with
+            return
+        if isinstance(message, protocol.Act):
+            self._act(message.action)
+        elif isinstance(message, protocol.Shown):
+            self._shown, self._shown_at = max(self._shown, min(message.number, self._number)), time.monotonic()
+            self._due.set()
+        elif isinstance(message, protocol.Query):
+            if len(self._queries) >= QUERIES_AT_ONCE:
+                raise ProtocolError("too many questions at once")
+            task = asyncio.create_task(self._answer(message))
+            self._queries.add(task)
+            task.add_done_callback(self._queries.discard)
+        else:
+            try:
+                self._commands.put_nowait(message)
+            except asyncio.QueueFull:
+                raise ProtocolError("too many commands at once") from None
+
+    def _act(self, action: int) -> None:
+        """Keep what is held; a key that is down for less than a step still counts for one."""
+        if action >= self._house.model.num_actions:
+            raise ProtocolError("there is no such action")
+        self._held = action
+        if action != self._idle:
+            self._tapped = action
+
+    async def _answer(self, query: protocol.Query) -> None:
+        try:
+            header, frames = await self._house.read(answer, self._house, query)
+        except UserError as error:
+            await self._say({"type": "reply", "id": query.id, "error": str(error)})
+        except Exception:
+            log.exception("could not answer about stored episodes")
+            await self._say({"type": "reply", "id": query.id, "error": "this failed; the server's terminal says why"})
+        else:
+            await self._say({"type": "reply", "id": query.id, **header}, frames)
+
+    # Playing
+
+    async def _live(self) -> None:
+        """Wait for a place, play, and give the place back."""
+        async with self._house.lobby.place(self._tell_place):
+            session = await self._call(self._house.new_session)
+            names = list(self._house.model.action_names)
+            self._held = self._tapped = self._idle = names.index("NOOP") if "NOOP" in names else 0
+            try:
+                self._playing = True
+                await self._play(session)
+            finally:
+                self._playing = False
+                if self._busy is not None and not self._busy.done():
+                    await asyncio.wait([self._busy])  # a session is closed only once its step is done
+                await self._house.compute(session.close)
+
+    async def _tell_place(self, place: int) -> None:
+        await self._say({"type": "waiting", "place": place, "players": self._house.lobby.max_players})
+
+    async def _play(self, session: PlaySession) -> None:
+        first = await self._call(session.reset)
+        await self._say({"type": "welcome", "info": await self._call(session.info)})
+        await self._tell_state(session)
+        self._keep(first)
+        while True:
+            command = await self._next_command()
+            try:
+                view = await (self._step(session) if command is None else self._do(session, command))
+            except UserError as error:
+                self._paused |= command is None  # it should not be said fifteen times a second
+                await self._say({"type": "error", "text": str(error)})
+            else:
+                if view is not None:
+                    self._keep(view)
+            if command is not None:
+                await self._tell_state(session)
+
+    async def _next_command(self) -> protocol.Command | None:
+        """The next command, or None when a step is due."""
+        try:
+            return self._commands.get_nowait()
+        except asyncio.QueueEmpty:
+            pass
+        while True:
+            # A client that shows nothing is not played to; look again now and then whether it does.
+            timeout = None if self._paused else 0.2 if self._stalled() else self._pace.wait()
+            try:
+                return await asyncio.wait_for(self._commands.get(), timeout)
+            except TimeoutError:
+                if not self._stalled():
+                    return None
+
+    async def _step(self, session: PlaySession) -> View:
+        action = self._held if self._held != self._idle else self._tapped
+        self._tapped = self._idle
+        view = await self._call(session.step, action)
+        self._meter.tick()
+        self._pace.stepped(HOLD_AFTER_END if view.ended or view.truncated else 0.0)
+        return view
+
+    async def _do(self, session: PlaySession, command: protocol.Command) -> View | None:
+        match command:
+            case protocol.Pause():
+                self._paused = command.on
+                self._pace.restart()
+            case protocol.Pace():
+                self._pace.fps = command.fps
+            case protocol.Step():
+                return await self._step(session)
+            case protocol.Reset():
+                return await self._call(reset, session, command.start)
+            case protocol.Rewind():
+                return await self._call(session.rewind, command.steps)
+            case protocol.Record():
+                await self._call(session.record, command.on)
+            case protocol.Watch():
+                return await self._call(session.play_recording, command.dataset, command.episode)
+            case protocol.Set():
+                return await self._call(lambda: session.configure(**command.changes()))
+            case protocol.Starts():
+                await self._give_starts(session, command)
+        return None
+
+    async def _give_starts(self, session: PlaySession, command: protocol.Starts) -> None:
+        starts = await self._call(session.start_list, command.offset, command.count)
+        frames = {str(start["id"]): start["frame"] for start in starts}
+        listed = [{k: v for k, v in start.items() if k != "frame"} for start in starts]
+        total = (await self._call(session.info))["num_starts"]
+        await self._say({"type": "reply", "id": command.id, "starts": listed, "total": total}, frames)
+
+    async def _call(self, work: Callable[..., T], *arguments: Any) -> T:
+        """Run one call on the session in a worker thread; it ends even if this task is cancelled."""
+        self._busy = asyncio.ensure_future(self._house.compute(work, *arguments))
+        return await asyncio.shield(self._busy)
+
+    # Showing
+
+    def _keep(self, view: View) -> None:
+        """The view to be sent next; one that was not sent by now never will be."""
+        self._latest = view
+        self._due.set()
+
+    def _stalled(self) -> bool:
+        return self._full() and time.monotonic() - self._shown_at > STALLED_AFTER
+
+    def _full(self) -> bool:
+        return self._number - self._shown >= IN_FLIGHT
+
+    async def _show(self) -> None:
+        while True:
+            await self._due.wait()
+            self._due.clear()
+            if self._latest is None or self._full():
+                continue
+            view, self._latest = self._latest, None
+            self._number += 1
+            header = {"type": "view", "number": self._number, "fps": round(self._meter.rate(), 1)}
+            about, frames = describe(view)
+            await self._say({**header, **about}, frames)
+
+    async def _tell_state(self, session: PlaySession) -> None:
+        settings = dataclasses.asdict(session.settings)
+        state = {"paused": self._paused, "fps": self._pace.fps, "recording": session.recording}
+        await self._say({"type": "state", **state, "settings": settings})
+
+    async def _say(self, header: dict[str, Any], frames: dict[str, Any] | None = None) -> None:
+        if frames is None:
+            await self._socket.send_text(json.dumps(header, separators=(",", ":")))
+        else:
+            await self._socket.send_bytes(await self._house.compute(protocol.pack, header, frames))
+
+
+def reset(session: PlaySession, start: int | None) -> View:
+    """A new game; a chosen start can only be dreamt, so it takes the player into the dream."""
+    if start is not None and session.settings.world != "dream":
+        session.configure(world="dream")
+    if start is not None and session.settings.player == "recording":
+        session.configure(player="human")
+    return session.reset(start)

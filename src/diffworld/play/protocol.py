@@ -1,0 +1,227 @@
+"""What the page and the server say to each other over one websocket.
+
+The page sends small JSON texts, each of one of the types below; everything in them is checked and bounded here, so
+that nothing else needs to mistrust them. Those sent before the server's `welcome` are checked and dropped. The server
+answers with JSON texts, or, where there are pictures, with binary messages: a little-endian uint32 with the header's
+length, the header (JSON), and the pictures one after another. The header's `images` gives each one's name and length
+in bytes.
+"""
+
+import io
+import json
+import struct
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+MAX_MESSAGE_BYTES = 2048
+"""Longest message a client may send; the longest the page sends is a tenth of it."""
+MAX_FPS = 60
+MAX_STEPS = 2**31 - 1
+IMAGE_TYPE = "image/webp"
+
+Request = Annotated[int, Field(ge=0, le=2**53)]
+Index = Annotated[int, Field(ge=0, le=MAX_STEPS)]
+Count = Annotated[int, Field(ge=1, le=100)]
+DatasetId = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._-]+$")]
+
+
+class Message(BaseModel):
+    """Types are taken as they are (no "3" for 3), infinities and unknown fields refused."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Act(Message):
+    """The action whose keys are held down now."""
+
+    type: Literal["act"]
+    action: int = Field(ge=0, le=4095)
+
+
+class Shown(Message):
+    """The page has drawn this frame; the server keeps only a few on their way."""
+
+    type: Literal["shown"]
+    number: int = Field(ge=0, le=2**53)
+
+
+class Pause(Message):
+    """Hold or go on."""
+
+    type: Literal["pause"]
+    on: bool
+
+
+class Pace(Message):
+    """Frames a second to aim at."""
+
+    type: Literal["pace"]
+    fps: int = Field(ge=1, le=MAX_FPS)
+
+
+class Step(Message):
+    """One step, while paused."""
+
+    type: Literal["step"]
+
+
+class Reset(Message):
+    """A new game: from a drawn start, or from the one with this id."""
+
+    type: Literal["reset"]
+    start: Index | None = None
+
+
+class Rewind(Message):
+    """Back by this many steps; the game goes on from there."""
+
+    type: Literal["rewind"]
+    steps: int = Field(ge=1, le=10_000)
+
+
+class Record(Message):
+    """Begin or end recording episodes."""
+
+    type: Literal["record"]
+    on: bool
+
+
+class Watch(Message):
+    """Play the actions of a recorded episode."""
+
+    type: Literal["watch"]
+    dataset: DatasetId
+    episode: Index
+
+
+class Set(Message):
+    """Change settings of the session; those left out stay."""
+
+    type: Literal["set"]
+    player: Literal["human", "agent", "random", "recording"] | None = None
+    world: Literal["dream", "real", "both"] | None = None
+    rules: Literal["train", "test"] | None = None
+    horizon: int | None = Field(None, ge=1, le=100_000)
+    denoising_steps: int | None = Field(None, ge=1, le=10)
+    order: Literal[1, 2] | None = None
+    churn: float | None = Field(None, ge=0, le=80)
+    temperature: float | None = Field(None, ge=0, le=10)
+    seed: Index | None = None
+    inside: bool | None = None
+
+    def changes(self) -> dict[str, Any]:
+        """The settings that were given."""
+        return self.model_dump(exclude_none=True, exclude={"type"})
+
+
+class Starts(Message):
+    """Ask for starts to choose from, with a picture each."""
+
+    type: Literal["starts"]
+    id: Request
+    offset: Index
+    count: Count
+
+
+class Datasets(Message):
+    """Ask for the data sets and recordings."""
+
+    type: Literal["datasets"]
+    id: Request
+
+
+class Episodes(Message):
+    """Ask for episodes of a data set."""
+
+    type: Literal["episodes"]
+    id: Request
+    dataset: DatasetId
+    offset: Index
+    count: Count
+
+
+class Table(Message):
+    """Ask for an episode's actions, rewards and ends."""
+
+    type: Literal["table"]
+    id: Request
+    dataset: DatasetId
+    episode: Index
+
+
+class Frame(Message):
+    """Ask for one frame of an episode."""
+
+    type: Literal["frame"]
+    id: Request
+    dataset: DatasetId
+    episode: Index
+    step: Index
+
+
+class Export(Message):
+    """Ask for an episode as a film."""
+
+    type: Literal["export"]
+    id: Request
+    dataset: DatasetId
+    episode: Index
+    kind: Literal["mp4", "gif"]
+    fps: int = Field(ge=1, le=MAX_FPS)
+
+
+Command = Pause | Pace | Step | Reset | Rewind | Record | Watch | Set | Starts
+"""Done in order, by the task that owns the session."""
+Query = Datasets | Episodes | Table | Frame | Export
+"""About stored episodes; answered beside the game."""
+Inbound = Act | Shown | Command | Query
+
+_ADAPTER: TypeAdapter[Inbound] = TypeAdapter(Annotated[Inbound, Field(discriminator="type")])
+
+
+class ProtocolError(Exception):
+    """A message that the page would never send; one line, in the project's own words."""
+
+
+def read_message(text: str | bytes) -> Inbound:
+    """Parse and check one message of a client.
+
+    Raises: ProtocolError, which repeats nothing of the message.
+    """
+    if len(text) > MAX_MESSAGE_BYTES:
+        raise ProtocolError(f"a message may have {MAX_MESSAGE_BYTES} bytes at most")
+    try:
+        return _ADAPTER.validate_json(text)
+    except (ValidationError, ValueError):
+        raise ProtocolError("this is no message of the page") from None
+
+
+def encode_image(frame: NDArray[np.uint8]) -> bytes:
+    """A frame, uint8 (H, W, 3), as lossless WebP: a third smaller than PNG on game frames, and no slower."""
+    buffer = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(frame)).save(buffer, "WEBP", lossless=True, quality=0, method=0)
+    return buffer.getvalue()
+
+
+def pack(header: Mapping[str, Any], frames: Mapping[str, NDArray[np.uint8] | None]) -> bytes:
+    """A binary message: the header and each frame, uint8 (H, W, 3), under its name; None is left out."""
+    images = {name: encode_image(frame) for name, frame in frames.items() if frame is not None}
+    lengths = [[name, len(data)] for name, data in images.items()]
+    text = json.dumps({**header, "images": lengths}, allow_nan=False, separators=(",", ":")).encode()
+    return struct.pack("<I", len(text)) + text + b"".join(images.values())
+
+
+def unpack(message: bytes) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """The header and the encoded pictures of a message made by `pack`."""
+    (length,) = struct.unpack_from("<I", message)
+    header = json.loads(message[4 : 4 + length])
+    images, at = {}, 4 + length
+    for name, size in header["images"]:
+        images[name] = message[at : at + size]
+        at += size
+    return header, images

@@ -1,0 +1,154 @@
+"""The web page's server: a few fixed pages, films by key, and a websocket for each player.
+
+Everything under `static/` is read once at the start; a request can only name one of those texts or a film's key,
+so no path of a client ever reaches the file system.
+"""
+
+import contextlib
+import logging
+import secrets
+import socket
+import threading
+import webbrowser
+from dataclasses import dataclass
+from importlib import resources
+
+import uvicorn
+from fastapi import FastAPI, Response, WebSocket
+from fastapi.responses import FileResponse, PlainTextResponse
+
+from diffworld.errors import UserError
+from diffworld.play.answers import KINDS
+from diffworld.play.connection import Connection
+from diffworld.play.guard import LOOPBACK, Guard
+from diffworld.play.house import House
+from diffworld.play.protocol import MAX_MESSAGE_BYTES
+
+MEDIA_TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
+PING_SECONDS = 15.0
+"""A client that does not answer a ping for so long has gone, and its place is free."""
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where the server listens. `token` is None on the machine's own loopback address only."""
+
+    host: str
+    port: int
+    token: str | None
+
+    @property
+    def url(self) -> str:
+        """What to open in a browser; for "every address", the one by which a phone nearby finds this machine."""
+        host = _outward_address() if self.host in ("0.0.0.0", "::") else self.host
+        host = f"[{host}]" if ":" in host else host
+        return f"http://{host}:{self.port}/" + (f"?token={self.token}" if self.token else "")
+
+
+def listen(host: str, port: int) -> tuple[socket.socket, Address]:
+    """Take a port (0: any free one) and draw a token if other machines can reach it.
+
+    Raises: UserError, one line, where the port is busy or the host no address of this machine.
+    """
+    if not 0 <= port <= 65535:
+        raise UserError(f"--port {port} is no port: choose one of 1 to 65535, or 0 for any free one")
+    try:
+        family, _, _, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, socket.SOCK_STREAM)
+    except OSError as error:
+        raise UserError(f"--host {host} is no address of this machine ({error.strerror})") from None
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(where)
+        listener.listen(64)
+    except OSError as error:
+        listener.close()
+        raise UserError(
+            f"cannot listen on {host} port {port} ({error.strerror}): choose another --port, or 0 for any free one"
+        ) from None
+    token = None if host in LOOPBACK else secrets.token_urlsafe(24)
+    return listener, Address(host, listener.getsockname()[1], token)
+
+
+def create_app(house: House, address: Address) -> FastAPI:
+    """The application, with `Guard` in front of it."""
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    pages = _static_pages()
+
+    @app.get("/")
+    def index() -> Response:
+        return pages["index.html"]
+
+    @app.get("/static/{name}")
+    def static(name: str) -> Response:
+        return pages.get(name) or PlainTextResponse("there is no such page", 404)
+
+    @app.get("/films/{key}")
+    def film(key: str) -> Response:
+        found = house.film(key)
+        if found is None or not found.path.is_file():
+            return PlainTextResponse("this film is no longer kept: export it again", 404)
+        return FileResponse(found.path, media_type=KINDS[found.path.suffix[1:]], filename=found.name)
+
+    @app.websocket("/play")
+    async def play(websocket: WebSocket) -> None:
+        await websocket.accept()
+        await Connection(websocket, house).run()
+
+    app.add_middleware(Guard, host=address.host, token=address.token)
+    return app
+
+
+def serve(house: House, listener: socket.socket, address: Address, open_browser: bool = False) -> None:
+    """Serve until Ctrl-C or SIGTERM, and end every session before returning."""
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # what a client breaks off is no news
+    server = make_server(house, address)
+    if open_browser:
+        threading.Thread(target=_open_browser, args=(address.url,), daemon=True).start()
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            server.run(sockets=[listener])
+    finally:
+        house.close()
+
+
+def make_server(house: House, address: Address) -> uvicorn.Server:
+    """Uvicorn, with messages bounded in size and clients that have gone found out."""
+    config = uvicorn.Config(
+        create_app(house, address),
+        log_level="critical",
+        access_log=False,
+        server_header=False,
+        ws="websockets-sansio",
+        ws_max_size=MAX_MESSAGE_BYTES,
+        ws_ping_interval=PING_SECONDS,
+        ws_ping_timeout=PING_SECONDS,
+        ws_per_message_deflate=False,  # frames are compressed already
+        timeout_graceful_shutdown=3,
+    )
+    return uvicorn.Server(config)
+
+
+def _static_pages() -> dict[str, Response]:
+    pages = {}
+    for file in (resources.files("diffworld.play") / "static").iterdir():
+        media_type = MEDIA_TYPES.get(file.name.rpartition(".")[2])
+        if media_type:
+            pages[file.name] = Response(file.read_bytes(), media_type=media_type)
+    return pages
+
+
+def _open_browser(url: str) -> None:
+    with contextlib.suppress(webbrowser.Error, OSError):
+        webbrowser.open(url)
+
+
+def _outward_address() -> str:
+    """This machine's address in its network; asks the routing table, sends nothing."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # an address kept for documentation, RFC 5737
+        except OSError:
+            return "127.0.0.1"
+        address: str = probe.getsockname()[0]
+        return address

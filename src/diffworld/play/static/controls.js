@@ -1,0 +1,91 @@
+// Settings of the session. The server's word counts: controls show what it says, and only ask for changes.
+
+import { $, $$, draw, make, toast } from "./dom.js";
+
+const STARTS_A_PAGE = 24;
+
+export class Controls {
+  constructor(link) {
+    this.link = link;
+    this.offset = 0;
+    const set = (name, value) => link.send({ type: "set", [name]: value });
+    for (const input of $$("[data-setting]")) {
+      input.addEventListener("input", () => this.label(input));
+      input.addEventListener("change", () => {
+        if (input.reportValidity() && input.value !== "") set(input.id, Number(input.value));
+      });
+    }
+    for (const name of ["player", "world", "rules", "order"]) {
+      for (const input of $$(`input[name=${name}]`)) {
+        input.addEventListener("change", () => set(name, name === "order" ? Number(input.value) : input.value));
+      }
+    }
+    $("#fps").addEventListener("input", ({ target }) => this.label(target));
+    $("#fps").addEventListener("change", ({ target }) => link.send({ type: "pace", fps: Number(target.value) }));
+    $("#dice").addEventListener("click", () => set("seed", Math.floor(Math.random() * 2 ** 31)));
+    $("#choose-start").addEventListener("click", () => this.openStarts(0).catch((error) => toast(error.message, "bad")));
+    $("#starts-less").addEventListener("click", () => this.openStarts(this.offset - STARTS_A_PAGE));
+    $("#starts-more").addEventListener("click", () => this.openStarts(this.offset + STARTS_A_PAGE));
+  }
+
+  // What this model can do; what it cannot is greyed, and says why.
+  meet(info) {
+    for (const [name, reasons] of [["player", info.players], ["world", info.worlds]]) {
+      for (const input of $$(`input[name=${name}]`)) {
+        const reason = reasons[input.value];
+        input.disabled = Boolean(reason);
+        input.parentElement.title = reason ?? "";
+      }
+    }
+    for (const [name, [low, high]] of Object.entries(info.ranges)) {
+      const input = document.getElementById(name);
+      if (input?.matches("[data-setting]")) Object.assign(input, { min: low, max: name === "temperature" ? Math.min(3, high) : high });
+    }
+    $("#choose-start").disabled = !info.has_dream;
+  }
+
+  show(state) {
+    for (const [name, value] of Object.entries(state.settings)) {
+      const input = document.getElementById(name);
+      if (input?.matches("[data-setting]") && input !== document.activeElement) {
+        input.value = value;
+        this.label(input);
+      }
+      for (const radio of $$(`input[name=${name}]`)) radio.checked = radio.value === String(value);
+    }
+    $("input[value=recording]").parentElement.hidden = state.settings.player !== "recording";
+    if ($("#fps") !== document.activeElement) $("#fps").value = state.fps;
+    this.label($("#fps"));
+  }
+
+  label(input) {
+    const output = $(`output[for=${input.id}]`);
+    if (output) output.textContent = input.value;
+    if (input.type === "range") {
+      const share = (input.value - input.min) / (input.max - input.min);
+      input.style.setProperty("--share", `${100 * share}%`);
+    }
+  }
+
+  async openStarts(offset) {
+    this.offset = Math.max(0, offset);
+    const { starts, total, images } = await this.link.ask({ type: "starts", offset: this.offset, count: STARTS_A_PAGE });
+    $("#gallery").replaceChildren(...starts.map((start) => this.startButton(start, images[start.id])));
+    $("#starts-range").textContent = `${this.offset + 1} to ${this.offset + starts.length} of ${total}`;
+    $("#starts-less").disabled = this.offset === 0;
+    $("#starts-more").disabled = this.offset + starts.length >= total;
+    if (!$("#starts").open) $("#starts").showModal();
+  }
+
+  startButton(start, image) {
+    const canvas = make("canvas");
+    draw(canvas, image);
+    const label = `Episode ${start.episode}, step ${start.step}`;
+    const button = make("button", { title: label, ariaLabel: label }, canvas, make("small", { textContent: `${start.episode} · ${start.step}` }));
+    button.addEventListener("click", () => {
+      this.link.send({ type: "reset", start: start.id });
+      $("#starts").close();
+    });
+    return button;
+  }
+}

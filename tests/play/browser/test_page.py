@@ -1,0 +1,172 @@
+"""The real page in a real browser: keys, worlds, settings, starts, recordings, tabs."""
+
+from pathlib import Path
+
+import pytest
+from pages import move, open_page, pixels, settled, shown, step_of, wait_for_step
+from playwright.sync_api import Browser, Page, expect
+from serving import Served, serving, wait_for
+
+
+def test_the_agent_plays_until_a_key_takes_over(page: Page) -> None:
+    expect(page.locator("input[value=agent]")).to_be_checked()
+    expect(page.locator("#banner")).to_contain_text("The agent is playing")
+    before = pixels(page, "[data-name=dream] canvas")
+    wait_for_step(page, step_of(page) + 3)
+    assert pixels(page, "[data-name=dream] canvas") != before
+    page.keyboard.down("ArrowRight")
+    expect(page.locator(".key[data-key=RIGHT]")).to_have_class("key down taken")  # pressed, and the world took it
+    expect(page.locator("input[value=human]")).to_be_checked()
+    expect(page.locator("body")).to_have_attribute("data-player", "human")
+    page.keyboard.up("ArrowRight")
+    expect(page.locator(".key[data-key=RIGHT]")).to_have_class("key")
+    page.keyboard.press("p")
+    settled(page)
+    page.keyboard.press("Space")  # a tap between two frames still counts
+    page.keyboard.press(".")
+    page.wait_for_selector(".key[data-key=FIRE].taken")
+    canvas = page.locator("[data-name=dream] canvas")
+    assert canvas.evaluate("c => getComputedStyle(c).imageRendering") == "pixelated"
+    scale = canvas.evaluate("c => c.getBoundingClientRect().width / c.width * devicePixelRatio")
+    assert scale == pytest.approx(round(scale)) and scale >= 10
+
+
+def test_pause_step_rewind_and_restart(page: Page) -> None:
+    wait_for_step(page, 20)
+    page.keyboard.press("p")
+    expect(page.locator("#pause")).to_have_attribute("aria-label", "Go on")
+    stood = settled(page)
+    page.click("#single")
+    wait_for_step(page, stood + 1)
+    assert settled(page) == stood + 1
+    page.keyboard.down("Backspace")
+    page.wait_for_function("step => Number(document.body.dataset.step) <= step", arg=stood - 5)
+    page.keyboard.up("Backspace")
+    expect(page.locator("body")).not_to_have_class("rewinding")
+    expect(page.locator("#pause")).to_have_attribute("aria-label", "Go on")  # as it was before
+    page.keyboard.press("r")
+    page.wait_for_function("() => Number(document.body.dataset.step) === 0")
+    page.keyboard.press("p")
+    wait_for_step(page, 3)
+
+
+def test_worlds_are_switched_and_shown_side_by_side(page: Page) -> None:
+    assert shown(page) == ["dream"]
+    page.click("#world .of-real")
+    expect(page.locator(".screen.of-real")).to_be_visible()
+    expect(page.locator(".screen.of-dream")).to_be_hidden()
+    page.click("#world .of-both")
+    expect(page.locator(".screen.of-difference")).to_be_visible()
+    assert shown(page) == ["dream", "real", "difference"]
+    wait_for_step(page, 2)
+    page.keyboard.press("p")
+    settled(page)
+    dream, real, difference = (pixels(page, f"[data-name={n}] canvas") for n in ("dream", "real", "difference"))
+    colours = [i for i in range(len(dream)) if i % 4 != 3]
+    assert [difference[i] for i in colours] == [abs(dream[i] - real[i]) for i in colours]
+    expect(page.locator("#real-score-box")).to_be_visible()
+    page.keyboard.press("v")
+    expect(page.locator(".screen.of-real")).to_be_hidden()
+
+
+def test_settings_change_what_the_model_does(page: Page) -> None:
+    page.keyboard.press("i")
+    expect(page.locator("#trajectory canvas")).to_have_count(3)  # two denoising steps
+    expect(page.locator("#context canvas")).to_have_count(4)
+    expect(page.locator("#policy-bars .bar")).to_have_count(4)
+    expect(page.locator("#reward-bars b").first).to_contain_text("%")
+    expect(page.locator("#time-legend")).to_contain_text("Denoiser")
+    page.click("#tab-controls")
+    move(page, "#denoising_steps", 7)
+    move(page, "#fps", 30)
+    page.locator("#seed").fill("12")
+    page.locator("#seed").press("Tab")
+    page.click("label:has(input[name=order][value='2'])")
+    page.click("#tab-inside")
+    expect(page.locator("#trajectory canvas")).to_have_count(8)
+    page.click("#tab-controls")
+    expect(page.locator("#denoising_steps")).to_have_value("7")
+    expect(page.locator("output[for=fps]")).to_have_text("30")
+    expect(page.locator("#seed")).to_have_value("12")
+    expect(page.locator("input[name=order][value='2']")).to_be_checked()
+    page.keyboard.press("Escape")
+    expect(page.locator("#panel")).to_be_hidden()
+
+
+def test_a_start_is_chosen_from_the_replay(page: Page) -> None:
+    page.keyboard.press("p")
+    settled(page)
+    page.click("#panel-button")
+    page.click("#choose-start")
+    expect(page.locator("#gallery button")).to_have_count(24)
+    page.click("#starts-more")
+    expect(page.locator("#starts-range")).to_contain_text("25 to 48")
+    page.locator("#gallery button").nth(3).click()
+    expect(page.locator("#starts")).to_be_hidden()
+    page.wait_for_function("() => Number(document.body.dataset.step) === 0")
+
+
+def test_record_then_scrub_export_and_watch(page: Page, tmp_path: Path) -> None:
+    page.keyboard.press("c")
+    expect(page.locator("#badge")).to_have_text("recording")
+    wait_for_step(page, step_of(page) + 10)
+    page.keyboard.press("c")
+    expect(page.locator("#toast")).to_contain_text("under Data")
+    page.click("#panel-button")
+    page.click("#tab-data")
+    page.locator(".dataset", has_text="Dream").first.click()
+    page.locator(".episode").first.click()
+    expect(page.locator("#viewer")).to_have_attribute("data-step", "0")
+    first = pixels(page, "#viewer-canvas")
+    setting_to = int(page.get_attribute("#viewer-step", "max") or 0)
+    assert setting_to >= 8
+    page.locator("#viewer-step").evaluate("(e, v) => { e.value = v; e.dispatchEvent(new Event('input')); }", setting_to)
+    expect(page.locator("#viewer")).to_have_attribute("data-step", str(setting_to))
+    assert pixels(page, "#viewer-canvas") != first
+    expect(page.locator("#viewer-caption")).to_contain_text(f"Step {setting_to} of")
+    with page.expect_download() as download:
+        page.click("#export-gif")
+    download.value.save_as(tmp_path / "film.gif")
+    assert (tmp_path / "film.gif").read_bytes()[:4] == b"GIF8"
+    page.click("#viewer-watch")
+    expect(page.locator("body")).to_have_attribute("data-player", "recording")
+    expect(page.locator("input[value=recording]")).to_be_checked()
+
+
+def test_two_tabs_play_two_games(page: Page, served: Served) -> None:
+    other = open_page(page.context.new_page(), served)
+    page.keyboard.press("p")
+    page.click("#world .of-real")
+    expect(page.locator(".screen.of-real")).to_be_visible()
+    assert shown(other) == ["dream"]
+    wait_for_step(other, step_of(other) + 5)
+    assert served.house.lobby.playing == 2
+    other.close()
+    wait_for(lambda: served.house.lobby.playing == 1)
+
+
+def test_one_too_many_is_told_to_wait_and_gets_in(browser: Browser, run_folder: Path) -> None:
+    with serving(run_folder, max_players=1) as small:
+        first = open_page(browser.new_page(), small)
+        second = browser.new_page()
+        second.goto(small.origin)
+        expect(second.locator("#cover-text")).to_contain_text("You are next")
+        first.close()
+        expect(second.locator("#cover")).to_be_hidden()
+        wait_for_step(second, 2)
+        second.close()
+
+
+def test_the_help_is_one_key_away_and_lists_the_keys(page: Page) -> None:
+    page.keyboard.press("?")
+    expect(page.locator("#help")).to_be_visible()
+    expect(page.locator("#help-keys")).to_contain_text("fire")
+    page.keyboard.press("Escape")
+    expect(page.locator("#help")).to_be_hidden()
+
+
+def test_the_page_comes_back_when_the_server_does_not_answer(browser: Browser, run_folder: Path) -> None:
+    with serving(run_folder) as once:
+        page = open_page(browser.new_page(), once)
+    expect(page.locator("#cover-text")).to_contain_text("Trying again")
+    page.close()

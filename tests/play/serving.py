@@ -1,0 +1,115 @@
+"""A real server with a tiny run in a thread, and a plain client that speaks the page's protocol."""
+
+import dataclasses
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from websockets.sync.client import connect
+from websockets.typing import Origin
+
+from diffworld.play.house import House
+from diffworld.play.library import Library
+from diffworld.play.protocol import unpack
+from diffworld.play.server import Address, listen, make_server
+from diffworld.play.sources import load_run
+
+Message = dict[str, Any]
+
+
+@dataclasses.dataclass
+class Served:
+    """A running server."""
+
+    house: House
+    address: Address
+
+    @property
+    def host(self) -> str:
+        return f"127.0.0.1:{self.address.port}"
+
+    @property
+    def origin(self) -> str:
+        return f"http://{self.host}"
+
+
+@contextmanager
+def serving(run: Path, max_players: int = 8, token: str | None = None) -> Iterator[Served]:
+    """Serve the run on a free port; at the end everything must have stopped within seconds."""
+    listener, address = listen("127.0.0.1", 0)
+    address = dataclasses.replace(address, token=token)
+    library = Library({"recordings": run / "recordings", "replay": run / "replay"})
+    house = House(load_run(run, "cpu"), library, run / "recordings", max_players)
+    server = make_server(house, address)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    try:
+        wait_for(lambda: server.started)
+        yield Served(house, address)
+    finally:
+        server.should_exit = True
+        thread.join(20)
+        house.close()
+        assert not thread.is_alive(), "the server did not stop"
+
+
+def wait_for(done: Callable[[], Any], seconds: float = 30) -> None:
+    until = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < until, "waited in vain"
+        time.sleep(0.01)
+
+
+class Client:
+    """One player."""
+
+    def __init__(self, served: Served, shows: bool = True) -> None:
+        address, origin = f"ws://{served.host}/play", Origin(served.origin)
+        self._stack = ExitStack()
+        self.socket = self._stack.enter_context(
+            connect(address, origin=origin, compression=None, max_size=None, close_timeout=1)
+        )
+        self._shows = shows
+        self._id = 0
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.leave()
+
+    def leave(self) -> None:
+        self._stack.close()
+
+    def say(self, type: str, **fields: Any) -> None:
+        self.socket.send(json.dumps({"type": type, **fields}))
+
+    def next(self, timeout: float = 30) -> tuple[Message, dict[str, bytes]]:
+        data = self.socket.recv(timeout)
+        header, images = unpack(data) if isinstance(data, bytes) else (json.loads(data), {})
+        if header["type"] == "view" and self._shows:
+            self.say("shown", number=header["number"])
+        return header, images
+
+    def until(self, type: str, test: Callable[[Message], bool] = lambda _: True) -> tuple[Message, dict[str, bytes]]:
+        """The next message of this type that passes the test."""
+        until = time.monotonic() + 30
+        while time.monotonic() < until:
+            header, images = self.next()
+            if header["type"] == type and test(header):
+                return header, images
+        raise AssertionError(f"no such {type}")
+
+    def ask(self, type: str, **fields: Any) -> tuple[Message, dict[str, bytes]]:
+        self._id += 1
+        number = self._id
+        self.say(type, id=number, **fields)
+        return self.until("reply", lambda reply: reply["id"] == number)
+
+    def pause(self) -> None:
+        self.say("pause", on=True)
+        self.until("state", lambda state: state["paused"])

@@ -1,0 +1,184 @@
+"""The server as players meet it: their keys, worlds and settings, recordings, places, and a slow line."""
+
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+from serving import Client, Served, serving, wait_for
+from tiny_run import make_run, model_free
+
+from diffworld.play.connection import IN_FLIGHT
+from diffworld.replay import Dataset
+
+pytestmark = pytest.mark.usefixtures("no_traceback")
+
+
+def picture(data: bytes) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(data)))
+
+
+def test_a_player_sees_the_dream_and_its_keys_count(served: Served) -> None:
+    with Client(served) as player:
+        info = player.until("welcome")[0]["info"]
+        assert info["action_names"][0] == "NOOP" and info["worlds"] == {"dream": None, "real": None, "both": None}
+        state, _ = player.until("state")
+        assert (state["settings"]["player"], state["settings"]["world"], state["paused"]) == ("agent", "dream", False)
+        view, images = player.until("view", lambda view: view["step"] >= 3)
+        assert picture(images["dream"]).shape == (16, 16, 3) and list(images) == ["dream"]
+        assert sum(view["policy"]) == pytest.approx(1, abs=1e-3) and sum(view["reward_probs"]) == pytest.approx(
+            1, abs=1e-3
+        )
+        player.pause()
+        player.say("set", player="human")
+        player.say("act", action=2)
+        player.say("step")
+        assert (
+            player.until("view", lambda view: view["player"] == "human" and view["action"] is not None)[0]["action"]
+            == 2
+        )
+        player.say("act", action=0)
+        player.say("step")
+        player.until("view", lambda view: view["action"] == 0)
+        player.say("act", action=3)  # tapped between two steps
+        player.say("act", action=0)
+        player.say("step")
+        assert player.until("view")[0]["action"] == 3
+
+
+def test_worlds_settings_and_the_inside(served: Served) -> None:
+    with Client(served) as player:
+        player.until("welcome")
+        player.say("set", world="both")
+        view, images = player.until("view", lambda view: len(view["images"]) == 3 and view["step"] > 2)
+        difference = np.abs(picture(images["dream"]).astype(int) - picture(images["real"]))
+        np.testing.assert_array_equal(picture(images["difference"]), difference)
+        assert view["real_score"] is not None
+        player.say("set", denoising_steps=5, inside=True, order=1)
+        player.until("state", lambda state: state["settings"]["denoising_steps"] == 5)
+        _, images = player.until(
+            "view", lambda view: any(n == "trajectory" for n, _ in view["images"]) and view["step"] > 4
+        )
+        assert picture(images["trajectory"]).shape == (16, 16 * 6, 3)
+        assert picture(images["context"]).shape == (16, 16 * 4, 3)
+        np.testing.assert_array_equal(picture(images["trajectory"])[:, -16:], picture(images["dream"]))
+        player.say("set", inside=False)
+        player.until("view", lambda view: [n for n, _ in view["images"]] == ["dream", "real", "difference"])
+
+
+def test_rewind_takes_back_and_starts_can_be_chosen(served: Served) -> None:
+    with Client(served) as player:
+        player.until("welcome")
+        player.say("pace", fps=60)
+        player.until("view", lambda view: view["step"] >= 12)
+        player.pause()
+        player.say("step")
+        now, _ = player.until("view")
+        player.say("rewind", steps=5)
+        back, _ = player.until("view", lambda view: view["number"] > now["number"])
+        while back["step"] > now["step"]:  # frames that were still on their way
+            back, _ = player.until("view")
+        assert back["kept"] < now["step"] + 1
+        reply, images = player.ask("starts", offset=0, count=6)
+        assert len(reply["starts"]) == 6 == len(images) and reply["total"] >= 6
+        player.say("set", world="real")
+        player.say("reset", start=reply["starts"][4]["id"])
+        _, frames = player.until("view", lambda view: view["step"] == 0 and view["images"][0][0] == "dream")
+        np.testing.assert_array_equal(picture(frames["dream"]), picture(images[str(reply["starts"][4]["id"])]))
+        player.say("reset", start=2**31 - 1)
+        assert player.until("error")[0]["text"]
+
+
+def test_what_is_recorded_can_be_browsed_watched_and_exported(served: Served, run_folder: Path) -> None:
+    with Client(served) as player:
+        player.until("view")
+        player.pause()
+        player.say("set", player="random", world="dream")
+        player.say("reset")
+        player.say("record", on=True)
+        player.until("state", lambda state: state["recording"])
+        seen = []
+        for _ in range(6):
+            player.say("step")
+            view, images = player.until("view", lambda view: view["action"] is not None)
+            seen.append((view["action"], picture(images["dream"])))
+        player.say("record", on=False)
+        player.until("state", lambda state: not state["recording"])
+        newest = player.ask("datasets")[0]["datasets"][0]
+        assert newest["kind"] == "recordings" and newest["steps"] == 6
+        episode = player.ask("episodes", dataset=newest["id"], offset=0, count=10)[0]["episodes"][0]
+        where = {"dataset": newest["id"], "episode": episode["id"]}
+        table = player.ask("table", **where)[0]["table"]
+        assert table["actions"] == [action for action, _ in seen]
+        _, images = player.ask("frame", step=3, **where)
+        np.testing.assert_array_equal(picture(images["frame"]), seen[2][1])
+        for kind, head in (("mp4", b"ftyp"), ("gif", b"GIF8")):
+            reply, _ = player.ask("export", kind=kind, fps=10, **where)
+            film = httpx.get(f"{served.origin}/films/{reply['film']}")
+            assert film.status_code == 200 and head in film.content[:12]
+            assert "attachment" in film.headers["content-disposition"]
+        player.say("watch", **where)
+        player.say("step")
+        watched, _ = player.until("view", lambda view: view["player"] == "recording" and view["action"] is not None)
+        assert watched["action"] == seen[0][0]
+    with Dataset.open(next((run_folder / "recordings").iterdir())) as dataset:  # fit to train on
+        assert dataset.num_steps == 6
+
+
+def test_a_slow_client_gets_the_newest_frame_and_no_backlog(served: Served) -> None:
+    with Client(served, shows=False) as player:
+        player.until("welcome")
+        player.say("pace", fps=60)
+        numbers = [player.until("view")[0]["number"] for _ in range(IN_FLIGHT)]
+        with pytest.raises(TimeoutError):
+            while True:
+                assert player.next(timeout=1.0)[0]["type"] != "view"
+        player.say("shown", number=numbers[-1])
+        steps = [player.until("view")[0]["step"] for _ in range(2)]
+        assert steps[0] > 2 * IN_FLIGHT, "the frames in between were not dropped"
+
+
+def test_two_players_have_games_of_their_own(served: Served) -> None:
+    with Client(served) as one, Client(served) as two:
+        one.until("welcome")
+        one.say("set", world="real", player="random")
+        one.until("view", lambda view: view["images"][0][0] == "real" and view["step"] > 2)
+        view, _ = two.until("view", lambda view: view["step"] > 2)
+        assert view["images"][0][0] == "dream" and view["player"] == "agent"
+        one.pause()
+        before, _ = two.until("view")
+        two.until("view", lambda view: view["number"] > before["number"] + 5)
+    wait_for(lambda: served.house.lobby.playing == 0)
+
+
+def test_one_too_many_waits_until_a_place_is_free(run_folder: Path) -> None:
+    with serving(run_folder, max_players=2) as served:
+        first, second = Client(served), Client(served)
+        first.until("view")
+        second.until("view")
+        with Client(served) as third, Client(served) as fourth:
+            assert third.next()[0] == {"type": "waiting", "place": 1, "players": 2}
+            assert fourth.next()[0] == {"type": "waiting", "place": 2, "players": 2}
+            third.say("step")  # nothing to step yet, and no harm
+            first.leave()
+            third.until("view")
+            assert fourth.next()[0]["place"] == 1
+            second.socket.socket.close()  # gone without a word
+            fourth.until("view")
+        wait_for(lambda: served.house.lobby.playing == 0)
+
+
+def test_a_run_without_a_world_model_plays_the_real_game(tmp_path: Path) -> None:
+    with (
+        serving(make_run(tmp_path / "run", replace(model_free(), env="atari/Breakout"))) as served,
+        Client(served) as player,
+    ):
+        info = player.until("welcome")[0]["info"]
+        assert info["worlds"]["dream"] and not info["worlds"]["real"]
+        assert player.until("view", lambda view: view["step"] > 1)[0]["images"][0][0] == "real"
+        player.say("set", world="dream")
+        assert "no world model" in player.until("error")[0]["text"]
+        assert player.until("view")[0]["images"][0][0] == "real"
