@@ -36,7 +36,7 @@ def demo() -> Config:
         ),
         actor_critic=ActorCriticConfig(lstm_channels=128, channels=(8, 16, 16), pool=(True, True, True)),
         denoiser_updates=UpdateConfig(1_200, 160, learning_rate=2e-3, batch_size=8),
-        reward_end_updates=UpdateConfig(400, 200, learning_rate=1e-3, clip=100.0, batch_size=8),
+        reward_end_updates=UpdateConfig(400, 200, learning_rate=1e-3, clip=100.0, batch_size=16),
         actor_critic_updates=UpdateConfig(
             20, 20, learning_rate=2e-3, weight_decay=0.0, clip=100.0, warmup=10, batch_size=64
         ),

@@ -57,7 +57,8 @@ def test_it_ends_in_a_record_and_pictures(data: list[str], tmp_path: Path) -> No
     assert record["films"]["real game"]["ranges"]["contrast"]
     assert record["command"].startswith("python -m benchmarks.edm_ddpm --data")
     for name in ("edm_ddpm.png", "edm_ddpm_strip.png"):
-        assert Image.open(tmp_path / "out" / name).size[0] > 300
+        with Image.open(tmp_path / "out" / name) as picture:
+            assert picture.size[0] > 300
 
 
 @pytest.mark.parametrize("kind", ["edm", "ddpm"])

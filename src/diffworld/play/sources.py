@@ -1,5 +1,6 @@
 """What can be played: a run folder, with or without world model, policy and replay; or the package's demo model."""
 
+import dataclasses
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -115,7 +116,8 @@ def pack_model(path: Path, folder: Path, starts: int = 64) -> None:
     windows = model.starts.windows()
     chosen = [windows[i] for i in np.linspace(0, len(windows) - 1, min(starts, len(windows))).round().astype(int)]
     with atomic_folder(folder) as new:
-        (new / CONFIG).write_text(to_json(model.config))
+        config = dataclasses.replace(model.config, data="", init_from="")  # paths of the machine it was made on
+        (new / CONFIG).write_text(to_json(config))
         (new / WEIGHTS).write_bytes(safetensors.torch.save(run.weights()))
         info = {"env": model.config.env, "action_names": list(model.action_names)}
         shape = (*model.frame_size, 3)

@@ -1,0 +1,47 @@
+"""The model that `diffworld play --demo` plays, made anew (about an hour on two cores, interruptible):
+
+    python docs/make_demo_model.py [--work FOLDER]
+
+Records Boxing with a player who holds each random action for a while, trains world model and agent on that fixed
+data with a few thousand updates of networks small enough for several players on one processor, and packs the result
+into src/diffworld/play/demo_model/.
+"""
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+
+from diffworld.cli import main as diffworld
+from diffworld.play.sources import DEMO_MODEL, pack_model
+
+RECORD = "record --env atari/Boxing --hold 0.8 --steps 24000 --seed 0 --height 48 --width 48"
+TRAIN = """
+train --preset demo --env atari/Boxing
+--environment.height 48 --environment.width 48 --environment.frame-skip 4 --epochs-on-data 5
+--denoiser-updates.first-steps 1200 --denoiser-updates.steps 800 --denoiser-updates.learning-rate 1e-3
+--reward-end-updates.first-steps 200 --reward-end-updates.steps 120
+--actor-critic-updates.first-steps 10 --actor-critic-updates.steps 15 --actor-critic-updates.batch-size 32
+--actor-critic-updates.learning-rate 1e-3
+--evaluation.every-epochs 0 --evaluation.final-episodes 8 --evaluation.random-episodes 8 --evaluation.num-envs 8
+"""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=Path, default=Path("runs"), help="folder for the data and the run")
+    work = parser.parse_args().work
+    data, run = work / "boxing-data", work / "boxing"
+    if not data.exists():
+        recorded = diffworld([*shlex.split(RECORD), "--out", str(data)])
+        if recorded:
+            return recorded
+    trained = diffworld([*shlex.split(TRAIN), "--data", str(data), "--out", str(run)])
+    if not trained:
+        pack_model(run, DEMO_MODEL)
+        print(f"packed into {DEMO_MODEL}")
+    return trained
+
+
+if __name__ == "__main__":
+    sys.exit(main())
