@@ -65,7 +65,8 @@ def encode(network: DenoiserNetwork, frames: Tensor, actions: Tensor) -> Context
 
 def predict_noise(network: DenoiserNetwork, noisy: Tensor, t: Tensor, context: Context) -> Tensor:
     """The network's eps for x_t (B, 3, H, W) and t (B,), in float32 whatever the autocast."""
-    return network(noisy, t.to(noisy.dtype) / TIME_STEPS, context).float()
+    output: Tensor = network(noisy, t.to(noisy.dtype) / TIME_STEPS, context)
+    return output.float()
 
 
 def loss(

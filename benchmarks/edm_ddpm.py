@@ -290,7 +290,7 @@ def _checked(options: Options) -> Options:
 
 def _describe(dataset: Dataset) -> dict[str, Any]:
     info = dataset.format.info
-    shown = {name: info[name] for name in ("policy", "seed", "environment") if name in info}
+    shown: dict[str, Any] = {name: info[name] for name in ("policy", "seed", "environment") if name in info}
     return {"episodes": dataset.num_episodes, "steps": dataset.num_steps, **shown}
 
 

@@ -26,7 +26,10 @@ _PANELS = (
 )
 _HUES = {"edm": "Blues", "ddpm": "Oranges"}
 _DASHES = {"edm": "-", "ddpm": "--"}
-_OTHERS = {"real": {"color": "#222222", "linewidth": 1.2}, "baseline": {"color": "#888888", "linestyle": ":"}}
+_OTHERS: dict[str, dict[str, Any]] = {
+    "real": {"color": "#222222", "linewidth": 1.2},
+    "baseline": {"color": "#888888", "linestyle": ":"},
+}
 
 
 def table(record: Mapping[str, Any]) -> list[str]:

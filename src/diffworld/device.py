@@ -1,7 +1,10 @@
 """Where the networks run, and in which number format."""
 
 import contextlib
+import functools
+from collections.abc import Callable
 from contextlib import AbstractContextManager
+from typing import TypeVar, cast
 
 import torch
 
@@ -54,3 +57,20 @@ def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager
     if dtype == torch.float32:
         return contextlib.nullcontext()
     return torch.autocast(device.type, dtype)
+
+
+F = TypeVar("F", bound=Callable[..., object])
+
+
+def in_precision(function: F, device: torch.device, name: str = "auto") -> F:
+    """The same function, computed in the number format called `name` (see `resolve_precision`)."""
+    dtype = resolve_precision(name, device)
+    if dtype == torch.float32:
+        return function
+
+    @functools.wraps(function)
+    def computed(*args: object, **kwargs: object) -> object:
+        with autocast(device, dtype):
+            return function(*args, **kwargs)
+
+    return cast(F, computed)

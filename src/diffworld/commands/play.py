@@ -4,7 +4,7 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
@@ -34,6 +34,9 @@ class PlayOptions:
     """Folder for recorded episodes; RUN/recordings, or diffworld-recordings with --demo, if none is given."""
     device: str = "auto"
     """auto, cpu, cuda or mps."""
+    compile: Literal["auto", "on", "off"] = "auto"
+    """Compile the denoiser while you already play, and swap it in when ready; auto does so on CUDA and on processors
+    with native bfloat16."""
 
 
 def main(arguments: list[str]) -> int:
@@ -47,6 +50,8 @@ def main(arguments: list[str]) -> int:
 
     listener, address = listen(options.host, options.port)  # first: it fails fast
     try:
+        from diffworld.device import resolve_compile, resolve_precision
+        from diffworld.play.compiling import compile_in_background
         from diffworld.play.house import House
         from diffworld.play.library import Library
         from diffworld.play.server import serve
@@ -56,6 +61,8 @@ def main(arguments: list[str]) -> int:
         recordings = options.recordings or (options.run / "recordings" if options.run else Path("diffworld-recordings"))
         library = Library({"recordings": recordings, **model.datasets})
         house = House(model, library, recordings, options.max_players)
+        if model.has_dream and resolve_compile(options.compile, model.device, resolve_precision("auto", model.device)):
+            compile_in_background(model)
         print(f"{model.title}: open {address.url} (Ctrl-C stops)", flush=True)
         serve(house, listener, address, open_browser=options.browser and _has_browser())
     finally:

@@ -20,9 +20,9 @@ class Compiled:
     process. Where compiling fails, such as without a C++ compiler, it says so once and stays eager.
     """
 
-    def __init__(self, name: str, forward: Callable[..., Any], batch_sizes: Collection[int]) -> None:
+    def __init__(self, name: str, forward: Callable[..., Any], batch_sizes: Collection[int], backend: str) -> None:
         self.name, self.eager, self.batch_sizes = name, forward, frozenset(batch_sizes)
-        self.compiled: Callable[..., Any] = torch.compile(forward, dynamic=False)
+        self.compiled: Callable[..., Any] = torch.compile(forward, dynamic=False, backend=backend)
         self.seen: set[tuple[int, bool]] = set()
 
     def __call__(self, x: Tensor, *args: Any) -> Any:
@@ -49,6 +49,6 @@ class Compiled:
         return result
 
 
-def compile_forward(name: str, module: nn.Module, batch_sizes: Collection[int]) -> None:
+def compile_forward(name: str, module: nn.Module, batch_sizes: Collection[int], backend: str = "inductor") -> None:
     """Replace a module's forward by its compiled self; weights, names and results stay as they are."""
-    module.forward = Compiled(name, module.forward, batch_sizes)
+    module.forward = Compiled(name, module.forward, batch_sizes, backend)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from diffworld.agent.actor_critic import PolicyState
 from diffworld.config import PARTS, Config, Part, read_config, to_json
-from diffworld.device import resolve_device
+from diffworld.device import in_precision, resolve_device
 from diffworld.errors import UserError
 from diffworld.evaluation.games import make_game
 from diffworld.files import atomic_folder
@@ -163,9 +163,9 @@ def _build(title: str, config: Config, weights: dict[str, Tensor], datasets: dic
         no_game=no_game,
         starts=Starts(load_starts),
         datasets=datasets,
-        sample_frame=networks.denoiser.sample,
-        predict_reward_end=networks.reward_end,
-        act=networks.actor_critic,
+        sample_frame=in_precision(networks.denoiser.sample, resolve_device(device)),
+        predict_reward_end=in_precision(networks.reward_end, resolve_device(device)),
+        act=in_precision(networks.actor_critic, resolve_device(device)),
     )
 
 

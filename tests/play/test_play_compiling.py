@@ -1,0 +1,32 @@
+"""A compiled copy takes the place of the plain network while a session is open, and shows the same game."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny_run import make_run
+
+from diffworld.play.compiling import compile_in_background
+from diffworld.play.session import PlaySession, Settings
+from diffworld.play.sources import load_run
+
+
+@pytest.mark.filterwarnings("default")  # the compiler's own warnings are not ours
+def test_swapped_in_while_playing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = load_run(make_run(tmp_path / "run"), "cpu")
+    plain, settings = model.sample_frame, Settings(player="human", world="dream", seed=1)
+    session = PlaySession(model, settings)
+    session.reset(0)
+    before = [session.step(2).dream for _ in range(2)]
+    # A minute of compiling says nothing here that tests/nn/test_compiling.py does not: traced only, the copy draws the same.
+    thread = compile_in_background(model, backend="eager")
+    session.rewind(2)
+    assert session.step(2).dream is not None, "playing goes on meanwhile"
+    thread.join()
+    assert model.sample_frame is not plain
+    assert "compiled the denoiser for 1 rows" in capsys.readouterr().err
+    session.rewind(1)
+    for old in before:
+        new = session.step(2).dream
+        assert old is not None and new is not None
+        np.testing.assert_array_equal(old, new)
