@@ -118,7 +118,9 @@ def pack_model(path: Path, folder: Path, starts: int = 64) -> None:
     with atomic_folder(folder) as new:
         config = dataclasses.replace(model.config, data="", init_from="")  # paths of the machine it was made on
         (new / CONFIG).write_text(to_json(config))
-        (new / WEIGHTS).write_bytes(safetensors.torch.save(run.weights()))
+        # Half the size; in the shipped model it moves 1 % of a drawn frame's values by one level of 8 bits.
+        weights = {name: tensor.half() for name, tensor in run.weights().items()}
+        (new / WEIGHTS).write_bytes(safetensors.torch.save(weights))
         info = {"env": model.config.env, "action_names": list(model.action_names)}
         shape = (*model.frame_size, 3)
         with Dataset.create(new / STARTS, shape, num_actions=model.num_actions, info=info) as dataset:
