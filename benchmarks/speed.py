@@ -58,20 +58,24 @@ def rows(config: Config) -> list[Row]:
 
 def imagine(trainer: Trainer) -> None:
     """Draw the next frame of a batch of dreams."""
-    _draw(trainer, trainer.config.actor_critic_updates.batch_size)
+    draw(trainer, trainer.config.actor_critic_updates.batch_size)
 
 
 def play(trainer: Trainer) -> None:
     """Draw the next frame of one dream."""
-    _draw(trainer, 1)
+    draw(trainer, 1)
 
 
-def _draw(trainer: Trainer, count: int) -> None:
-    generator = torch.Generator().manual_seed(0)
-    frames = (torch.rand(count, 4, 64, 64, 3, generator=generator) * 2 - 1).to(trainer.device).movedim(-1, -3)
-    actions = torch.zeros(count, 4, dtype=torch.int64, device=trainer.device)
+def draw(trainer: Trainer, count: int) -> torch.Tensor:
+    """The next frames (count, 3, H, W) after random ones."""
+    generator, e = torch.Generator().manual_seed(0), trainer.config.environment
+    n = trainer.config.denoiser.context_frames
+    frames = (torch.rand(count, n, e.height, e.width, 3, generator=generator) * 2 - 1).to(trainer.device)
+    actions = torch.zeros(count, n, dtype=torch.int64, device=trainer.device)
     with autocast(trainer.device, trainer.dtype):
-        trainer.networks.denoiser.sample(frames, actions, trainer.config.sampler, trainer.randn)
+        return trainer.networks.denoiser.sample(frames.movedim(-1, -3), actions, trainer.config.sampler, trainer.randn)[
+            0
+        ]
 
 
 class PublishedDenoiser(Denoiser):

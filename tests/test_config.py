@@ -51,6 +51,8 @@ def other_value(path: tuple[str, ...], value: Any) -> st.SearchStrategy:
     """Values of a field's type that are not its present one."""
     if path == ("precision",):
         return st.sampled_from(["float32", "bfloat16"])
+    if path == ("compile",):
+        return st.sampled_from(["on", "off"])
     if path == ("parts",):
         return st.lists(st.sampled_from(PARTS), max_size=2).map(tuple)
     if isinstance(value, tuple):

@@ -58,7 +58,7 @@ def test_lock_holds_exact_public_versions_and_no_addresses() -> None:
     assert lines[0].startswith("#")
     for line in lines[1:]:
         assert re.fullmatch(r"[A-Za-z0-9._-]+==[0-9][A-Za-z0-9.!]*", line), line
-    assert "http" not in LOCK
+    assert "://" not in LOCK
     assert "/" not in LOCK
     assert len(PINS) == len(lines) - 1
 

@@ -338,5 +338,7 @@ def test_a_packed_model_plays_like_the_run_it_comes_from(
     np.testing.assert_array_equal(windows[-1].actions[:-1], whole[-1].actions[:-1])
     first, second = PlaySession(model), PlaySession(packed)
     first.reset(0), second.reset(0)
-    assert same(first.step(2), second.step(2))
+    drawn, again = first.step(2).dream, second.step(2).dream
+    assert drawn is not None and again is not None
+    assert np.abs(drawn.astype(int) - again.astype(int)).max() <= 2, "half precision moves a level or two"
     assert (packed.config, packed.action_names) == (SMALL, model.action_names)
