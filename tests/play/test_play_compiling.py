@@ -18,7 +18,7 @@ def test_swapped_in_while_playing(tmp_path: Path, capsys: pytest.CaptureFixture[
     session = PlaySession(model, settings)
     session.reset(0)
     before = [session.step(2).dream for _ in range(2)]
-    # A minute of compiling says nothing here that tests/nn/test_compiling.py does not: traced only, the copy draws the same.
+    # Traced only: a minute of compiling would say nothing that tests/nn/test_compiling.py does not.
     thread = compile_in_background(model, backend="eager")
     session.rewind(2)
     assert session.step(2).dream is not None, "playing goes on meanwhile"
