@@ -16,7 +16,7 @@ def atari100k() -> Config:
 
 
 def demo() -> Config:
-    """Freeway, learnt from nothing within 15 minutes on two CPU cores (an action lasts half a second)."""
+    """Freeway, learnt from nothing in 15 minutes on two CPU cores (an action lasts half a second)."""
     # A long frame skip lets the random policy cross the road about once a game, so that there is a reward to
     # find, and makes a crossing about as long as a dream.
     return Config(
@@ -44,7 +44,7 @@ def demo() -> Config:
         epochs_on_data=5,
         epochs_after_collection=0,
         evaluation=EvaluationConfig(
-            every_epochs=2, episodes=10, final_episodes=30, random_episodes=30, num_envs=10, held_out_steps=1_000
+            every_epochs=2, episodes=4, final_episodes=30, random_episodes=30, num_envs=10, held_out_steps=1_000
         ),
         checkpoint_seconds=30.0,
     )
