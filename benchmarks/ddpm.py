@@ -11,8 +11,8 @@ not white, but it is Gaussian with one covariance C (1 + w^2 on the diagonal, w^
 same at every t. Multiplying by the square root of C commutes with all of the forward process. So every coefficient
 of the posterior q(x_s | x_t, x_0) is as for white noise, and only C takes the place of I. The sampler therefore
 draws its start, and what it adds between steps, as eps is drawn in training. Noise that is only white would be a
-sample of another process. The authors say (issue 36 of their repository) that the paper's own comparison had no
-offset noise in either method: that is w = 0.
+sample of another process. The authors say, in a thread of their public repository,
+that the paper's own comparison had no offset noise in either method: that is w = 0.
 
 **Ancestral or DDIM.** Ho et al. sample from the posterior one step at a time. With few denoising steps the same
 posterior is taken from t straight to an earlier s. Song et al. 2021 (DDIM, arXiv:2010.02502, equations 12 and 16)

@@ -1,4 +1,4 @@
-"""The model that `diffworld play --demo` plays, made anew (about an hour on two cores, interruptible):
+"""The model that `diffworld play --demo` plays, made anew (about 45 minutes; its training resumes):
 
     python docs/make_demo_model.py [--work FOLDER]
 
@@ -14,8 +14,10 @@ from pathlib import Path
 
 from diffworld.cli import main as diffworld
 from diffworld.play.sources import DEMO_MODEL, pack_model
+from diffworld.replay import Dataset
 
-RECORD = "record --env atari/Boxing --hold 0.8 --steps 24000 --seed 0 --height 48 --width 48"
+STEPS = 24_000
+RECORD = f"record --env atari/Boxing --hold 0.8 --steps {STEPS} --seed 0 --height 48 --width 48"
 TRAIN = """
 train --preset demo --env atari/Boxing
 --environment.height 48 --environment.width 48 --environment.frame-skip 4 --epochs-on-data 5
@@ -32,7 +34,11 @@ def main() -> int:
     parser.add_argument("--work", type=Path, default=Path("runs"), help="folder for the data and the run")
     work = parser.parse_args().work
     data, run = work / "boxing-data", work / "boxing"
-    if not data.exists():
+    if data.exists():
+        with Dataset.open(data) as recording:
+            if recording.num_steps < STEPS:
+                sys.exit(f"{data} was not recorded to its end: remove it and run this again")
+    else:
         recorded = diffworld([*shlex.split(RECORD), "--out", str(data)])
         if recorded:
             return recorded
