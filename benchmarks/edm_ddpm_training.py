@@ -80,7 +80,8 @@ class Training:
     def __init__(self, kind: Kind, settings: Settings, dataset: Dataset, device: torch.device) -> None:
         self.kind, self.settings, self.dataset, self.device = kind, settings, dataset, device
         torch.manual_seed(settings.seed)  # both methods begin with the same weights
-        self.denoiser = Denoiser(settings.denoiser(), settings.num_actions).to(device)
+        self.denoiser = Denoiser(settings.denoiser(), settings.num_actions)
+        self.denoiser.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         update = UpdateConfig(0, settings.updates, settings.learning_rate, batch_size=settings.batch)
         self.optimiser = Optimiser(self.denoiser, update)
         self.windows = np.random.default_rng(settings.seed)  # and see the same windows in the same order

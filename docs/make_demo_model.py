@@ -21,9 +21,9 @@ RECORD = f"record --env atari/Boxing --hold 0.8 --steps {STEPS} --seed 0 --heigh
 TRAIN = """
 train --preset demo --env atari/Boxing
 --environment.height 48 --environment.width 48 --environment.frame-skip 4 --epochs-on-data 5
---denoiser-updates.first-steps 1200 --denoiser-updates.steps 800 --denoiser-updates.learning-rate 1e-3
---reward-end-updates.first-steps 200 --reward-end-updates.steps 120
---actor-critic-updates.first-steps 10 --actor-critic-updates.steps 15 --actor-critic-updates.batch-size 32
+--denoiser-updates.first-steps 2400 --denoiser-updates.steps 2400 --denoiser-updates.learning-rate 1e-3
+--reward-end-updates.first-steps 500 --reward-end-updates.steps 300
+--actor-critic-updates.first-steps 50 --actor-critic-updates.steps 100 --actor-critic-updates.batch-size 32
 --actor-critic-updates.learning-rate 1e-3
 --evaluation.every-epochs 0 --evaluation.final-episodes 8 --evaluation.random-episodes 8 --evaluation.num-envs 8
 """
