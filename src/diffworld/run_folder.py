@@ -92,6 +92,14 @@ class RunFolder:
 
         UserError if the folder holds a run of another configuration or anything else.
         """
+        if self.holds(config):
+            return True
+        write_atomic(self.config_path, to_json(config))  # first: from here on the folder is a run's
+        write_json(self.path / "version.json", versions())
+        return False
+
+    def holds(self, config: Config) -> bool:
+        """Whether a run of `config` has begun here; UserError if anything else is in its place."""
         if self.imported_from:
             raise UserError(
                 f"{self.path} holds imported weights, to evaluate and to play: to train on from them, take another "
@@ -107,8 +115,6 @@ class RunFolder:
             return True
         if self.path.exists() and (not self.path.is_dir() or any(self.path.glob("[!.]*"))):
             raise UserError(f"{self.path} exists and is no run folder: choose another --out")
-        write_atomic(self.config_path, to_json(config))  # first: from here on the folder is a run's
-        write_json(self.path / "version.json", versions())
         return False
 
     def checkpoints(self) -> list[Path]:

@@ -29,11 +29,9 @@ class TrainOptions:
 
 def main(arguments: list[str]) -> int:
     """Train, resume, or with --dry-run only say what would be trained."""
-    name = _preset_name(arguments)
-    arguments = split_commas(arguments, but=("--out", "--data", "--init-from", "--env"))
-    options = parse(TrainOptions, PROGRAM, arguments, TrainOptions(preset(name), preset=name))
+    options = resolve(arguments)
     config = options.config
-    out = options.out or Path("runs") / f"{name}-{config.env.replace('/', '-')}-{config.seed}"
+    out = options.out or Path("runs") / f"{options.preset}-{config.env.replace('/', '-')}-{config.seed}"
     if options.dry_run:
         from diffworld.training.dry_run import dry_run
 
@@ -48,6 +46,13 @@ def main(arguments: list[str]) -> int:
         print(f"stopped; everything is saved in {out}, and the same command goes on from here", file=sys.stderr)
         return 130
     return 0
+
+
+def resolve(arguments: list[str]) -> TrainOptions:
+    """What the arguments of `diffworld train` mean, not yet checked to work together; UserError, one line."""
+    name = _preset_name(arguments)
+    arguments = split_commas(arguments, but=("--out", "--data", "--init-from", "--env"))
+    return parse(TrainOptions, PROGRAM, arguments, TrainOptions(preset(name), preset=name))
 
 
 def _preset_name(arguments: list[str]) -> str:

@@ -54,9 +54,18 @@ def train(config: Config, out: Path) -> None:
         finish(config, run, trainer, loop.counters(), display, stop)
 
 
+def check_new_run(config: Config) -> None:
+    """UserError for whatever would keep a new run from beginning; nothing is written."""
+    config.check()
+    with closing(make_training_env(config)) if not config.data else nullcontext() as env:
+        _check_new(config, env)
+
+
 def _check_new(config: Config, env: VectorEnv | None) -> None:
     """UserError for what would go wrong once the folder is claimed: put right, the same command must do."""
     resolve_device(config.device)
+    if env is None:
+        make_game(config, 1).close()  # learning from data needs no game, but the tests do
     with open_data(config) if config.data else nullcontext() as data:
         actions = num_actions(env, data)
     if config.init_from:
