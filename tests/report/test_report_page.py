@@ -5,18 +5,20 @@ import io
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 from PIL import Image
-from run_folders import make_run
+from run_folders import BENCHMARK_CONFIG, make_run
 
 from diffworld.errors import UserError
 from diffworld.report import films
 from diffworld.report.contents import Contents, gather
 from diffworld.report.page import page
 from diffworld.report.write import write_report
+from diffworld.world_model.sampler import SamplerConfig
 
 EVIL = '_<script>alert("$x^$")</script>'
 
@@ -67,6 +69,15 @@ def report(inputs: Contents, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 def _written(contents: Contents, out: Path) -> list[Path]:
     return [out / name for name in write_report(contents, out)]
+
+
+def test_what_a_method_changes_is_said_where_its_name_does_not(tmp_path: Path) -> None:
+    config = replace(BENCHMARK_CONFIG, sampler=SamplerConfig(denoising_steps=9))
+    run = make_run(tmp_path / "run", config=config)
+    for name, said in (("nine", 1), (None, 0)):
+        write_report(gather([run], name, resamples=20), tmp_path / "report")
+        page = (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
+        assert page.count("sampler denoising steps 9, else the preset atari100k") == said
 
 
 def test_page_is_whole_and_needs_nothing_from_elsewhere(report: Path) -> None:

@@ -117,6 +117,13 @@ def test_methods_whose_labels_agree_are_numbered(tmp_path: Path) -> None:
     ]
 
 
+def test_runs_named_one_by_one(tmp_path: Path) -> None:
+    """Whoever compares settings knows what to call them, also where nothing else tells them apart."""
+    paths = [make_run(tmp_path / setting / str(seed), seed=seed) for setting in ("a", "b") for seed in (0, 1)]
+    runs = named([read_run(path) for path in paths], {path: path.parent.name for path in paths[:3]})
+    assert [run.method for run in runs] == ["a", "a", "b", "diffworld atari100k"]
+
+
 def test_a_run_counted_twice_is_refused(tmp_path: Path) -> None:
     runs = [read_run(make_run(tmp_path / name)) for name in ("a", "b")]
     with pytest.raises(UserError, match="give only one"):

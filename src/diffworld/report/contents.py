@@ -57,10 +57,13 @@ class Contents:
         return sorted(self.aggregates, key=lambda name: -self.aggregates[name]["iqm"].value)
 
 
-def gather(paths: Sequence[Path], name: str | None = None, resamples: int = RESAMPLES) -> Contents:
-    """Read run folders and files of scores, and work out everything; UserError for what cannot be used."""
+def gather(paths: Sequence[Path], name: str | Mapping[Path, str] | None = None, resamples: int = RESAMPLES) -> Contents:
+    """Read run folders and files of scores, and work out everything; UserError for what cannot be used.
+
+    name: what the runs' method is called, for all of them or by path; without, as their configurations say.
+    """
     benchmark = load_benchmark()
-    if name is not None and (not name.strip() or not name.isprintable() or name in benchmark.taken()):
+    if isinstance(name, str) and (not name.strip() or not name.isprintable() or name in benchmark.taken()):
         raise UserError(f"--name {name!r} is blank or the name of a method in the report: choose another")
     folders = _distinct([path for path in paths if not path.is_file()])
     files = _distinct([path for path in paths if path.is_file()])

@@ -123,7 +123,7 @@ def _changes(runs: Sequence[Run]) -> list[str]:
     lines = {}
     for run in runs:
         name, changes = nearest_preset(run.config)
-        if len(changes) > 1:
+        if changes and changes[0] not in run.method:  # where the name does not say it
             lines[run.method] = f"{run.method}: {', '.join(changes)}, else the preset {name}"
     return list(lines.values())
 

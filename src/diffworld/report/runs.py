@@ -1,7 +1,7 @@
 """Our own run folders, as the report needs them: score, protocol, learning curve, film."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -239,8 +239,8 @@ def _setting(change: str) -> str:
     return f"{field.replace('.', ' ').replace('_', ' ')} {values.rpartition(' -> ')[2][:-1]}"
 
 
-def named(runs: Sequence[Run], name: str | None) -> list[Run]:
-    """Give runs their methods' names: `name` for all, or one for each configuration, numbered where labels agree.
+def named(runs: Sequence[Run], name: str | Mapping[Path, str] | None) -> list[Run]:
+    """Give runs their methods' names: `name` for all or by path; else by configuration, numbered where labels agree.
 
     Raises: UserError if two runs are of one method, game and seed.
     """
@@ -252,7 +252,8 @@ def named(runs: Sequence[Run], name: str | None) -> list[Run]:
         if place == len(known):
             known.append(run.config)
         numbered = f"{run.method} #{place + 1}" if place else run.method
-        found.append(replace(run, method=name or numbered))
+        given = name.get(run.path) if isinstance(name, Mapping) else name
+        found.append(replace(run, method=given or numbered))
     seen: dict[tuple[str, str, int], Path] = {}
     for run in found:
         key = (run.method, run.config.env, run.config.seed)
