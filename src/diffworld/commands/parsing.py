@@ -25,8 +25,8 @@ def parse(options: type[T], program: str, arguments: list[str], default: T | Non
     except SystemExit as exit_:
         if not exit_.code:
             raise
-        words = " ".join(line.strip("╭╰│─╮╯ ") for line in said.getvalue().splitlines())
-        raise UserError(f"{' '.join(words.split())[:300]} (try: {program} --help)") from None
+        words = [word for word in said.getvalue().split() if word.strip("╭╰│─╮╯-")]  # without the box
+        raise UserError(f"{' '.join(words)[:300]} (try: {program} --help)") from None
 
 
 def split_commas(arguments: list[str], but: tuple[str, ...] = ()) -> list[str]:
