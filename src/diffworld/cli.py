@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from diffworld import __version__
-from diffworld.commands import evaluate, fidelity, import_weights, play, record, report, train, verify_golden
+from diffworld.commands import evaluate, fidelity, import_weights, play, record, report, sweep, train, verify_golden
 from diffworld.errors import UserError
 from diffworld.presets import PRESETS
 
@@ -27,6 +27,7 @@ COMMANDS = {
     "evaluate": Command("evaluate RUN", "play whole games with a run's agent, and save every score", evaluate.main),
     "fidelity": Command("fidelity RUN", "measure how long a run's dream stays true to the game", fidelity.main),
     "report": Command("report [RUN...]", "compare runs with every published Atari 100k method", report.main),
+    "sweep": Command("sweep FILE", "train games x seeds x settings, then report on them", sweep.main),
     "record": Command("record --env ID --out DIR", "record a data set of real episodes", record.main),
     "import-weights": Command("import-weights FILE --env ID", "make a run of published weights", import_weights.main),
     "verify-golden": Command(

@@ -90,11 +90,12 @@ def _print_time(config: Config, seconds: dict[Part, float]) -> None:
         u = config.updates(part)
         updates = u.first_steps + (count - 1) * u.steps
         total += updates * each
-        print(f"{part:14} {updates:>12,} updates of {each:.3f} s: {_duration(updates * each)}")
-    print(f"about {_duration(total)} for {count} epochs, without collection and tests")
+        print(f"{part:14} {updates:>12,} updates of {each:.3f} s: {duration(updates * each)}")
+    print(f"about {duration(total)} for {count} epochs, without collection and tests")
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Seconds in the unit that people would use, such as "1.5 hours"."""
     minutes = seconds / 60
     if minutes < 90:
         return f"{minutes:.1f} minutes"

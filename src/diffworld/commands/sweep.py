@@ -1,0 +1,156 @@
+"""`diffworld sweep`."""
+
+import shlex
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from diffworld.commands.parsing import parse
+from diffworld.commands.train import resolve
+from diffworld.errors import UserError
+
+if TYPE_CHECKING:
+    from diffworld.config import Config
+    from diffworld.sweep.plan import PlannedRun, Sweep
+
+PROGRAM = "diffworld sweep"
+
+
+@dataclass(frozen=True)
+class SweepOptions:
+    """Train games x seeds x settings, and write the report over all of it. The same command goes on where it stopped.
+
+    An example of a sweep file:
+
+        out = "runs/ablation"      # the campaign's folder, relative to where the command is run
+        preset = "demo"            # what every setting starts from (default: demo)
+        games = ["atari/Freeway", "atari/Boxing"]
+        seeds = [0, 1, 2]
+
+        [options]                  # for every run: options of diffworld train, without the dashes
+        collection.total-steps = 7200
+
+        [settings.baseline]        # each table is a method in the report, called like the table
+        [settings.three-steps]
+        sampler.denoising-steps = 3
+
+    Without settings there is one, called like the preset. Everything is checked before the first run begins. The
+    runs go seed by seed, so that each setting soon has a result on each game. Each is a `diffworld train` of its own
+    in OUT/SETTING/GAME/seed-N, with what it prints in seed-N.log beside it. Finished runs are kept, unfinished ones go
+    on, failed ones stop no other and are tried again with the next call. More games, seeds and settings may be added
+    later. Ctrl-C lets the runs save. At the end: a table of all runs, and the report in OUT/report.
+    """
+
+    file: Annotated[Path, tyro.conf.Positional]
+    """The sweep file (TOML)."""
+    jobs: int = 1
+    """Runs side by side; they share the processor's threads. A run goes on bit for bit only with the same number."""
+    dry_run: bool = False
+    """Check everything, list the runs with their state and their commands, and train nothing."""
+
+
+def main(arguments: list[str]) -> int:
+    """Train what is left, then report; 1 if a run failed, 130 on Ctrl-C."""
+    options = parse(SweepOptions, PROGRAM, arguments)
+    if options.jobs < 1:
+        raise UserError(f"--jobs is {options.jobs}; it must be at least 1")
+    from diffworld.report.write import check_place
+    from diffworld.sweep.campaign import Campaign
+    from diffworld.sweep.plan import REPORT, read_sweep
+    from diffworld.training.display import Display
+    from diffworld.training.dry_run import epochs
+    from diffworld.training.interrupt import Interrupted
+
+    sweep = read_sweep(options.file)
+    configs = checked(options.file, sweep)
+    check_place(sweep.out / REPORT)
+    if options.dry_run:
+        _print_plan(sweep, list(configs))
+        return 0
+    display = Display()
+    campaign = Campaign(sweep.out, {run: epochs(config) for run, config in configs.items()}, options.jobs, display)
+    try:
+        campaign.train()
+    except Interrupted:
+        finished = f"{sum(run.finished for run in configs)} of {len(configs)} runs are finished"
+        print(f"stopped; {finished}, and the same command goes on from here", file=sys.stderr)
+        return 130
+    _conclude(sweep.out, list(configs), campaign.failures)
+    return 1 if campaign.failures else 0
+
+
+def checked(file: Path, sweep: "Sweep") -> "dict[PlannedRun, Config]":
+    """Every run's configuration; UserError for one that could not begin, or not go on in the folder it has."""
+    from diffworld.report.scores import load_benchmark
+    from diffworld.run_folder import RunFolder
+    from diffworld.training.run import check_new_run
+
+    bases: dict[str, Config] = {}
+    for name, arguments in sweep.settings.items():
+        with _naming(f"{file}, setting '{name}'"):
+            if name in load_benchmark().taken():
+                raise UserError("that is the name of a method in the report: choose another")
+            config = resolve(list(arguments)).config
+            config.check()
+            if twin := next((other for other in bases if bases[other] == config), None):
+                raise UserError(f"it comes to the same configuration as '{twin}': leave one of them out")
+            bases[name] = config
+    found: dict[PlannedRun, Config] = {}
+    seen: set[tuple[str, str]] = set()
+    for run in sweep.runs():
+        found[run] = replace(bases[run.setting], env=run.game, seed=run.seed)
+        with _naming(f"{file}, {run.name}"):
+            if not RunFolder(run.folder).holds(found[run]) and (run.setting, run.game) not in seen:
+                check_new_run(found[run])  # of its seed nothing depends
+                seen.add((run.setting, run.game))
+    return found
+
+
+@contextmanager
+def _naming(what: str) -> Iterator[None]:
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{what}: {error}") from error
+
+
+def _print_plan(sweep: "Sweep", runs: "Sequence[PlannedRun]") -> None:
+    from diffworld.sweep.campaign import last_line
+
+    finished, begun = sum(run.finished for run in runs), sum(run.begun and not run.finished for run in runs)
+    print(f"{len(runs)} runs in {sweep.out}, seed by seed: {finished} finished, {begun} unfinished")
+    for run in runs:
+        state = "finished" if run.finished else "unfinished" if run.begun else "not begun"
+        said = last_line(run.log) if state == "unfinished" else ""
+        print(f"{state}: {run.name}{said and f'; last said: {said}'}")
+        print(f"    {shlex.join(['diffworld', 'train', *run.options])}")
+
+
+def _conclude(out: Path, runs: "Sequence[PlannedRun]", failures: "Mapping[PlannedRun, str]") -> None:
+    """Print the table of all runs, and write the report over the finished ones."""
+    from diffworld.report.contents import gather
+    from diffworld.report.write import PAGE, write_report
+    from diffworld.sweep.plan import REPORT
+
+    settings = {run.folder: run.setting for run in runs if run.finished}
+    contents = gather(list(settings), settings) if settings else None
+    scores = {run.path: (str(run.random or ""), str(run.interval)) for run in contents.runs} if contents else {}
+    rows = [("setting", "game", "seed", "random", "agent (mean and 95 % interval over games)")]
+    for run in runs:
+        results = scores.get(run.folder) or ("", f"failed, {failures[run]}")
+        rows.append((run.setting, run.game, str(run.seed), *results))
+    widths = [max(map(len, column)) for column in zip(*(row[:-1] for row in rows), strict=True)]
+    print()
+    for *cells, last in rows:
+        print("  ".join([*(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)), last]))
+    print()
+    if contents is None:
+        print("no run is finished, so there is no report: see the logs, then give the same command again")
+        return
+    write_report(contents, out / REPORT)
+    print(f"open {out / REPORT / PAGE}")

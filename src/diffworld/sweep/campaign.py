@@ -1,0 +1,225 @@
+"""A campaign: runs as child processes, some side by side. None can take down another, and all stop together."""
+
+import fcntl
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from rich.progress import BarColumn, Progress, TextColumn
+
+from diffworld.errors import UserError
+from diffworld.evaluation.statistics import Interval
+from diffworld.files import write_error
+from diffworld.run_folder import RunFolder
+from diffworld.sweep.plan import PlannedRun
+from diffworld.training.display import Display
+from diffworld.training.dry_run import duration
+from diffworld.training.interrupt import Interrupted, StopRequest
+from diffworld.training.metrics import METRICS_FILE
+
+LOOK_SECONDS = 0.2  # between two looks at the children
+COUNT_SECONDS = 2.0  # between two looks at how far they are
+NEW_SITTING = "\n$ "  # in a log, before each sitting's command
+SAVED = (130, -signal.SIGTERM)  # exit codes of a run that was asked to stop, once it trains and before
+LINES = 20  # progress lines of a whole campaign where no bar can be drawn
+
+
+@dataclass
+class Pace:
+    """How far all runs are, in epochs; the time left goes by the epochs of this sitting."""
+
+    expected: Mapping[PlannedRun, int]
+    failed: set[PlannedRun] = field(default_factory=set)
+    started: float = field(default_factory=time.monotonic)
+
+    def __post_init__(self) -> None:
+        self.epochs = {run: self._epochs(run) for run in self.expected}
+        self.before = self.done
+
+    @property
+    def done(self) -> int:
+        """Epochs done."""
+        return sum(self.epochs.values())
+
+    @property
+    def total(self) -> int:
+        """Epochs that will be done; a failed run does no more."""
+        return sum(self.epochs[run] if run in self.failed else n for run, n in self.expected.items())
+
+    @property
+    def share(self) -> float:
+        """The done part of the total."""
+        return self.done / max(self.total, 1)
+
+    def look(self, run: PlannedRun) -> None:
+        """Count the epochs of a run anew."""
+        self.epochs[run] = self._epochs(run)
+
+    def text(self) -> str:
+        """Runs and epochs done, rate and time left."""
+        finished = sum(run.finished for run in self.expected)
+        text = f"{finished} of {len(self.expected)} runs, {self.done:,} of {self.total:,} epochs"
+        seconds, epochs = time.monotonic() - self.started, self.done - self.before
+        if epochs <= 0 or self.done >= self.total:
+            return text
+        each = seconds / epochs
+        rate = f"{each:.1f} s/epoch" if each >= 1 else f"{1 / each:.1f} epochs/s"
+        return f"{text}, {rate}, about {duration(each * (self.total - self.done))} left"
+
+    def _epochs(self, run: PlannedRun) -> int:
+        """Epochs in a run's record, of those expected; the record has a line for each."""
+        record = run.folder / METRICS_FILE
+        if run.finished:
+            return self.expected[run]
+        return min(record.read_bytes().count(b"\n"), self.expected[run]) if record.is_file() else 0
+
+
+class Campaign:
+    """Trains what is left of the runs in `out`, `jobs` at a time.
+
+    expected: the runs in their order, and the epochs that each will take.
+    failures: the runs that failed in this sitting, and how.
+    """
+
+    def __init__(self, out: Path, expected: Mapping[PlannedRun, int], jobs: int, display: Display) -> None:
+        self.out, self.jobs, self.display = out, jobs, display
+        self.pace = Pace(expected)
+        self.waiting = deque(run for run in expected if not run.finished)
+        self.children: dict[PlannedRun, subprocess.Popen[bytes]] = {}
+        self.failures: dict[PlannedRun, str] = {}
+
+    def train(self) -> None:
+        """Until every run has finished or failed; Interrupted once all have saved, on Ctrl-C or SIGTERM."""
+        with _lock(self.out) as lock, StopRequest() as stop, self._progress() as show:
+            try:
+                while (self.waiting or self.children) and not stop.asked:
+                    while self.waiting and len(self.children) < self.jobs:
+                        self._start(self.waiting.popleft(), lock)
+                    time.sleep(LOOK_SECONDS)
+                    self._reap(stop)
+                    show()
+                self._stop()
+                while self.children:
+                    time.sleep(LOOK_SECONDS)
+                    self._reap(stop)
+            finally:
+                for child in self.children.values():  # some are left after a second Ctrl-C only
+                    child.kill()
+        if stop.asked:
+            raise Interrupted
+
+    def _start(self, run: PlannedRun, lock: int) -> None:
+        command = ["train", *run.options]
+        try:
+            run.log.parent.mkdir(parents=True, exist_ok=True)
+            with run.log.open("ab") as log:
+                log.write(f"{NEW_SITTING}{shlex.join(['diffworld', *command])}\n".encode())
+                log.flush()
+                self.children[run] = subprocess.Popen(
+                    [sys.executable, "-m", "diffworld.cli", *command],
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    env=self._environment(),
+                    process_group=0,  # a terminal's Ctrl-C would reach it beside our own signal, and two kill
+                    pass_fds=[lock],
+                )
+        except OSError as error:
+            self._fail(run, str(write_error(run.log, error)))
+        else:
+            self.display.line(f"{'goes on' if RunFolder(run.folder).exists() else 'begins'}: {run.name}")
+
+    def _environment(self) -> dict[str, str]:
+        """The children's environment: side by side, each gets its share of the threads that one would take."""
+        share = {"OMP_NUM_THREADS": str(max(1, torch.get_num_threads() // self.jobs))} if self.jobs > 1 else {}
+        return {**os.environ, **share}
+
+    def _reap(self, stop: StopRequest) -> None:
+        for run, child in list(self.children.items()):
+            code = child.poll()
+            if code is None:
+                continue
+            del self.children[run]
+            self.pace.look(run)
+            if run.finished:
+                self.display.line(f"finished: {run.name}: {_scores(run)}; {self.pace.text()}")
+            elif not (stop.asked and code in SAVED):
+                ended = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+                self._fail(run, f"{ended}: {last_line(run.log) or 'it said nothing'}")
+
+    def _fail(self, run: PlannedRun, reason: str) -> None:
+        self.failures[run] = reason
+        self.pace.failed.add(run)
+        self.display.line(f"failed: {run.name}: {reason}")
+
+    def _stop(self) -> None:
+        """Ask the children that are left to save and exit."""
+        if self.children:
+            self.display.line(f"stopping: waiting for {len(self.children)} to save (Ctrl-C again kills)")
+        for child in self.children.values():
+            child.terminate()
+
+    @contextmanager
+    def _progress(self) -> Iterator[Callable[[], None]]:
+        """Yields what to call often: it draws a bar over all runs, or without a terminal prints a line at times."""
+        console, pace = self.display.console, self.pace
+        columns = (BarColumn(), TextColumn("{task.description}"))
+        with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+            task = bar.add_task(pace.text(), total=pace.total, completed=pace.done)
+            counted, shown = 0.0, int(LINES * pace.share)
+
+            def show() -> None:
+                nonlocal counted, shown
+                if time.monotonic() - counted < COUNT_SECONDS:
+                    return
+                counted = time.monotonic()
+                for run in self.children:
+                    pace.look(run)
+                bar.update(task, description=pace.text(), completed=pace.done, total=pace.total)
+                if not console.is_terminal and int(LINES * pace.share) > shown:
+                    shown = int(LINES * pace.share)
+                    self.display.line(pace.text())
+
+            yield show
+
+
+def last_line(log: Path) -> str:
+    """The last words of a log's last sitting, empty text if there are none."""
+    text = log.read_bytes().decode(errors="replace") if log.is_file() else ""
+    lines = text.rpartition(NEW_SITTING)[2].splitlines()[1:]  # the first is the command itself
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")
+
+
+def _scores(run: PlannedRun) -> str:
+    summary = json.loads(RunFolder(run.folder).summary_path.read_text())
+    agent, random = (Interval(*(summary[who][name] for name in ("mean", "low", "high"))) for who in ("agent", "random"))
+    return f"{agent} beside random {random}"
+
+
+@contextmanager
+def _lock(out: Path) -> Iterator[int]:
+    """Hold a campaign's folder; its children inherit the lock, so what outlives a killed sweep still holds it."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        file = (out / ".lock").open("w")
+    except OSError as error:
+        raise write_error(out, error) from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f"another sweep, or a run that a killed one left behind, is at work in {out}: wait for it, or stop it "
+                f"(to find it: pgrep -fl {out})"
+            ) from None
+        yield file.fileno()

@@ -1,0 +1,203 @@
+"""A sweep file: games x seeds x settings, and the runs they make, each with its options of `diffworld train`."""
+
+import re
+import tomllib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from diffworld.errors import UserError
+from diffworld.presets import preset
+from diffworld.run_folder import RunFolder
+
+REPORT = "report"
+GIVEN_ABOVE = {"env": "games", "seed": "seeds", "out": "out"}  # options of a run that other keys decide
+NOT_A_RUN = ("dry-run", "help")
+
+
+@dataclass(frozen=True)
+class Key:
+    """A key of the file: what its value is, an example line, and whether a value is of that kind."""
+
+    kind: str
+    example: str
+    fits: Callable[[Any], bool]
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip()) and value.isprintable()
+
+
+def _is_seed(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 2**32
+
+
+def _is_list(value: Any, fits: Callable[[Any], bool]) -> bool:
+    return isinstance(value, list) and len(value) > 0 and all(map(fits, value))
+
+
+def _is_table(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+KEYS = {
+    "out": Key("a folder", 'out = "runs/ablation"', _is_text),
+    "preset": Key("the name of a preset", 'preset = "demo"', _is_text),
+    "games": Key(
+        "a list of games", 'games = ["atari/Freeway", "atari/Boxing"]', lambda value: _is_list(value, _is_text)
+    ),
+    "seeds": Key("a list of whole numbers from 0", "seeds = [0, 1, 2]", lambda value: _is_list(value, _is_seed)),
+    "options": Key("a table of options", "[options]", _is_table),
+    "settings": Key("a table of tables", "[settings.three-steps]", _is_table),
+}
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One run of a sweep: its place in it, its run folder, and the options of its train command."""
+
+    setting: str
+    game: str
+    seed: int
+    folder: Path
+    options: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """How messages call it."""
+        return f"{self.setting}, {self.game}, seed {self.seed}"
+
+    @property
+    def log(self) -> Path:
+        """What the command printed, over all its sittings; beside the run folder, which only a run may fill."""
+        return self.folder.with_name(f"{self.folder.name}.log")
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run has come to its end."""
+        return RunFolder(self.folder).summary_path.is_file()
+
+    @property
+    def begun(self) -> bool:
+        """Whether it was ever started."""
+        return self.log.exists() or RunFolder(self.folder).exists()
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What a sweep file asks for; `settings` are options of `diffworld train`, by name."""
+
+    out: Path
+    games: tuple[str, ...]
+    seeds: tuple[int, ...]
+    settings: Mapping[str, tuple[str, ...]]
+
+    def runs(self) -> list[PlannedRun]:
+        """Every run, seeds outermost: after the first round each setting has a result on each game."""
+        found = []
+        for seed, game, (setting, options) in product(self.seeds, self.games, self.settings.items()):
+            folder = self.out / setting / folder_name(game) / f"seed-{seed}"
+            own = (f"--env={game}", f"--seed={seed}", f"--out={folder}")
+            found.append(PlannedRun(setting, game, seed, folder, (*options, *own)))
+        return found
+
+
+def read_sweep(file: Path) -> Sweep:
+    """Read a sweep file; UserError, one line, for what is wrong with it. Options are not looked into."""
+    try:
+        data = tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"cannot read {file}: {error.strerror}; give a sweep file (see --help for one)") from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{file} is no TOML file: {error}") from error
+    try:
+        return _sweep(data)
+    except UserError as error:
+        raise UserError(f"{file}: {error}") from error
+
+
+def folder_name(game: str) -> str:
+    """A game as the name of a folder."""
+    return game.replace("/", "-")
+
+
+def _sweep(data: Mapping[str, Any]) -> Sweep:
+    for name in data:
+        if name not in KEYS:
+            raise UserError(f"unknown key '{name}': choose from {', '.join(KEYS)}")
+    for name in ("out", "games", "seeds"):
+        if name not in data:
+            raise UserError(f"'{name}' is missing, such as {KEYS[name].example}; it goes before the first [table]")
+    for name, value in data.items():
+        if not KEYS[name].fits(value):
+            raise UserError(f"'{name}' should be {KEYS[name].kind}, such as {KEYS[name].example}")
+    _distinct("games", data["games"], folder_name)
+    _distinct("seeds", data["seeds"])
+    base = data.get("preset", "demo")
+    preset(base)  # UserError where there is none
+    settings = data.get("settings") or {base: {}}
+    _distinct("settings", settings)
+    shared = {"preset": base, **_flat(data.get("options", {}))}
+    return Sweep(
+        out=Path(data["out"]),
+        games=tuple(data["games"]),
+        seeds=tuple(data["seeds"]),
+        settings={name: _setting(name, settings[name], shared) for name in settings},
+    )
+
+
+def _setting(name: str, changes: Any, shared: Mapping[str, Any]) -> tuple[str, ...]:
+    """A setting's options: those of all runs, then its own, of which train takes the last."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name) or name.lower() == REPORT:
+        raise UserError(
+            f"setting '{name}' would name a folder: take letters, digits, '.', '_' and '-', and not '{REPORT}'"
+        )
+    if not isinstance(changes, dict):
+        raise UserError(f"setting '{name}' should be a table: [settings.{name}], and below it its options")
+    try:
+        options = {**shared, **_flat(changes)}
+        return tuple(word for option, value in options.items() for word in _arguments(option, value))
+    except UserError as error:
+        raise UserError(f"setting '{name}': {error}") from error
+
+
+def _flat(options: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Options by full name: TOML reads a dotted name without quotes as tables within tables."""
+    found: dict[str, Any] = {}
+    for name, value in options.items():
+        found |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return found
+
+
+def _arguments(option: str, value: Any) -> Iterator[str]:
+    """An option and its value as words of the command line."""
+    plain = option.replace("_", "-")
+    if plain in GIVEN_ABOVE:
+        raise UserError(f"'{option}' is no option of a setting: '{GIVEN_ABOVE[plain]}' at the top decides it")
+    if plain in NOT_A_RUN or not re.fullmatch(r"[A-Za-z][A-Za-z0-9._-]*", option):
+        raise UserError(f"'{option}' is no option of a run (see: diffworld train --help)")
+    words = value if isinstance(value, list) else [value]
+    if not all(isinstance(word, str | int | float) and str(word).isprintable() for word in words):
+        raise UserError(f"'{option}' should be a string, a number, true, false or a list of them")
+    if isinstance(value, bool):
+        group, dot, last = option.rpartition(".")
+        yield f"--{option}" if value else f"--{group}{dot}no-{last}"
+    elif isinstance(value, list):
+        if any(str(word).startswith("-") and isinstance(word, str) for word in words):
+            raise UserError(f"'{option}' has an entry that begins with '-'")
+        yield from (f"--{option}", *map(str, words))
+    else:
+        yield f"--{option}={value}"
+
+
+def _distinct(key: str, values: Iterable[Any], name: Callable[[Any], str] = str) -> None:
+    """UserError if two values would share a folder, also on a disk that does not tell capitals apart."""
+    seen: dict[str, Any] = {}
+    for value in values:
+        place = name(value).lower()
+        if place in seen:
+            both = f"has {value!r} twice" if seen[place] == value else f"has {seen[place]!r} and {value!r}"
+            raise UserError(f"'{key}' {both}: each needs a folder of its own")
+        seen[place] = value
