@@ -65,7 +65,8 @@ def encode(network: DenoiserNetwork, frames: Tensor, actions: Tensor) -> Context
 
 def predict_noise(network: DenoiserNetwork, noisy: Tensor, t: Tensor, context: Context) -> Tensor:
     """The network's eps for x_t (B, 3, H, W) and t (B,), in float32 whatever the autocast."""
-    output: Tensor = network(noisy, t.to(noisy.dtype) / TIME_STEPS, context)
+    modulated = network.modulate(t.to(noisy.dtype) / TIME_STEPS, context.condition)
+    output: Tensor = network(noisy, context.features, modulated)
     return output.float()
 
 

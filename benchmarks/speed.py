@@ -1,24 +1,33 @@
-"""How much faster than the published way: the same networks both ways, alternating in one process.
+"""How much faster than the published way: the same networks both ways, in turn.
 
     python -m benchmarks.speed [--json FILE] [--quick]
 
-Published way: float32, eager, channel-first, the context convolved again at each denoising step, AdamW not fused.
-Ours: what `diffworld train` does here (number format, memory format, compiler: see `Config.precision`, `.compile`).
-Both are paper size, with batch 32 and the same data. `--quick` takes batch 4, dreams of 3 steps and one repetition:
-to see that all runs, not to quote. Share of peak: arithmetic of the networks' convolutions and matrix products, as
-torch counts it, over time, over the fastest matrix product measured in the same number format.
+Published way: float32, eager, channel-first, the context convolved and the norms conditioned anew at each denoising
+step, AdamW not fused. Ours: what `diffworld train` and `diffworld play` do here (number format, memory format,
+allocator, compiler). Both are paper size, with batch 32 and the same data. `--quick` takes batch 4, dreams of 3 steps
+and one repetition: to see that all runs, not to quote.
+
+Each way has a process of its own, and they take turns, one idle while the other works: how the C library treats freed
+memory holds for a whole process, so one process could not do both. Share of peak: arithmetic of the networks'
+convolutions and matrix products, as torch counts it, over time, over the fastest matrix product measured in the same
+number format.
 """
 
 import argparse
+import copy
 import json
+import multiprocessing
 import platform
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
+from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -27,6 +36,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from diffworld.config import PARTS, Config
 from diffworld.device import autocast, resolve_device, resolve_precision
 from diffworld.files import write_json
+from diffworld.memory import keep_memory
+from diffworld.nn.compiling import compile_forward
 from diffworld.presets import preset
 from diffworld.replay import Dataset
 from diffworld.training.trainer import Trainer
@@ -34,6 +45,7 @@ from diffworld.world_model.denoiser import Denoiser
 from diffworld.world_model.sampler import sample
 
 NUM_ACTIONS = 4
+Way = Literal["published", "ours"]
 
 
 @dataclass(frozen=True)
@@ -58,30 +70,28 @@ def rows(config: Config) -> list[Row]:
 
 def imagine(trainer: Trainer) -> None:
     """Draw the next frame of a batch of dreams."""
-    draw(trainer, trainer.config.actor_critic_updates.batch_size)
+    draw(trainer, trainer.networks.denoiser, trainer.config.actor_critic_updates.batch_size)
 
 
 def play(trainer: Trainer) -> None:
-    """Draw the next frame of one dream."""
-    draw(trainer, 1)
+    """Draw the next frame of one dream, as `diffworld play` does once its compiled drawing is ready."""
+    draw(trainer, getattr(trainer, "player", trainer.networks.denoiser), 1)
 
 
-def draw(trainer: Trainer, count: int) -> torch.Tensor:
+def draw(trainer: Trainer, denoiser: Denoiser, count: int) -> torch.Tensor:
     """The next frames (count, 3, H, W) after random ones."""
     generator, e = torch.Generator().manual_seed(0), trainer.config.environment
     n = trainer.config.denoiser.context_frames
     frames = (torch.rand(count, n, e.height, e.width, 3, generator=generator) * 2 - 1).to(trainer.device)
     actions = torch.zeros(count, n, dtype=torch.int64, device=trainer.device)
     with autocast(trainer.device, trainer.dtype):
-        return trainer.networks.denoiser.sample(frames.movedim(-1, -3), actions, trainer.config.sampler, trainer.randn)[
-            0
-        ]
+        return denoiser.sample(frames.movedim(-1, -3), actions, trainer.config.sampler, trainer.randn)[0]
 
 
 class PublishedDenoiser(Denoiser):
     """Encodes the context anew at each denoising step, and keeps noisy frames channel-first."""
 
-    def network_output(self, noisy, sigma, context):  # type: ignore[no-untyped-def]
+    def network_output(self, noisy, sigma, context, modulated=None):  # type: ignore[no-untyped-def]
         return super().network_output(noisy.contiguous(), sigma, context)
 
     def sample(self, frames, actions, config, randn, *, low_res=None):  # type: ignore[no-untyped-def]
@@ -110,6 +120,16 @@ def published_way(config: Config, dataset: Dataset) -> Trainer:
     return trainer
 
 
+def our_way(config: Config, dataset: Dataset) -> Trainer:
+    """A trainer as `diffworld train` makes it, and the copy of its denoiser that `diffworld play` would draw with."""
+    trainer = Trainer(config, NUM_ACTIONS, dataset, None)
+    if config.compile != "off":
+        player = copy.deepcopy(trainer.networks.denoiser).eval().requires_grad_(False)
+        compile_forward("player's denoiser", player.network, {1}, frozen=True)
+        trainer.player = player  # type: ignore[attr-defined]
+    return trainer
+
+
 def random_data(config: Config, folder: Path) -> Dataset:
     """Noise of the right shape: the time of an update does not depend on what it shows."""
     shape = (config.environment.height, config.environment.width, 3)
@@ -135,26 +155,75 @@ def seconds(work: Callable[[], object], device: torch.device) -> float:
     return time.perf_counter() - start
 
 
-def measure(row: Row, published: Trainer, ours: Trainer, repetitions: int, peak_flops: float) -> dict[str, Any]:
+def serve(way: Way, config: Config, work: Connection) -> None:
+    """The process of one way: does the row whose number it is sent, and answers with seconds and FLOP, till None."""
+    if way == "ours":
+        keep_memory()
+    with tempfile.TemporaryDirectory() as folder, random_data(config, Path(folder)) as dataset:
+        trainer = (our_way if way == "ours" else published_way)(config, dataset)
+        if way == "ours":
+            work.send(machine(trainer))
+        while (message := work.recv()) is not None:
+            row, count = message
+            do = partial(rows(config)[row].work, trainer)
+            with FlopCounterMode(display=False) if count else _nothing() as counter:
+                taken = seconds(do, trainer.device)
+            work.send((taken, counter.get_total_flops() if count else 0))
+
+
+@contextmanager
+def _nothing() -> Iterator[Any]:
+    yield None
+
+
+class Workers:
+    """Both ways, each in its process."""
+
+    def __init__(self, config: Config) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.ends: dict[Way, Any] = {}
+        self.processes = []
+        for way in ("published", "ours"):
+            ours, theirs = context.Pipe()
+            self.processes.append(context.Process(target=serve, args=(way, config, theirs), daemon=True))
+            self.processes[-1].start()
+            theirs.close()
+            self.ends[way] = ours  # type: ignore[index]
+        self.machine: dict[str, Any] = self.ends["ours"].recv()
+
+    def time(self, way: Way, row: int, count: bool = False) -> tuple[float, int]:
+        """Seconds that a row takes one way, and with `count` its arithmetic."""
+        self.ends[way].send((row, count))
+        taken: tuple[float, int] = self.ends[way].recv()
+        return taken
+
+    def close(self) -> None:
+        """End both."""
+        for end in self.ends.values():
+            end.send(None)
+        for process in self.processes:
+            process.join()
+
+
+def measure(workers: Workers, row: int, name: str, repetitions: int) -> dict[str, Any]:
     """Both medians of a row, after a warm-up of each, taken in turn."""
-    with FlopCounterMode(display=False) as counter:
-        row.work(published)
-    row.work(ours)  # compiles, where that is on
-    times: dict[str, list[float]] = {"published": [], "ours": []}
+    _, flops = workers.time("published", row, count=True)
+    workers.time("ours", row)  # compiles, where that is on
+    times: dict[Way, list[float]] = {"published": [], "ours": []}
     for _ in range(repetitions):
-        times["published"].append(seconds(lambda: row.work(published), published.device))
-        times["ours"].append(seconds(lambda: row.work(ours), ours.device))
-    published_s, ours_s = (statistics.median(times[way]) for way in ("published", "ours"))
+        for way, taken in times.items():
+            taken.append(workers.time(way, row)[0])
+    published_s, ours_s = (statistics.median(taken) for taken in times.values())
     return {
-        "name": row.name,
+        "name": name,
         "published_s": published_s,
         "ours_s": ours_s,
         "ratio": published_s / ours_s,
-        "peak_share": counter.get_total_flops() / ours_s / peak_flops,
+        "peak_share": flops / ours_s / (workers.machine["matrix_product_gflops"] * 1e9),
     }
 
 
-def machine(ours: Trainer, peak_flops: float) -> dict[str, Any]:
+def machine(ours: Trainer) -> dict[str, Any]:
     """What the numbers were measured on."""
     name = platform.processor()
     if Path("/proc/cpuinfo").exists():
@@ -166,7 +235,7 @@ def machine(ours: Trainer, peak_flops: float) -> dict[str, Any]:
         "torch": torch.__version__,
         "native_bfloat16": resolve_precision("auto", ours.device) == torch.bfloat16,
         "ours": f"{str(ours.dtype).removeprefix('torch.')}, compile {ours.config.compile}",
-        "matrix_product_gflops": peak_flops / 1e9,
+        "matrix_product_gflops": peak(resolve_device(ours.config.device), ours.dtype) / 1e9,
     }
 
 
@@ -183,23 +252,19 @@ def main() -> None:
     if options.quick:
         small = {f"{part}_updates": replace(config.updates(part), batch_size=4) for part in PARTS}
         config = replace(config, horizon=3, **small)  # type: ignore[arg-type]
-    with tempfile.TemporaryDirectory() as folder:
-        dataset = random_data(config, Path(folder))
-        published, ours = published_way(config, dataset), Trainer(config, NUM_ACTIONS, dataset, None)
-        flops = peak(resolve_device(config.device), ours.dtype)
-        about = machine(ours, flops)
-        print(json.dumps(about, indent=2))
-        print(f"{'work':46} {'published':>10} {'ours':>10} {'ratio':>7} {'of peak':>8}", flush=True)
-        results = []
-        for row in rows(config):
-            result = measure(row, published, ours, 1 if options.quick else options.repetitions, flops)
-            results.append(result | {"machine": about, "quick": options.quick})
-            print(
-                f"{result['name']:46} {result['published_s']:>8.3f} s {result['ours_s']:>8.3f} s"
-                f" {result['ratio']:>6.2f}x {result['peak_share']:>7.0%}",
-                flush=True,
-            )
-        dataset.close()
+    workers = Workers(config)
+    print(json.dumps(workers.machine, indent=2))
+    print(f"{'work':46} {'published':>10} {'ours':>10} {'ratio':>7} {'of peak':>8}", flush=True)
+    results = []
+    for number, row in enumerate(rows(config)):
+        result = measure(workers, number, row.name, 1 if options.quick else options.repetitions)
+        results.append(result | {"machine": workers.machine, "quick": options.quick})
+        print(
+            f"{result['name']:46} {result['published_s']:>8.3f} s {result['ours_s']:>8.3f} s"
+            f" {result['ratio']:>6.2f}x {result['peak_share']:>7.0%}",
+            flush=True,
+        )
+    workers.close()
     if options.json:
         write_json(options.json, results)
 

@@ -14,6 +14,7 @@ PARTS = "errors files device envs replay nn world_model agent config"
 MAY_IMPORT: dict[str, str] = {
     "errors": "",
     "files": "errors",
+    "memory": "",
     "device": "errors",
     "envs": "errors",
     "replay": "errors files",
@@ -32,7 +33,7 @@ MAY_IMPORT: dict[str, str] = {
     "report": f"{PARTS} networks run_folder presets evaluation",
     "sweep": f"{PARTS} networks run_folder presets evaluation training",
     "commands": f"{PARTS} networks run_folder presets evaluation shooter compat play training report sweep",
-    "cli": "errors config presets commands",
+    "cli": "errors memory config presets commands",
     "__main__": "errors cli",
     "__init__": "",
 }

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from diffworld import __version__
 from diffworld.commands import evaluate, fidelity, import_weights, play, record, report, sweep, train, verify_golden
 from diffworld.errors import UserError
+from diffworld.memory import keep_memory
 from diffworld.presets import PRESETS
 
 
@@ -54,6 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(__version__)
         return 0
     warnings.filterwarnings("ignore", category=UserWarning, module="torch")
+    keep_memory()
     try:
         if arguments[0] not in COMMANDS:
             raise UserError(f"unknown command '{arguments[0]}'{_did_you_mean(arguments[0], list(COMMANDS))}")

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from benchmarks import ddpm
-from diffworld.world_model.denoiser import Context, DenoiserConfig, DenoiserNetwork
+from diffworld.nn.blocks import modulations
+from diffworld.world_model.denoiser import DenoiserConfig, DenoiserNetwork
 
 A, N = 3, 2
 CONFIG = DenoiserConfig(N, 16, (8, 8), (1, 1), (False, False))
@@ -31,8 +32,12 @@ class Knows(DenoiserNetwork):
         super().__init__(CONFIG, A)
         self.frame, self.asked = frame, []
 
-    def forward(self, scaled: Tensor, c_noise: Tensor, context: Context) -> Tensor:
+    def modulate(self, c_noise: Tensor, condition: Tensor) -> list[Tensor]:
         self.asked.append(c_noise[0].item())
+        return [c_noise]
+
+    def forward(self, scaled: Tensor, features: Tensor, modulated: list[Tensor]) -> Tensor:
+        (c_noise,) = modulated
         a = ddpm.alpha_bars()[(c_noise * 1000).round().long()][:, None, None, None]
         return ((scaled.double() - a.sqrt() * self.frame) / (1 - a).sqrt()).float()
 
@@ -127,7 +132,7 @@ def test_neither_input_nor_context_is_scaled() -> None:
     )
     embedded = net.action_embedding(actions).flatten(1)  # type: ignore[misc]
     cond = net.condition_mlp(net.fourier(torch.tensor([0.001, 1.0])) + embedded)
-    wanted = net.conv_out(torch.nn.functional.silu(net.norm_out(net.unet(x, cond))))
+    wanted = net.conv_out(torch.nn.functional.silu(net.norm_out(net.unet(x, iter(modulations(net.unet, cond))))))
     torch.testing.assert_close(got, wanted, atol=1e-4, rtol=1e-4)
 
 

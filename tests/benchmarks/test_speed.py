@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from benchmarks.speed import NUM_ACTIONS, draw, measure, published_way, random_data, rows
+from benchmarks.speed import NUM_ACTIONS, Workers, draw, measure, published_way, random_data, rows
 
 from diffworld.agent.actor_critic import ActorCriticConfig
 from diffworld.config import PARTS, Config, EnvironmentConfig
@@ -43,14 +43,18 @@ def test_both_ways_draw_the_same_frames(trainers: tuple[Trainer, Trainer]) -> No
     drawn = []
     for trainer in trainers:
         torch.manual_seed(1)
-        drawn.append(draw(trainer, 3))
+        drawn.append(draw(trainer, trainer.networks.denoiser, 3))
     assert drawn[0].shape == (3, 3, 12, 12)
     torch.testing.assert_close(*drawn, rtol=0, atol=2.1 / 255)  # a level of 8 bits, where rounding falls otherwise
 
 
-def test_every_row_is_measured(trainers: tuple[Trainer, Trainer]) -> None:
-    results = [measure(row, *trainers, repetitions=1, peak_flops=1e9) for row in rows(SMALL)]
+def test_every_row_is_measured() -> None:
+    workers = Workers(SMALL)
+    names = [row.name for row in rows(SMALL)]
+    results = [measure(workers, number, name, repetitions=1) for number, name in enumerate(names)]
+    workers.close()
     for word, result in zip(("denoiser", "imagin", "player", "reward", "actor"), results, strict=True):
         assert word in result["name"]
         assert result["ratio"] == pytest.approx(result["published_s"] / result["ours_s"])
         assert result["published_s"] > 0 and result["peak_share"] > 0
+    assert workers.machine["matrix_product_gflops"] > 0

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from diffworld.nn.blocks import ResBlock
 from diffworld.nn.compiling import Compiled, compile_forward
+from diffworld.world_model.reward_end import RewardEndConfig, RewardEndEncoder
 
 
 @pytest.fixture(scope="module")
@@ -20,9 +20,10 @@ def test_compiled_is_plain(cache: Path, monkeypatch: pytest.MonkeyPatch, capsys:
     """Output and gradients agree; only the sizes asked for are compiled; the first time is told."""
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(cache))
     torch.manual_seed(0)
-    block = ResBlock(8, 8, 4, attention=False)
-    nn.init.normal_(block.conv2.weight, std=0.1)
-    x, cond = torch.randn(2, 8, 6, 6), torch.randn(2, 4)
+    block = RewardEndEncoder(RewardEndConfig(cond_channels=4, channels=(8,), depths=(1,), attention=(False,)))
+    for parameter in block.parameters():
+        nn.init.normal_(parameter, std=0.1)
+    x, cond = torch.randn(2, 6, 6, 6), torch.randn(2, 4)
 
     def results() -> list[Tensor]:
         block.zero_grad()

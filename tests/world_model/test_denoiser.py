@@ -121,7 +121,8 @@ def test_split_convolution_is_one_over_the_concatenation() -> None:
     scaled, seen = torch.randn(3, 3, 6, 8), list[Tensor]()
     network.unet.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     flat = frames.flatten(1, 2)
-    network(scaled, torch.randn(3), network.encode(flat, actions, None))
+    context = network.encode(flat, actions, None)
+    network(scaled, context.features, network.modulate(torch.randn(3), context.condition))
     torch.testing.assert_close(seen[0], network.conv_in(torch.cat([flat / 0.5, scaled], dim=1)))
 
 
@@ -321,7 +322,8 @@ def test_denoised_frame_is_the_formula_on_the_byte_grid() -> None:
     noisy, sigma = torch.randn(3, 3, 6, 8), torch.tensor([0.02, 0.7, 9.0])
     context = denoiser.encode(frames, actions)
     c = precondition(sigma, 0.3)
-    output = denoiser.network(expand(c.c_in) * noisy, c.c_noise, context)
+    modulated = denoiser.network.modulate(c.c_noise, context.condition)
+    output = denoiser.network(expand(c.c_in) * noisy, context.features, modulated)
     expected = to_byte_grid(expand(c.c_skip) * noisy + expand(c.c_out) * output)
     assert torch.equal(denoiser.denoise(noisy, sigma, context), expected)
 
@@ -329,5 +331,7 @@ def test_denoised_frame_is_the_formula_on_the_byte_grid() -> None:
 def test_a_new_network_answers_with_its_last_bias() -> None:
     network = Denoiser(ATARI, ACTIONS).network
     frames, actions, _ = windows(ATARI, steps=0)
-    output = network(torch.randn(3, 3, 6, 8), torch.randn(3), network.encode(frames.flatten(1, 2), actions, None))
+    context = network.encode(frames.flatten(1, 2), actions, None)
+    modulated = network.modulate(torch.randn(3), context.condition)
+    output = network(torch.randn(3, 3, 6, 8), context.features, modulated)
     torch.testing.assert_close(output, network.conv_out.bias[:, None, None].expand(3, 3, 6, 8))

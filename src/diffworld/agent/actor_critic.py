@@ -2,11 +2,10 @@
 
 from dataclasses import dataclass
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from diffworld.errors import UserError
-from diffworld.nn.blocks import conv3x3, group_norm, init_lstm
+from diffworld.nn.blocks import conv3x3, group_norm, init_lstm, silu
 
 PolicyState = tuple[Tensor, Tensor]
 """LSTM hidden and cell state, each (B, lstm_channels)."""
@@ -35,7 +34,7 @@ class Stage(nn.Module):
         self.pool = nn.MaxPool2d(2) if pool else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.pool(self.conv(F.silu(self.norm(x))) + self.skip(x))
+        return self.pool(self.conv(silu(self.norm(x))) + self.skip(x))
 
 
 class ActorCritic(nn.Module):

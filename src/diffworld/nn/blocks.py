@@ -5,6 +5,7 @@ Every block takes and returns feature maps of shape (B, C, H, W), float, in any 
 """
 
 import math
+from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
@@ -42,16 +43,34 @@ def zero_init(conv: nn.Conv2d) -> nn.Conv2d:
 
 
 class AdaptiveGroupNorm(nn.Module):
-    """Group norm whose scale and shift come from a condition vector (B, cond_channels)."""
+    """Group norm whose scale and shift come from a condition vector, by way of `modulations`."""
 
     def __init__(self, channels: int, cond_channels: int) -> None:
         super().__init__()
         self.groups = num_groups(channels)
         self.linear = nn.Linear(cond_channels, 2 * channels)
 
-    def forward(self, x: Tensor, cond: Tensor) -> Tensor:
-        scale, shift = self.linear(cond)[:, :, None, None].chunk(2, dim=1)
-        return F.group_norm(x, self.groups, eps=GROUP_NORM_EPS) * (1 + scale) + shift
+    def forward(self, x: Tensor, modulation: Tensor) -> Tensor:
+        """Normalise x (B, C, H, W), then scale and shift it by `modulation` (B, 2 C)."""
+        scale, shift = modulation[:, :, None, None].chunk(2, dim=1)
+        return torch.addcmul(shift, F.group_norm(x, self.groups, eps=GROUP_NORM_EPS), 1 + scale)
+
+
+Modulations = Iterator[Tensor]
+"""[scale, shift] (B, 2 C) of each adaptive norm, in the order in which the norms run; blocks take theirs from it."""
+
+
+def modulations(module: nn.Module, cond: Tensor) -> list[Tensor]:
+    """[scale, shift] (B, 2 C) of every adaptive norm of a module, in order, for conditions (B, cond_channels).
+
+    They depend on nothing else, so those of all denoising steps of a frame are computed at once.
+    """
+    return [norm.linear(cond) for norm in module.modules() if isinstance(norm, AdaptiveGroupNorm)]
+
+
+def silu(x: Tensor) -> Tensor:
+    """SiLU of a tensor that nothing else needs: in place where no gradient will ask for it again."""
+    return F.silu(x, inplace=not torch.is_grad_enabled())
 
 
 class SelfAttention(nn.Module):
@@ -85,9 +104,9 @@ class ResBlock(nn.Module):
         self.skip = nn.Conv2d(cin, cout, kernel_size=1) if cin != cout else nn.Identity()
         self.attention = SelfAttention(cout) if attention else nn.Identity()
 
-    def forward(self, x: Tensor, cond: Tensor) -> Tensor:
-        h = self.conv1(F.silu(self.norm1(x, cond)))
-        h = self.conv2(F.silu(self.norm2(h, cond)))
+    def forward(self, x: Tensor, modulations: Modulations) -> Tensor:
+        h = self.conv1(silu(self.norm1(x, next(modulations))))
+        h = self.conv2(silu(self.norm2(h, next(modulations))))
         return self.attention(h + self.skip(x))
 
 
@@ -98,9 +117,9 @@ class ResBlocks(nn.Module):
         super().__init__()
         self.blocks = nn.ModuleList(ResBlock(cin, cout, cond_channels, attention) for cin, cout in channels)
 
-    def forward(self, x: Tensor, cond: Tensor) -> Tensor:
+    def forward(self, x: Tensor, modulations: Modulations) -> Tensor:
         for block in self.blocks:
-            x = block(x, cond)
+            x = block(x, modulations)
         return x
 
 

@@ -20,8 +20,10 @@ class Compiled:
     process. Where compiling fails, such as without a C++ compiler, it says so once and stays eager.
     """
 
-    def __init__(self, name: str, forward: Callable[..., Any], batch_sizes: Collection[int], backend: str) -> None:
-        self.name, self.eager, self.batch_sizes = name, forward, frozenset(batch_sizes)
+    def __init__(
+        self, name: str, forward: Callable[..., Any], batch_sizes: Collection[int], backend: str, frozen: bool
+    ) -> None:
+        self.name, self.eager, self.batch_sizes, self.frozen = name, forward, frozenset(batch_sizes), frozen
         self.compiled: Callable[..., Any] = torch.compile(forward, dynamic=False, backend=backend)
         self.seen: set[tuple[int, bool]] = set()
 
@@ -36,7 +38,8 @@ class Compiled:
     def _first_call(self, kind: tuple[int, bool], x: Tensor, *args: Any) -> Any:
         started = time.perf_counter()
         try:
-            result = self.compiled(x, *args)
+            with torch._inductor.config.patch(freezing=self.frozen):
+                result = self.compiled(x, *args)
         except Exception as error:  # the compiler's own errors have no common type below this
             result = self.eager(x, *args)  # a mistake of ours shows here again, as itself
             self.batch_sizes = frozenset()
@@ -49,6 +52,12 @@ class Compiled:
         return result
 
 
-def compile_forward(name: str, module: nn.Module, batch_sizes: Collection[int], backend: str = "inductor") -> None:
-    """Replace a module's forward by its compiled self; weights, names and results stay as they are."""
-    module.forward = Compiled(name, module.forward, batch_sizes, backend)
+def compile_forward(
+    name: str, module: nn.Module, batch_sizes: Collection[int], backend: str = "inductor", *, frozen: bool = False
+) -> None:
+    """Replace a module's forward by its compiled self; weights, names and results stay as they are.
+
+    `frozen` weights never change again: they are compiled in, in the number and memory format that suits each layer.
+    It takes effect without gradients only.
+    """
+    module.forward = Compiled(name, module.forward, batch_sizes, backend, frozen)

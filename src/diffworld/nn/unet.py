@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from diffworld.nn.blocks import ResBlocks, Upsample, downsample
+from diffworld.nn.blocks import Modulations, ResBlocks, Upsample, downsample
 
 
 class UNet(nn.Module):
@@ -26,13 +26,13 @@ class UNet(nn.Module):
             above = channels[max(0, level - 1)]
             down.append(ResBlocks([(above, c)] + [(c, c)] * (depth - 1), cond_channels, attend))
             up.append(ResBlocks([(2 * c, c)] * depth + [(above + c, above)], cond_channels, attend))
-        self.down = nn.ModuleList(down)
+        self.down = nn.ModuleList(down)  # blocks are registered in the order they run, as `modulations` wants it
         self.middle = ResBlocks([(channels[-1], channels[-1])] * 2, cond_channels, True)
         self.up = nn.ModuleList(reversed(up))  # in the order they run: deepest first
         self.downsamples = nn.ModuleList([nn.Identity(), *(downsample(c) for c in channels[:-1])])
         self.upsamples = nn.ModuleList([nn.Identity(), *(Upsample(c) for c in reversed(channels[:-1]))])
 
-    def forward(self, x: Tensor, cond: Tensor) -> Tensor:
+    def forward(self, x: Tensor, modulations: Modulations) -> Tensor:
         height, width = x.shape[-2:]
         x = F.pad(x, (0, -width % self.multiple, 0, -height % self.multiple))
         stored: list[list[Tensor]] = []
@@ -40,13 +40,13 @@ class UNet(nn.Module):
             x = shrink(x)
             features = [x]
             for block in level.blocks:  # type: ignore[union-attr]
-                x = block(x, cond)
+                x = block(x, modulations)
                 features.append(x)
             stored.append(features)
-        x = self.middle(x, cond)
+        x = self.middle(x, modulations)
         for grow, level in zip(self.upsamples, self.up, strict=True):
             x = grow(x)
             features = stored.pop()
             for block in level.blocks:  # type: ignore[union-attr]
-                x = block(torch.cat([x, features.pop()], dim=1), cond)
+                x = block(torch.cat([x, features.pop()], dim=1), modulations)
         return x[..., :height, :width]

@@ -66,7 +66,7 @@ class Trainer:
         self.device = resolve_device(config.device)
         self.dtype = resolve_precision(config.precision, self.device)
         self.networks = build_networks(config, num_actions, self.device)
-        if resolve_compile(config.compile, self.device, self.dtype):
+        if resolve_compile(config.compile, self.device):
             compile_networks(self.networks, config)
         self.optimisers: dict[Part, Optimiser] = {
             part: Optimiser(module, config.updates(part)) for part, module in self.networks.items()

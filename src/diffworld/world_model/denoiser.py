@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from diffworld.nn.blocks import FourierFeatures, conv3x3, group_norm, zero_init
+from diffworld.nn.blocks import FourierFeatures, conv3x3, group_norm, modulations, silu, zero_init
 from diffworld.nn.unet import UNet
 from diffworld.world_model.diffusion import (
     SIGMA_DATA,
@@ -23,7 +23,7 @@ from diffworld.world_model.diffusion import (
     precondition,
     to_byte_grid,
 )
-from diffworld.world_model.sampler import SamplerConfig, sample
+from diffworld.world_model.sampler import SamplerConfig, karras_schedule, sample
 
 
 @dataclass(frozen=True)
@@ -96,13 +96,16 @@ class DenoiserNetwork(nn.Module):
             condition = condition + self.context_fourier(c_noise_context)
         return Context(features, condition)
 
-    def forward(self, scaled: Tensor, c_noise: Tensor, context: Context) -> Tensor:
-        """F for c_in * y (B, 3, H, W) and c_noise (B,); returns (B, 3, H, W)."""
-        cond = self.condition_mlp(self.fourier(c_noise) + context.condition)
+    def modulate(self, c_noise: Tensor, condition: Tensor) -> list[Tensor]:
+        """[scale, shift] (B, 2 C) of each norm of the U-Net, for c_noise (B,) and a context's condition."""
+        return modulations(self.unet, self.condition_mlp(self.fourier(c_noise) + condition))
+
+    def forward(self, scaled: Tensor, features: Tensor, modulated: list[Tensor]) -> Tensor:
+        """F for c_in * y (B, 3, H, W), a context's features and what `modulate` gives; returns (B, 3, H, W)."""
         # A convolution over [context | noisy] is the sum of two: only the second changes between steps.
-        x = context.features + F.conv2d(scaled, self.conv_in.weight[:, -3:], padding=1)
-        x = self.unet(x, cond)
-        return self.conv_out(F.silu(self.norm_out(x)))
+        x = features + F.conv2d(scaled, self.conv_in.weight[:, -3:], padding=1)
+        x = self.unet(x, iter(modulated))
+        return self.conv_out(silu(self.norm_out(x)))
 
 
 class Denoiser(nn.Module):
@@ -132,15 +135,31 @@ class Denoiser(nn.Module):
         c_noise_context = None if sigma_context is None else sigma_context.log() / 4
         return self.network.encode(x, actions, c_noise_context)
 
-    def network_output(self, noisy: Tensor, sigma: Tensor, context: Context) -> tuple[Tensor, Preconditioning]:
-        """F and the coefficients at noise levels sigma (B,); F in float32 whatever the autocast."""
-        c = precondition(sigma, self.config.sigma_offset)
-        return self.network(expand(c.c_in) * noisy, c.c_noise, context).float(), c
+    def network_output(
+        self, noisy: Tensor, sigma: Tensor, context: Context, modulated: list[Tensor] | None = None
+    ) -> tuple[Tensor, Preconditioning]:
+        """F and the coefficients at noise levels sigma (B,); F in float32 whatever the autocast.
 
-    def denoise(self, noisy: Tensor, sigma: Tensor, context: Context) -> Tensor:
+        `modulated` is what `DenoiserNetwork.modulate` gives for these noise levels, where it is known already.
+        """
+        c = precondition(sigma, self.config.sigma_offset)
+        if modulated is None:
+            modulated = self.network.modulate(c.c_noise, context.condition)
+        return self.network(expand(c.c_in) * noisy, context.features, modulated).float(), c
+
+    def denoise(self, noisy: Tensor, sigma: Tensor, context: Context, modulated: list[Tensor] | None = None) -> Tensor:
         """D(y; sigma, context) on the 8-bit grid (B, 3, H, W)."""
-        output, c = self.network_output(noisy, sigma, context)
+        output, c = self.network_output(noisy, sigma, context, modulated)
         return to_byte_grid(expand(c.c_skip) * noisy + expand(c.c_out) * output)
+
+    def modulate_schedule(self, sigmas: list[float], context: Context) -> dict[float, list[Tensor]]:
+        """`modulated` of `network_output` at each noise level of a frame, from one matrix product a norm."""
+        rows = len(context.condition)
+        sigma = context.condition.new_tensor(sigmas).repeat_interleave(rows)
+        c_noise = precondition(sigma, self.config.sigma_offset).c_noise
+        modulated = self.network.modulate(c_noise, context.condition.repeat(len(sigmas), 1))
+        steps = zip(*(both.split(rows) for both in modulated), strict=True)
+        return {sigma: list(step) for sigma, step in zip(sigmas, steps, strict=True)}
 
     def loss(
         self,
@@ -198,7 +217,7 @@ class Denoiser(nn.Module):
     ) -> tuple[Tensor, list[Tensor]]:
         """Draw the frame after the context; returns it (B, 3, H, W) and the denoising trajectory."""
         b, n, c, h, w = frames.shape
-        start = randn((b, c, h, w))
+        start = like_weights(randn((b, c, h, w)), self.network.conv_in)
         contexts: dict[int, Context] = {}
         sigma_context = frames.new_full((b,), config.sigma_context) if config.sigma_context > 0 else None
         noised = frames
@@ -215,10 +234,18 @@ class Denoiser(nn.Module):
                 contexts[key] = self.encode(noised, actions, low_res=low_res, sigma_context=sigma_context)
             return contexts[key]
 
+        modulated = self.modulate_schedule(karras_schedule(config)[:-1], context_of(0))
+
         def denoise(x: Tensor, sigma: float, step: int) -> Tensor:
-            return self.denoise(x, x.new_full((b,), sigma), context_of(step))
+            return self.denoise(x, x.new_full((b,), sigma), context_of(step), modulated[sigma])
 
         return sample(denoise, start, config, randn)
+
+
+def like_weights(frames: Tensor, conv: nn.Conv2d) -> Tensor:
+    """Frames (B, C, H, W) in the memory format of a convolution's weights, so that nothing changes it on the way."""
+    last = conv.weight.is_contiguous(memory_format=torch.channels_last)
+    return frames.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
 
 
 def resize_bicubic(frames: Tensor, size: tuple[int, int]) -> Tensor:

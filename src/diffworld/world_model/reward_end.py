@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from diffworld.nn.blocks import ResBlocks, conv3x3, downsample, init_lstm
+from diffworld.nn.blocks import ResBlocks, conv3x3, downsample, init_lstm, modulations
 
 LstmState = tuple[Tensor, Tensor]
 """Hidden and cell state, each (B, lstm_channels)."""
@@ -57,10 +57,10 @@ class RewardEndEncoder(nn.Module):
         self.downsamples = nn.ModuleList([nn.Identity(), *(downsample(c) for c in channels[:-1])])
 
     def forward(self, x: Tensor, cond: Tensor) -> Tensor:
-        x = self.conv_in(x)
+        x, modulated = self.conv_in(x), iter(modulations(self, cond))
         for shrink, level in zip(self.downsamples, self.levels, strict=True):
-            x = level(shrink(x), cond)
-        return self.middle(x, cond)
+            x = level(shrink(x), modulated)
+        return self.middle(x, modulated)
 
 
 class RewardEndModel(nn.Module):
