@@ -14,7 +14,7 @@ from diffworld.play.sources import load_run
 @pytest.mark.filterwarnings("default")  # the compiler's own warnings are not ours
 def test_swapped_in_while_playing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = load_run(make_run(tmp_path / "run"), "cpu")
-    plain, settings = model.sample_frame, Settings(player="human", world="dream", seed=1)
+    plain, settings = model.dreamer.sample_frame, Settings(player="human", world="dream", seed=1)
     session = PlaySession(model, settings)
     session.reset(0)
     before = [session.step(2).dream for _ in range(2)]
@@ -23,7 +23,7 @@ def test_swapped_in_while_playing(tmp_path: Path, capsys: pytest.CaptureFixture[
     session.rewind(2)
     assert session.step(2).dream is not None, "playing goes on meanwhile"
     thread.join()
-    assert model.sample_frame is not plain
+    assert model.dreamer.sample_frame is not plain
     assert "compiled the denoiser for 1 rows" in capsys.readouterr().err
     session.rewind(1)
     for old in before:

@@ -50,6 +50,8 @@ def main(arguments: list[str]) -> int:
 
     listener, address = listen(options.host, options.port)  # first: it fails fast
     try:
+        import torch
+
         from diffworld.device import resolve_compile, resolve_precision
         from diffworld.play.compiling import compile_in_background
         from diffworld.play.house import House
@@ -57,7 +59,9 @@ def main(arguments: list[str]) -> int:
         from diffworld.play.server import serve
         from diffworld.play.sources import load_demo, load_run
 
-        model = load_run(options.run, options.device) if options.run else load_demo(options.device)
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)  # the thread that draws has them all
+        model = load_run(options.run, options.device, threads) if options.run else load_demo(options.device, threads)
         recordings = options.recordings or (options.run / "recordings" if options.run else Path("diffworld-recordings"))
         library = Library({"recordings": recordings, **model.datasets})
         house = House(model, library, recordings, options.max_players)

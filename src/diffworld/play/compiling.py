@@ -23,14 +23,14 @@ def compile_in_background(model: Model, backend: str = "inductor") -> threading.
 
 
 def _compile(model: Model, backend: str) -> None:
-    # Sessions share the cores by setting threads: the number must not be compiled in.
-    torch._inductor.config.cpp.dynamic_threads = True
+    torch._inductor.config.cpp.dynamic_threads = True  # the thread that draws has more than this one
+    torch.set_num_threads(1)
     denoiser = copy.deepcopy(model.networks.denoiser)
     compile_forward("denoiser", denoiser.network, {1}, backend)
     n, (height, width) = model.config.denoiser.context_frames, model.frame_size
     frames = torch.zeros(1, n, height, width, 3, device=model.device).movedim(-1, -3)
     actions = torch.zeros(1, n, dtype=torch.int64, device=model.device)
     once = replace(model.config.sampler, denoising_steps=1)
-    sample_frame = in_precision(denoiser.sample, model.device)
+    sample_frame = in_precision(denoiser.sample, model.device, model.precision)
     sample_frame(frames, actions, once, lambda shape: torch.zeros(shape, device=model.device))
-    model.sample_frame = sample_frame
+    model.dreamer.sample_frame = sample_frame
