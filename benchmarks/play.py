@@ -8,8 +8,8 @@
 The server runs in a process of its own, as `diffworld play` starts it; the players are plain websocket clients in
 this one, which ask for `--fps` frames a second, never pause, and confirm each frame as the page does. The agent
 plays. Reported for each number of players: frames a second (the slowest player's, the mean), and the longest that
-any player waited between two frames (an ended game is held for a second, which does not count). Players beyond `--max-players` wait in line, so the server is started with
-as many places as the largest number asks for.
+any player waited between two frames (an ended game is held for a second, which does not count). Players beyond
+`--max-players` wait in line, so the server is started with as many places as the largest number asks for.
 """
 
 import argparse
@@ -58,10 +58,12 @@ class Row:
 
 @dataclass
 class Server:
-    """A running server; `compiled` is set once it says so."""
+    """A running server, and what it said of the compiler."""
 
     address: str
     compiled: threading.Event = field(default_factory=threading.Event)
+    """Set once the compiler has ended, well or not."""
+    failed: bool = False
 
 
 @contextlib.contextmanager
@@ -84,7 +86,9 @@ def serving(arguments: list[str]) -> Iterator[Server]:
 def _listen(said: Iterator[str], server: Server) -> None:
     for line in said:
         print(line, end="", file=sys.stderr)
-        if line.startswith("players now see"):
+        if "runs uncompiled" in line:
+            server.failed = True
+        if server.failed or line.startswith("compiled the denoiser"):
             server.compiled.set()
 
 
@@ -142,8 +146,8 @@ def measure_all(server: Server, options: argparse.Namespace) -> Iterator[Row]:
         yield from (row("plain", players) for players in options.players)
         return
     yield from (row("compiling", players) for players in options.players if not server.compiled.is_set())
-    if not server.compiled.wait(COMPILE_SECONDS):
-        sys.exit("the drawing was not compiled in time")
+    if not server.compiled.wait(COMPILE_SECONDS) or server.failed:
+        sys.exit("the drawing was not compiled")
     yield from (row("compiled", players) for players in options.players)
 
 
