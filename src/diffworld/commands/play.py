@@ -54,13 +54,14 @@ def main(arguments: list[str]) -> int:
 
         from diffworld.device import resolve_compile, resolve_precision
         from diffworld.play.compiling import compile_in_background
+        from diffworld.play.dreaming import use_threads
         from diffworld.play.house import House
         from diffworld.play.library import Library
         from diffworld.play.server import serve
         from diffworld.play.sources import load_demo, load_run
 
         threads = torch.get_num_threads()
-        torch.set_num_threads(1)  # the thread that draws has them all
+        use_threads(1)  # the thread that draws has them all
         model = load_run(options.run, options.device, threads) if options.run else load_demo(options.device, threads)
         recordings = options.recordings or (options.run / "recordings" if options.run else Path("diffworld-recordings"))
         library = Library({"recordings": recordings, **model.datasets})

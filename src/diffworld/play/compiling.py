@@ -8,6 +8,7 @@ import torch
 
 from diffworld.device import in_precision
 from diffworld.nn.compiling import compile_forward
+from diffworld.play.dreaming import use_threads
 from diffworld.play.sources import Model
 
 
@@ -24,7 +25,7 @@ def compile_in_background(model: Model, backend: str = "inductor") -> threading.
 
 def _compile(model: Model, backend: str) -> None:
     torch._inductor.config.cpp.dynamic_threads = True  # the thread that draws has more than this one
-    torch.set_num_threads(1)
+    use_threads(1)
     denoiser = copy.deepcopy(model.networks.denoiser)
     compile_forward("denoiser", denoiser.network, {1}, backend)
     n, (height, width) = model.config.denoiser.context_frames, model.frame_size

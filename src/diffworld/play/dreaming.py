@@ -72,10 +72,10 @@ class Dreamer:
     """
 
     def __init__(self, sample_frame: SampleFrame, predict_reward_end: PredictRewardEnd, act: Act, threads: int) -> None:
-        """`threads` is how many torch uses. Others should use one: OpenMP slows down where two threads have helpers."""
+        """`threads` is how many torch uses for a batch; everything else in the process should `use_threads(1)`."""
         self.sample_frame, self.predict_reward_end, self.act = sample_frame, predict_reward_end, act
         self.step: Together[DreamRequest, Dreamt] = Together(
-            self._step, lambda r: (r.sampler, r.memory is None), prepare=lambda: torch.set_num_threads(threads)
+            self._step, lambda r: (r.sampler, r.memory is None), prepare=lambda: use_threads(threads)
         )
 
     @torch.inference_mode()
@@ -118,6 +118,16 @@ class Dreamer:
             )
             for i in range(len(requests))
         ]
+
+
+def use_threads(count: int) -> None:
+    """Let torch compute with so many threads where the calling thread asks.
+
+    More than one is for a single thread of the process: where two have helpers, and so more run than there are cores,
+    OpenMP puts them all to sleep between two operations, and each frame takes twice as long.
+    """
+    torch.get_num_threads()  # else the first operation would take over what another thread set last
+    torch.set_num_threads(count)
 
 
 @contextmanager

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import torch
-
+from diffworld.play.dreaming import use_threads
 from diffworld.play.library import Library
 from diffworld.play.lobby import Lobby
 from diffworld.play.session import PlaySession, Settings
@@ -38,7 +37,7 @@ class House:
     def __init__(self, model: Model, library: Library, recordings: Path | None, max_players: int = 8) -> None:
         self.model, self.library, self.recordings = model, library, recordings
         self.lobby = Lobby(max_players)
-        self._steps = ThreadPoolExecutor(max_players, "step", initializer=lambda: torch.set_num_threads(1))
+        self._steps = ThreadPoolExecutor(max_players, "step", initializer=lambda: use_threads(1))
         self._files = ThreadPoolExecutor(1, "files")
         self._films: OrderedDict[str, Film] = OrderedDict()
 
