@@ -74,6 +74,7 @@ class Dreamer:
     def __init__(self, sample_frame: SampleFrame, predict_reward_end: PredictRewardEnd, act: Act, threads: int) -> None:
         """`threads` is how many torch uses for a batch; everything else in the process should `use_threads(1)`."""
         self.sample_frame, self.predict_reward_end, self.act = sample_frame, predict_reward_end, act
+        self.threads = threads
         self.step: Together[DreamRequest, Dreamt] = Together(
             self._step, lambda r: (r.sampler, r.memory is None), prepare=lambda: use_threads(threads)
         )
