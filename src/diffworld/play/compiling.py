@@ -30,7 +30,10 @@ def _compile(model: Model, backend: str) -> None:
     compile_forward("denoiser", denoiser.network, {1}, backend)
     sample_frame = in_precision(denoiser.sample, model.device, model.precision)
     dreamer = Dreamer(sample_frame, own.predict_reward_end, own.act, own.threads)
-    _rehearse(replace(model, dreamer=dreamer))
+    try:
+        _rehearse(replace(model, dreamer=dreamer))
+    finally:
+        dreamer.step.close()  # its thread's helpers would slow the others down
     own.sample_frame = sample_frame
 
 

@@ -35,6 +35,10 @@ class Together(Generic[Request, Result]):
         self._thread.submit(self._serve)  # as often as there are requests, so none is left waiting
         return future.result()
 
+    def close(self) -> None:
+        """End the thread, once what waits is done."""
+        self._thread.shutdown()
+
     def _serve(self) -> None:
         batch = self._take()
         if not batch:  # an earlier call did it all
