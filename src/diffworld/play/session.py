@@ -47,7 +47,8 @@ class PlaySession:
     """One player's game. Cheap: it shares the model's networks and holds only where it stands.
 
     Calls are synchronous and come from one thread at a time. Every one may raise UserError, after which the
-    session stands where it stood. With the same seed, settings and actions it shows the same frames.
+    session stands where it stood. With the same seed, settings and actions it shows the same frames; beside other
+    players, the same but for rounding (see `Dreamer`).
     """
 
     def __init__(
