@@ -1,6 +1,7 @@
 """The server as players meet it: their keys, worlds and settings, recordings, places, and a slow line."""
 
 import io
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from PIL import Image
 from serving import Client, Served, serving, wait_for
 from tiny_run import make_run, model_free
 
+from diffworld.commands.play import PlayOptions
 from diffworld.play.connection import IN_FLIGHT
 from diffworld.replay import Dataset
 
@@ -169,6 +171,14 @@ def test_one_too_many_waits_until_a_place_is_free(run_folder: Path) -> None:
             second.socket.socket.close()  # gone without a word
             fourth.until("view")
         wait_for(lambda: served.house.lobby.playing == 0)
+
+
+def test_eight_play_unless_told_otherwise_and_the_ninth_waits(run_folder: Path) -> None:
+    with serving(run_folder, PlayOptions().max_players) as served, ExitStack() as stack:
+        for _ in range(8):
+            stack.enter_context(Client(served)).until("view")
+        ninth = stack.enter_context(Client(served))
+        assert ninth.next()[0] == {"type": "waiting", "place": 1, "players": 8}
 
 
 def test_a_run_without_a_world_model_plays_the_real_game(tmp_path: Path) -> None:

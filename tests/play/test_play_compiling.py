@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from tiny_run import make_run
 
 from diffworld.play.compiling import compile_in_background
@@ -13,8 +14,8 @@ from diffworld.play.sources import load_run
 
 @pytest.mark.filterwarnings("default")  # the compiler's own warnings are not ours
 def test_swapped_in_while_playing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    model = load_run(make_run(tmp_path / "run"), "cpu")
-    plain, settings = model.sample_frame, Settings(player="human", world="dream", seed=1)
+    model = load_run(make_run(tmp_path / "run"), "cpu", threads=2)
+    plain, settings = model.dreamer.sample_frame, Settings(player="human", world="dream", seed=1)
     session = PlaySession(model, settings)
     session.reset(0)
     before = [session.step(2).dream for _ in range(2)]
@@ -23,10 +24,14 @@ def test_swapped_in_while_playing(tmp_path: Path, capsys: pytest.CaptureFixture[
     session.rewind(2)
     assert session.step(2).dream is not None, "playing goes on meanwhile"
     thread.join()
-    assert model.sample_frame is not plain
+    assert model.dreamer.sample_frame is not plain
     assert "compiled the denoiser for 1 rows" in capsys.readouterr().err
+    graphs = torch._dynamo.utils.counters["stats"]["unique_graphs"]
     session.rewind(1)
     for old in before:
         new = session.step(2).dream
         assert old is not None and new is not None
         np.testing.assert_array_equal(old, new)
+    session.configure(denoising_steps=3, order=2, churn=5.0)
+    session.step(1)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == graphs > 0, "nobody waits for the compiler again"

@@ -61,18 +61,18 @@ def test_a_dream_is_cut_at_its_horizon(model: Model) -> None:
 
 def test_compiled_code_takes_its_place_between_two_steps(model: Model) -> None:
     world = DreamWorld(model)
-    state, calls, own = world.start(model.starts[0]), [], model.sample_frame
+    state, calls, own = world.start(model.starts[0]), [], model.dreamer.sample_frame
 
     def compiled(*arguments):  # type: ignore[no-untyped-def]
         calls.append(1)
         return own(*arguments)
 
     state, _ = world.step(state, 0, SMALL.sampler, 9, Moment(0, 0, 0))
-    model.sample_frame = compiled
+    model.dreamer.sample_frame = compiled
     try:
         world.step(state, 0, SMALL.sampler, 9, Moment(0, 0, 1))
     finally:
-        model.sample_frame = own
+        model.dreamer.sample_frame = own
     assert calls == [1]
 
 

@@ -35,8 +35,8 @@ class PlayOptions:
     device: str = "auto"
     """auto, cpu, cuda or mps."""
     compile: Literal["auto", "on", "off"] = "auto"
-    """Compile the denoiser while you already play, and swap it in when ready; auto does so on CUDA and on processors
-    with native bfloat16."""
+    """Compile the denoiser while you already play, and swap it in when ready; auto does so for large networks on CUDA
+    (on a processor, players would wait longer for the compiler than its work ever gives back)."""
 
 
 def main(arguments: list[str]) -> int:
@@ -50,18 +50,23 @@ def main(arguments: list[str]) -> int:
 
     listener, address = listen(options.host, options.port)  # first: it fails fast
     try:
-        from diffworld.device import resolve_compile, resolve_precision
+        import torch
+
         from diffworld.play.compiling import compile_in_background
+        from diffworld.play.dreaming import use_threads
         from diffworld.play.house import House
         from diffworld.play.library import Library
         from diffworld.play.server import serve
         from diffworld.play.sources import load_demo, load_run
 
-        model = load_run(options.run, options.device) if options.run else load_demo(options.device)
+        threads = torch.get_num_threads()
+        use_threads(1)  # the thread that draws has them all
+        model = load_run(options.run, options.device, threads) if options.run else load_demo(options.device, threads)
         recordings = options.recordings or (options.run / "recordings" if options.run else Path("diffworld-recordings"))
         library = Library({"recordings": recordings, **model.datasets})
         house = House(model, library, recordings, options.max_players)
-        if model.has_dream and resolve_compile(options.compile, model.device, resolve_precision("auto", model.device)):
+        pays = model.device.type == "cuda" and not model.small
+        if model.has_dream and (options.compile == "on" or (options.compile == "auto" and pays)):
             compile_in_background(model)
         print(f"{model.title}: open {address.url} (Ctrl-C stops)", flush=True)
         serve(house, listener, address, open_browser=options.browser and _has_browser())

@@ -4,18 +4,21 @@ import copy
 import threading
 from dataclasses import replace
 
-import torch
+import numpy as np
 
 from diffworld.device import in_precision
 from diffworld.nn.compiling import compile_forward
+from diffworld.play.dreaming import Dreamer
 from diffworld.play.sources import Model
+from diffworld.play.starts import make_window
+from diffworld.play.worlds import DreamWorld, Moment
 
 
 def compile_in_background(model: Model, backend: str = "inductor") -> threading.Thread:
     """Begin to compile the drawing of one dream's frame; players go on uncompiled until it is ready.
 
     The compiled network is a copy, so that nothing a player is using changes under them. Where compiling fails it
-    says so, and the copy draws uncompiled too.
+    says so, and the copy draws uncompiled too. Frames drawn in a batch of several stay uncompiled.
     """
     thread = threading.Thread(target=_compile, args=(model, backend), name="compile", daemon=True)
     thread.start()
@@ -23,14 +26,23 @@ def compile_in_background(model: Model, backend: str = "inductor") -> threading.
 
 
 def _compile(model: Model, backend: str) -> None:
-    # Sessions share the cores by setting threads: the number must not be compiled in.
-    torch._inductor.config.cpp.dynamic_threads = True
-    denoiser = copy.deepcopy(model.networks.denoiser)
+    own, denoiser = model.dreamer, copy.deepcopy(model.networks.denoiser)
     compile_forward("denoiser", denoiser.network, {1}, backend)
-    n, (height, width) = model.config.denoiser.context_frames, model.frame_size
-    frames = torch.zeros(1, n, height, width, 3, device=model.device).movedim(-1, -3)
-    actions = torch.zeros(1, n, dtype=torch.int64, device=model.device)
-    once = replace(model.config.sampler, denoising_steps=1)
-    sample_frame = in_precision(denoiser.sample, model.device)
-    sample_frame(frames, actions, once, lambda shape: torch.zeros(shape, device=model.device))
-    model.sample_frame = sample_frame
+    sample_frame = in_precision(denoiser.sample, model.device, model.precision)
+    dreamer = Dreamer(sample_frame, own.predict_reward_end, own.act, own.threads)
+    try:
+        _rehearse(replace(model, dreamer=dreamer))
+    finally:
+        dreamer.step.close()  # its thread's helpers would slow the others down
+    own.sample_frame = sample_frame
+
+
+def _rehearse(model: Model) -> None:
+    """Dream a little just as a player does: in any other thread, mode or memory layout it would compile again later."""
+    n = model.config.denoiser.context_frames
+    frame = np.zeros((*model.frame_size, 3), np.uint8)
+    world, steps = DreamWorld(model), max(2, model.config.sampler.denoising_steps)
+    state = world.start(make_window([frame] * n, [0] * (n - 1), n))
+    for step in range(2):
+        sampler = replace(model.config.sampler, denoising_steps=steps)
+        state, _ = world.step(state, 0, sampler, 2, Moment(0, 0, step))

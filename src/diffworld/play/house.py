@@ -1,9 +1,7 @@
 """What all players of one server share: the model, the stored episodes, worker threads, and films to fetch."""
 
 import asyncio
-import os
 import secrets
-import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -11,8 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import torch
-
+from diffworld.play.dreaming import use_threads
 from diffworld.play.library import Library
 from diffworld.play.lobby import Lobby
 from diffworld.play.session import PlaySession, Settings
@@ -33,17 +30,14 @@ class Film:
 class House:
     """Shared by the connections of one server.
 
-    Steps are computed in as many threads as there are cores, in the order in which they are asked for, so players
-    take turns; a player alone has all cores for each step. Stored episodes are read in one thread of their own.
+    Each player's step has a thread to wait in, so that all dreams can be drawn in one batch (see `Dreamer`). Stored
+    episodes are read in one thread of their own.
     """
 
     def __init__(self, model: Model, library: Library, recordings: Path | None, max_players: int = 8) -> None:
         self.model, self.library, self.recordings = model, library, recordings
         self.lobby = Lobby(max_players)
-        self._cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        self._total_threads = torch.get_num_threads()
-        self._local = threading.local()
-        self._steps = ThreadPoolExecutor(self._cores, "step")
+        self._steps = ThreadPoolExecutor(max_players, "step", initializer=lambda: use_threads(1))
         self._files = ThreadPoolExecutor(1, "files")
         self._films: OrderedDict[str, Film] = OrderedDict()
 
@@ -58,19 +52,11 @@ class House:
 
     async def compute(self, work: Callable[..., T], *arguments: Any) -> T:
         """Run a step of a session in a worker thread."""
-        return await asyncio.get_running_loop().run_in_executor(self._steps, self._tuned, work, arguments)
+        return await asyncio.get_running_loop().run_in_executor(self._steps, work, *arguments)
 
     async def read(self, work: Callable[..., T], *arguments: Any) -> T:
         """Run something about stored episodes, one at a time."""
         return await asyncio.get_running_loop().run_in_executor(self._files, work, *arguments)
-
-    def _tuned(self, work: Callable[..., T], arguments: tuple[Any, ...]) -> T:
-        """Share torch's threads among the players; torch keeps their number for each calling thread."""
-        threads = max(1, self._total_threads // max(1, self.lobby.playing))
-        if getattr(self._local, "threads", None) != threads:
-            torch.set_num_threads(threads)
-            self._local.threads = threads
-        return work(*arguments)
 
     def offer(self, path: Path, name: str) -> str:
         """Let a film be fetched; returns the key that no one can guess. The oldest of many are forgotten."""

@@ -11,7 +11,6 @@ from torch import Tensor
 from diffworld.agent.actor_critic import ActorCritic, PolicyState
 from diffworld.agent.rollout import draw_actions
 from diffworld.errors import UserError
-from diffworld.play.sources import Act
 
 Player = Literal["human", "agent", "random", "recording"]
 
@@ -32,9 +31,8 @@ class Opinion:
 
 
 @torch.inference_mode()
-def opinion(act: Act, frame: Tensor, state: PolicyState) -> Opinion:
-    """The agent sees one more frame (1, 3, H, W)."""
-    logits, value, state = act(frame, state)
+def opinion(logits: Tensor, value: Tensor, state: PolicyState) -> Opinion:
+    """What the agent's answer to one more frame says: logits (1, A), value (1,), and the state after it."""
     log_probs = logits[0].log_softmax(-1).cpu().numpy()
     probs = np.exp(log_probs)
     return Opinion(logits, probs, float(value), float(-(probs * log_probs).sum()), state)

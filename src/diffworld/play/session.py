@@ -12,13 +12,14 @@ import torch
 from diffworld.envs.seeds import test_seed
 from diffworld.errors import UserError
 from diffworld.evaluation.episodes import SeenStep
+from diffworld.play.dreaming import stopwatch
 from diffworld.play.library import Library
 from diffworld.play.players import Opinion, burned_in, choose_action, opinion
 from diffworld.play.recording import Recorder
 from diffworld.play.settings import RANGES, Settings, missing_players, missing_worlds
 from diffworld.play.sources import Model
 from diffworld.play.view import View, make_view
-from diffworld.play.worlds import DreamWorld, Game, GameState, Moment, RealWorld, Tape, WorldStep, stopwatch
+from diffworld.play.worlds import DreamWorld, Game, GameState, Moment, RealWorld, Tape, WorldStep
 from diffworld.world_model.diffusion import frames_from_bytes
 from diffworld.world_model.imagination import ImaginationState
 
@@ -46,7 +47,8 @@ class PlaySession:
     """One player's game. Cheap: it shares the model's networks and holds only where it stands.
 
     Calls are synchronous and come from one thread at a time. Every one may raise UserError, after which the
-    session stands where it stood. With the same seed, settings and actions it shows the same frames.
+    session stands where it stood. With the same seed, settings and actions it shows the same frames; beside other
+    players, the same but for rounding (see `Dreamer`).
     """
 
     def __init__(
@@ -233,7 +235,8 @@ class PlaySession:
         happened: dict[str, WorldStep] = {}
         if dream is not None:
             sampler = settings.sampler(self.model)
-            dream, happened["dream"] = self._dream.step(dream, action, sampler, settings.horizon, now.moment)
+            memory = now.thinks.state if now.thinks is not None else None
+            dream, happened["dream"] = self._dream.step(dream, action, sampler, settings.horizon, now.moment, memory)
         if game is not None:
             game, happened["real"] = self._game().step(game, action, settings.rules)
         moment = dataclasses.replace(now.moment, step=now.moment.step + 1)
@@ -258,8 +261,8 @@ class PlaySession:
         milliseconds: dict[str, float] = {}
         for step in happened.values():
             milliseconds |= step.milliseconds
-        thinks = None
-        if self.model.has_policy:
+        thinks = happened["dream"].thinks if "dream" in happened else None
+        if self.model.has_policy and thinks is None:
             with stopwatch(milliseconds, "policy"):
                 thinks = self._think(dream, game, before)
         seen = before.view if before else None
@@ -281,7 +284,8 @@ class PlaySession:
             state = burned_in(actor_critic, dream.frames)
         else:
             state = actor_critic.zero_state(1)
-        return opinion(self.model.act, frame, state)
+        with torch.inference_mode():
+            return opinion(*self.model.dreamer.act(frame, state))
 
     def _record(self, world: str, step: SeenStep) -> None:
         if self._recorders is None or self._recordings is None:

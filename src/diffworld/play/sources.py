@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,41 +11,32 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from diffworld.agent.actor_critic import PolicyState
 from diffworld.config import PARTS, Config, Part, read_config, to_json
 from diffworld.device import in_precision, resolve_device
 from diffworld.errors import UserError
 from diffworld.evaluation.games import make_game
 from diffworld.files import atomic_folder
 from diffworld.networks import Networks, build_networks
+from diffworld.play.dreaming import Dreamer
 from diffworld.play.starts import Starts, Window, collect_windows, windows_of
 from diffworld.replay import Dataset
 from diffworld.replay.format import DESCRIPTION
 from diffworld.run_folder import RunFolder
-from diffworld.world_model.diffusion import Randn
-from diffworld.world_model.reward_end import LstmState
-from diffworld.world_model.sampler import SamplerConfig
 
 DEMO_MODEL = Path(__file__).parent / "demo_model"
 CONFIG, WEIGHTS, STARTS = "config.json", "weights.safetensors", "starts"
 
-SampleFrame = Callable[[Tensor, Tensor, SamplerConfig, Randn], tuple[Tensor, list[Tensor]]]
-"""`Denoiser.sample`: frames (B, n, 3, H, W), actions (B, n) -> the next frame (B, 3, H, W) and its trajectory."""
-
-PredictRewardEnd = Callable[[Tensor, Tensor, Tensor, LstmState], tuple[Tensor, Tensor, LstmState]]
-"""`RewardEndModel.forward`."""
-
-Act = Callable[[Tensor, PolicyState], tuple[Tensor, Tensor, PolicyState]]
-"""`ActorCritic.forward`."""
+SMALL_BELOW = 64
+"""Denoisers whose levels all have fewer channels are small: for their arithmetic neither casting to a narrower format
+nor waking a second core pays; see docs/performance.md."""
 
 
 @dataclass
 class Model:
     """A loaded model, shared by every session of a server.
 
-    Several threads use it at once: the networks do not learn and keep no state. `sample_frame`,
-    `predict_reward_end` and `act` are looked up at each step: compiled code may take their places while sessions
-    run. Nothing else of a model changes.
+    Several threads use it at once: the networks do not learn and keep no state. The functions of `dreamer` may be
+    replaced by compiled ones while sessions run. Nothing else of a model changes.
     """
 
     title: str
@@ -65,9 +55,8 @@ class Model:
     starts: Starts
     datasets: dict[str, Path]
     """Data sets that belong to it, by what they are: replay, held_out."""
-    sample_frame: SampleFrame
-    predict_reward_end: PredictRewardEnd
-    act: Act
+    dreamer: Dreamer
+    """The networks at work, for all players."""
 
     @property
     def frame_size(self) -> tuple[int, int]:
@@ -79,9 +68,19 @@ class Model:
         """Where the networks are."""
         return next(self.networks.actor_critic.parameters()).device
 
+    @property
+    def small(self) -> bool:
+        """Whether its networks are so small that one core in float32 is the fastest (see `SMALL_BELOW`)."""
+        return is_small(self.config)
 
-def load_run(path: Path, device: str = "auto") -> Model:
-    """The last checkpoint of the run folder `path`, ready to be played.
+    @property
+    def precision(self) -> str:
+        """Number format of its networks, by the name that `device.in_precision` knows."""
+        return "float32" if self.small else "auto"
+
+
+def load_run(path: Path, device: str = "auto", threads: int = 1) -> Model:
+    """The last checkpoint of the run folder `path`, ready to be played; `threads` is how many torch may use for it.
 
     UserError if it is no run folder, has no checkpoint yet, or is damaged.
     """
@@ -93,10 +92,10 @@ def load_run(path: Path, device: str = "auto") -> Model:
     config = run.config()
     if config.data and (Path(config.data) / DESCRIPTION).exists():
         datasets = {"data": Path(config.data), **datasets}
-    return _build(path.resolve().name, config, run.weights(), datasets, device)
+    return _build(path.resolve().name, config, run.weights(), datasets, device, threads)
 
 
-def load_demo(device: str = "auto") -> Model:
+def load_demo(device: str = "auto", threads: int = 1) -> Model:
     """The small model that comes with the package. UserError if this installation has none, or a damaged one."""
     if not (DEMO_MODEL / CONFIG).exists():
         raise UserError("this installation has no demo model: play a run of your own, with diffworld play RUN")
@@ -104,7 +103,7 @@ def load_demo(device: str = "auto") -> Model:
         weights = safetensors.torch.load_file(DEMO_MODEL / WEIGHTS)
     except (OSError, safetensors.SafetensorError) as error:
         raise UserError("the package's demo model is damaged: install diffworld again") from error
-    return _build("demo", read_config(DEMO_MODEL / CONFIG), weights, {"starts": DEMO_MODEL / STARTS}, device)
+    return _build("demo", read_config(DEMO_MODEL / CONFIG), weights, {"starts": DEMO_MODEL / STARTS}, device, threads)
 
 
 def pack_model(path: Path, folder: Path, starts: int = 64) -> None:
@@ -131,7 +130,9 @@ def pack_model(path: Path, folder: Path, starts: int = 64) -> None:
                         dataset.append(episode, frame, int(action), 0.0, False, False)
 
 
-def _build(title: str, config: Config, weights: dict[str, Tensor], datasets: dict[str, Path], device: str) -> Model:
+def _build(
+    title: str, config: Config, weights: dict[str, Tensor], datasets: dict[str, Path], device: str, threads: int
+) -> Model:
     parts = _trained(config, weights)
     actions = _num_actions(weights, title)
     names, no_game = _look_at_game(config, actions)
@@ -165,9 +166,23 @@ def _build(title: str, config: Config, weights: dict[str, Tensor], datasets: dic
         no_game=no_game,
         starts=Starts(load_starts),
         datasets=datasets,
-        sample_frame=in_precision(networks.denoiser.sample, resolve_device(device)),
-        predict_reward_end=in_precision(networks.reward_end, resolve_device(device)),
-        act=in_precision(networks.actor_critic, resolve_device(device)),
+        dreamer=_dreamer(networks, config, resolve_device(device), threads),
+    )
+
+
+def is_small(config: Config) -> bool:
+    """Whether this denoiser is small (see `SMALL_BELOW`)."""
+    return max(config.denoiser.channels) < SMALL_BELOW
+
+
+def _dreamer(networks: Networks, config: Config, device: torch.device, threads: int) -> Dreamer:
+    small = is_small(config)
+    precision = "float32" if small else "auto"
+    return Dreamer(
+        in_precision(networks.denoiser.sample, device, precision),
+        in_precision(networks.reward_end, device, precision),
+        in_precision(networks.actor_critic, device, precision),
+        threads=1 if small else threads,
     )
 
 

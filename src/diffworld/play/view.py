@@ -5,9 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from diffworld.play.dreaming import to_bytes
 from diffworld.play.players import Opinion
 from diffworld.play.settings import Settings
-from diffworld.play.worlds import Frame, GameState, WorldStep, to_bytes
+from diffworld.play.worlds import Frame, GameState, WorldStep
 from diffworld.world_model.imagination import ImaginationState
 
 

@@ -4,9 +4,6 @@ So going back is nothing but stepping from an earlier state again, and all world
 on nothing but the seed, the episode and the step, so the same actions lead to the same frames again.
 """
 
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -15,12 +12,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from diffworld.agent.actor_critic import PolicyState
 from diffworld.config import Config
 from diffworld.envs import GameHistory
 from diffworld.evaluation.games import make_game
+from diffworld.play.dreaming import DreamRequest, stopwatch
+from diffworld.play.players import Opinion, opinion
 from diffworld.play.sources import Model
 from diffworld.play.starts import Window, make_window
-from diffworld.world_model.diffusion import frames_from_bytes, frames_to_bytes
+from diffworld.world_model.diffusion import frames_from_bytes
 from diffworld.world_model.imagination import ImaginationState
 from diffworld.world_model.sampler import SamplerConfig
 
@@ -77,19 +77,13 @@ class WorldStep:
     why: str
     """Why it is over, in words; empty while it goes on."""
     prediction: Prediction | None = None
+    thinks: Opinion | None = None
+    """What the agent makes of the frame, where the dream was asked for it."""
     milliseconds: dict[str, float] = field(default_factory=dict)
 
 
-@contextmanager
-def stopwatch(milliseconds: dict[str, float], part: str) -> Iterator[None]:
-    """Note how long a part takes. The block must end with numbers on the CPU, so that no device runs on."""
-    start = time.perf_counter()
-    yield
-    milliseconds[part] = (time.perf_counter() - start) * 1000
-
-
 class DreamWorld:
-    """The dream of one model, one row at a time, with a random number of its own for everything.
+    """One player's dream of a model, with a random number of its own for everything.
 
     The same computation as `world_model.imagination.Imagination`, cut where a player looks inside.
     """
@@ -112,42 +106,41 @@ class DreamWorld:
 
     @torch.inference_mode()
     def step(
-        self, state: ImaginationState, action: int, sampler: SamplerConfig, horizon: int, moment: Moment
+        self,
+        state: ImaginationState,
+        action: int,
+        sampler: SamplerConfig,
+        horizon: int,
+        moment: Moment,
+        memory: PolicyState | None = None,
     ) -> tuple[ImaginationState, WorldStep]:
-        """The next frame, and reward and end sampled from the model's logits; truncated after `horizon` steps."""
-        milliseconds: dict[str, float] = {}
-        taken = torch.full((1, 1), action, device=self.device)
-        acted = torch.cat([state.actions[:, :-1], taken], dim=1)
+        """The next frame, and reward and end sampled from the model's logits; truncated after `horizon` steps.
+
+        With the agent's `memory` comes its opinion of the frame.
+        """
         noise = self.chance.at(moment, "frame")
-        with stopwatch(milliseconds, "denoiser"):
-            next_frame, trajectory = self.model.sample_frame(
-                state.frames, acted, sampler, lambda shape: torch.randn(shape, generator=noise, device=self.device)
-            )
-            frame = to_bytes(next_frame[0])
-        with stopwatch(milliseconds, "reward_end"):
-            reward_logits, end_logits, lstm = self.model.predict_reward_end(
-                state.frames[:, -1:], taken, next_frame[:, None], state.reward_end
-            )
-            reward_probs, end_probs = reward_logits[0, 0].softmax(-1), end_logits[0, 0].softmax(-1)
-            draws = self.chance.at(moment, "reward_end")
-            reward = int(torch.multinomial(reward_probs, 1, generator=draws)) - 1
-            ended = bool(torch.multinomial(end_probs, 1, generator=draws))
-        following = ImaginationState(
-            frames=torch.cat([state.frames[:, 1:], next_frame[:, None]], dim=1),
-            actions=torch.cat([acted[:, 1:], torch.zeros_like(taken)], dim=1),
-            reward_end=lstm,
-            steps=state.steps + 1,
-        )
-        truncated = not ended and int(following.steps) >= horizon
+
+        def randn(shape: tuple[int, ...]) -> Tensor:
+            return torch.randn(shape, generator=noise, device=self.device)
+
+        dreamt = self.model.dreamer.step(DreamRequest(state, action, sampler, randn, memory))
+        draws = self.chance.at(moment, "reward_end")
+        reward = int(torch.multinomial(dreamt.reward_probs, 1, generator=draws)) - 1
+        ended = bool(torch.multinomial(dreamt.end_probs, 1, generator=draws))
+        truncated = not ended and int(dreamt.following.steps) >= horizon
         why = "the dream predicts an end" if ended else f"the dream reached its horizon of {horizon}"
-        prediction = Prediction(reward_probs.cpu().numpy(), float(end_probs[1]), state.frames[0], trajectory)
-        over = ended or truncated
-        return following, WorldStep(frame, reward, ended, truncated, why if over else "", prediction, milliseconds)
-
-
-def to_bytes(frames: Tensor) -> NDArray[np.uint8]:
-    """Frames (..., 3, H, W) in [-1, 1] as uint8 (..., H, W, 3) on the CPU."""
-    return np.ascontiguousarray(frames_to_bytes(frames).cpu().numpy())
+        return dreamt.following, WorldStep(
+            dreamt.frame,
+            reward,
+            ended,
+            truncated,
+            why if ended or truncated else "",
+            Prediction(
+                dreamt.reward_probs.cpu().numpy(), float(dreamt.end_probs[1]), state.frames[0], dreamt.trajectory
+            ),
+            opinion(*dreamt.thinks) if dreamt.thinks else None,
+            dreamt.milliseconds,
+        )
 
 
 @dataclass(frozen=True, eq=False)
