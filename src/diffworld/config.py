@@ -121,7 +121,7 @@ class Config:
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Number format of the networks' arithmetic; auto takes bfloat16 where the processor has it natively."""
     compile: Literal["auto", "on", "off"] = "auto"
-    """Compile the networks (minutes at the start); auto does so on CUDA and on processors with native bfloat16."""
+    """Compile the networks (minutes at the start); auto does so on CUDA."""
     data: str = ""
     """Train on this data set instead of collecting."""
     epochs_on_data: int = 50

@@ -33,16 +33,17 @@ def resolve_device(name: str) -> torch.device:
 def resolve_precision(name: str, device: torch.device) -> torch.dtype:
     """float32 or bfloat16; auto takes bfloat16 only where the processor computes in it natively."""
     if name == "auto":
-        return torch.bfloat16 if _native_bfloat16(device) else torch.float32
+        return torch.bfloat16 if native_bfloat16(device) else torch.float32
     return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]
 
 
-def resolve_compile(name: str, device: torch.device, dtype: torch.dtype = torch.float32) -> bool:
+def resolve_compile(name: str, device: torch.device) -> bool:
     """Whether to compile in training; auto does so on CUDA only: on CPUs it gains a few percent for minutes."""
     return device.type == "cuda" if name == "auto" else name == "on"
 
 
-def _native_bfloat16(device: torch.device) -> bool:
+def native_bfloat16(device: torch.device) -> bool:
+    """Whether the device computes in bfloat16 by itself."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if device.type == "cpu":

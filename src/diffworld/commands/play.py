@@ -35,8 +35,8 @@ class PlayOptions:
     device: str = "auto"
     """auto, cpu, cuda or mps."""
     compile: Literal["auto", "on", "off"] = "auto"
-    """Compile the denoiser while you already play, and swap it in when ready; auto does so for large networks on CUDA
-    (on a processor, players would wait longer for the compiler than its work ever gives back)."""
+    """Compile the denoiser while you already play, and swap it in when ready; auto does so for large networks where
+    bfloat16 is native."""
 
 
 def main(arguments: list[str]) -> int:
@@ -52,7 +52,7 @@ def main(arguments: list[str]) -> int:
     try:
         import torch
 
-        from diffworld.play.compiling import compile_in_background
+        from diffworld.play.compiling import compile_in_background, compiling_pays
         from diffworld.play.dreaming import use_threads
         from diffworld.play.house import House
         from diffworld.play.library import Library
@@ -65,8 +65,7 @@ def main(arguments: list[str]) -> int:
         recordings = options.recordings or (options.run / "recordings" if options.run else Path("diffworld-recordings"))
         library = Library({"recordings": recordings, **model.datasets})
         house = House(model, library, recordings, options.max_players)
-        pays = model.device.type == "cuda" and not model.small
-        if model.has_dream and (options.compile == "on" or (options.compile == "auto" and pays)):
+        if model.has_dream and (options.compile == "on" or (options.compile == "auto" and compiling_pays(model))):
             compile_in_background(model)
         print(f"{model.title}: open {address.url} (Ctrl-C stops)", flush=True)
         serve(house, listener, address, open_browser=options.browser and _has_browser())

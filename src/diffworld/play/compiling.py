@@ -1,17 +1,26 @@
 """Compiled drawing for a model that is already being played: made beside the players, then swapped in."""
 
 import copy
+import sys
 import threading
 from dataclasses import replace
 
 import numpy as np
 
-from diffworld.device import in_precision
+from diffworld.device import in_precision, native_bfloat16
 from diffworld.nn.compiling import compile_forward
 from diffworld.play.dreaming import Dreamer
 from diffworld.play.sources import Model
 from diffworld.play.starts import make_window
 from diffworld.play.worlds import DreamWorld, Moment
+
+SWITCH_SECONDS = 0.0005
+"""How long the compiler may hold Python's lock while players wait for it: a tenth of Python's own choice."""
+
+
+def compiling_pays(model: Model) -> bool:
+    """Whether compiled drawing is worth its making: for networks that are not small, where they run in bfloat16."""
+    return not model.small and native_bfloat16(model.device)
 
 
 def compile_in_background(model: Model, backend: str = "inductor") -> threading.Thread:
@@ -26,8 +35,9 @@ def compile_in_background(model: Model, backend: str = "inductor") -> threading.
 
 
 def _compile(model: Model, backend: str) -> None:
+    sys.setswitchinterval(SWITCH_SECONDS)
     own, denoiser = model.dreamer, copy.deepcopy(model.networks.denoiser)
-    compile_forward("denoiser", denoiser.network, {1}, backend)
+    compile_forward("denoiser", denoiser.network, {1}, backend, frozen=True)
     sample_frame = in_precision(denoiser.sample, model.device, model.precision)
     dreamer = Dreamer(sample_frame, own.predict_reward_end, own.act, own.threads)
     try:
