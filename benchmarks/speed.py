@@ -14,7 +14,6 @@ number format.
 """
 
 import argparse
-import copy
 import json
 import multiprocessing
 import platform
@@ -37,7 +36,7 @@ from diffworld.config import PARTS, Config
 from diffworld.device import autocast, resolve_device, resolve_precision
 from diffworld.files import write_json
 from diffworld.memory import keep_memory
-from diffworld.nn.compiling import compile_forward
+from diffworld.play.compiling import compiled_copy
 from diffworld.presets import preset
 from diffworld.replay import Dataset
 from diffworld.training.trainer import Trainer
@@ -124,9 +123,7 @@ def our_way(config: Config, dataset: Dataset) -> Trainer:
     """A trainer as `diffworld train` makes it, and the copy of its denoiser that `diffworld play` would draw with."""
     trainer = Trainer(config, NUM_ACTIONS, dataset, None)
     if config.compile != "off":
-        player = copy.deepcopy(trainer.networks.denoiser).eval().requires_grad_(False)
-        compile_forward("player's denoiser", player.network, {1}, frozen=True)
-        trainer.player = player  # type: ignore[attr-defined]
+        trainer.player = compiled_copy(trainer.networks.denoiser)  # type: ignore[attr-defined]
     return trainer
 
 

@@ -40,6 +40,7 @@ def demo() -> Config:
         actor_critic_updates=UpdateConfig(
             20, 20, learning_rate=2e-3, weight_decay=0.0, clip=100.0, warmup=10, batch_size=64
         ),
+        precision="float32",  # for networks this small no slower than bfloat16, and alike on every processor
         compile="off",
         epochs_on_data=5,
         epochs_after_collection=0,

@@ -13,6 +13,7 @@ from diffworld.play.dreaming import Dreamer
 from diffworld.play.sources import Model
 from diffworld.play.starts import make_window
 from diffworld.play.worlds import DreamWorld, Moment
+from diffworld.world_model.denoiser import Denoiser
 
 SWITCH_SECONDS = 0.0005
 """How long the compiler may hold Python's lock while players wait for it: a tenth of Python's own choice."""
@@ -21,6 +22,13 @@ SWITCH_SECONDS = 0.0005
 def compiling_pays(model: Model) -> bool:
     """Whether compiled drawing is worth its making: for networks that are not small, where they run in bfloat16."""
     return not model.small and native_bfloat16(model.device)
+
+
+def compiled_copy(denoiser: Denoiser, backend: str = "inductor") -> Denoiser:
+    """A copy that never learns again, and whose drawing of one frame is compiled at its first use."""
+    copied = copy.deepcopy(denoiser).eval().requires_grad_(False)
+    compile_forward("denoiser", copied.network, {1}, backend, frozen=True)
+    return copied
 
 
 def compile_in_background(model: Model, backend: str = "inductor") -> threading.Thread:
@@ -36,8 +44,7 @@ def compile_in_background(model: Model, backend: str = "inductor") -> threading.
 
 def _compile(model: Model, backend: str) -> None:
     sys.setswitchinterval(SWITCH_SECONDS)
-    own, denoiser = model.dreamer, copy.deepcopy(model.networks.denoiser)
-    compile_forward("denoiser", denoiser.network, {1}, backend, frozen=True)
+    own, denoiser = model.dreamer, compiled_copy(model.networks.denoiser, backend)
     sample_frame = in_precision(denoiser.sample, model.device, model.precision)
     dreamer = Dreamer(sample_frame, own.predict_reward_end, own.act, own.threads)
     try:
