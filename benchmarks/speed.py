@@ -16,10 +16,8 @@ number format.
 import argparse
 import json
 import multiprocessing
-import platform
 import statistics
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -28,12 +26,12 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.measuring import NUM_ACTIONS, machine, random_data, seconds
 from diffworld.config import PARTS, Config
-from diffworld.device import autocast, resolve_device, resolve_precision
+from diffworld.device import autocast
 from diffworld.files import write_json
 from diffworld.memory import keep_memory
 from diffworld.play.compiling import compiled_copy
@@ -43,7 +41,6 @@ from diffworld.training.trainer import Trainer
 from diffworld.world_model.denoiser import Denoiser
 from diffworld.world_model.sampler import sample
 
-NUM_ACTIONS = 4
 Way = Literal["published", "ours"]
 
 
@@ -127,31 +124,6 @@ def our_way(config: Config, dataset: Dataset) -> Trainer:
     return trainer
 
 
-def random_data(config: Config, folder: Path) -> Dataset:
-    """Noise of the right shape: the time of an update does not depend on what it shows."""
-    shape = (config.environment.height, config.environment.width, 3)
-    dataset, rng = Dataset.create(folder / "data", shape, num_actions=NUM_ACTIONS), np.random.default_rng(0)
-    episode = dataset.new_episode()
-    for _ in range(256):
-        dataset.append(episode, rng.integers(0, 256, shape, dtype=np.uint8), 0, 0.0, False, False)
-    return dataset
-
-
-def peak(device: torch.device, dtype: torch.dtype, size: int = 2048) -> float:
-    """The fastest of ten matrix products, FLOP/s."""
-    a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
-    return 2 * size**3 / min(seconds(lambda: a @ b, device) for _ in range(10))
-
-
-def seconds(work: Callable[[], object], device: torch.device) -> float:
-    """How long work takes, to its end on the device."""
-    start = time.perf_counter()
-    work()
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter() - start
-
-
 def serve(way: Way, config: Config, work: Connection) -> None:
     """The process of one way: does the row whose number it is sent, and answers with seconds and FLOP, till None."""
     if way == "ours":
@@ -217,22 +189,6 @@ def measure(workers: Workers, row: int, name: str, repetitions: int) -> dict[str
         "ours_s": ours_s,
         "ratio": published_s / ours_s,
         "peak_share": flops / ours_s / (workers.machine["matrix_product_gflops"] * 1e9),
-    }
-
-
-def machine(ours: Trainer) -> dict[str, Any]:
-    """What the numbers were measured on."""
-    name = platform.processor()
-    if Path("/proc/cpuinfo").exists():
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        name = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), name)
-    return {
-        "processor": torch.cuda.get_device_name() if ours.device.type == "cuda" else name,
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "native_bfloat16": resolve_precision("auto", ours.device) == torch.bfloat16,
-        "ours": f"{str(ours.dtype).removeprefix('torch.')}, compile {ours.config.compile}",
-        "matrix_product_gflops": peak(resolve_device(ours.config.device), ours.dtype) / 1e9,
     }
 
 

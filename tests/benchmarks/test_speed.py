@@ -1,38 +1,21 @@
 """Both ways of the speed benchmark do the same work, and each row has what its reader looks for."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from benchmarks.speed import NUM_ACTIONS, Workers, draw, measure, published_way, random_data, rows
+from benchmarks.measuring import NUM_ACTIONS, random_data
+from benchmarks.speed import Workers, draw, measure, published_way, rows
 
-from diffworld.agent.actor_critic import ActorCriticConfig
-from diffworld.config import PARTS, Config, EnvironmentConfig
+from diffworld.config import Config
 from diffworld.training.trainer import Trainer
-from diffworld.world_model.denoiser import DenoiserConfig
-from diffworld.world_model.reward_end import RewardEndConfig
-
-LEVELS = {"channels": (8, 8), "depths": (1, 1), "attention": (False, False)}
-CONFIG = Config(
-    device="cpu",
-    precision="float32",
-    compile="off",
-    horizon=2,
-    reward_end_window=3,
-    environment=EnvironmentConfig(height=12, width=12),
-    denoiser=DenoiserConfig(cond_channels=8, **LEVELS),  # type: ignore[arg-type]
-    reward_end=RewardEndConfig(cond_channels=8, lstm_channels=8, **LEVELS),  # type: ignore[arg-type]
-    actor_critic=ActorCriticConfig(lstm_channels=8, channels=(8,), pool=(True,)),
-)
-SMALL = replace(CONFIG, **{f"{part}_updates": replace(CONFIG.updates(part), batch_size=2) for part in PARTS})  # type: ignore[arg-type]
 
 
 @pytest.fixture
-def trainers(tmp_path: Path) -> Iterator[tuple[Trainer, Trainer]]:
-    with random_data(SMALL, tmp_path) as dataset:
-        yield published_way(SMALL, dataset), Trainer(SMALL, NUM_ACTIONS, dataset, None)
+def trainers(tmp_path: Path, small: Config) -> Iterator[tuple[Trainer, Trainer]]:
+    with random_data(small, tmp_path) as dataset:
+        yield published_way(small, dataset), Trainer(small, NUM_ACTIONS, dataset, None)
 
 
 def test_both_ways_draw_the_same_frames(trainers: tuple[Trainer, Trainer]) -> None:
@@ -48,9 +31,9 @@ def test_both_ways_draw_the_same_frames(trainers: tuple[Trainer, Trainer]) -> No
     torch.testing.assert_close(*drawn, rtol=0, atol=2.1 / 255)  # a level of 8 bits, where rounding falls otherwise
 
 
-def test_every_row_is_measured() -> None:
-    workers = Workers(SMALL)
-    names = [row.name for row in rows(SMALL)]
+def test_every_row_is_measured(small: Config) -> None:
+    workers = Workers(small)
+    names = [row.name for row in rows(small)]
     results = [measure(workers, number, name, repetitions=1) for number, name in enumerate(names)]
     workers.close()
     for word, result in zip(("denoiser", "imagin", "player", "reward", "actor"), results, strict=True):
