@@ -7,10 +7,11 @@ step, AdamW not fused. Ours: what `diffworld train` and `diffworld play` do here
 allocator, compiler). Both are paper size, with batch 32 and the same data. `--quick` takes batch 4, dreams of 3 steps
 and one repetition: to see that all runs, not to quote.
 
-Each way has a process of its own, and they take turns, one idle while the other works: how the C library treats freed
-memory holds for a whole process, so one process could not do both. Share of peak: arithmetic of the networks'
-convolutions and matrix products, as torch counts it, over time, over the fastest matrix product measured in the same
-number format.
+Each way of each row has a process of its own, and the two take turns, one idle while the other works. How the C
+library treats freed memory holds for a whole process, so one could not do both. It also depends on what a process
+did before: the published way draws an imagined frame in 5 s in a fresh process, in 2 s after a denoiser update.
+Share of peak: arithmetic of the networks' convolutions and matrix products, as torch counts it, over time, over the
+fastest matrix product measured in the same number format.
 """
 
 import argparse
@@ -18,13 +19,12 @@ import json
 import multiprocessing
 import statistics
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -42,6 +42,8 @@ from diffworld.world_model.denoiser import Denoiser
 from diffworld.world_model.sampler import sample
 
 Way = Literal["published", "ours"]
+SHORTEST = 0.5
+"""Seconds that a measurement should last; what is shorter is repeated."""
 
 
 @dataclass(frozen=True)
@@ -124,71 +126,76 @@ def our_way(config: Config, dataset: Dataset) -> Trainer:
     return trainer
 
 
-def serve(way: Way, config: Config, work: Connection) -> None:
-    """The process of one way: does the row whose number it is sent, and answers with seconds and FLOP, till None."""
+def serve(way: Way, config: Config, row: int, work: Connection) -> None:
+    """The process of one way: does the row as many times as it is sent, counts FLOP at 0, and ends at None.
+
+    Answers with seconds each time, and FLOP.
+    """
     if way == "ours":
         keep_memory()
     with tempfile.TemporaryDirectory() as folder, random_data(config, Path(folder)) as dataset:
         trainer = (our_way if way == "ours" else published_way)(config, dataset)
+        do = partial(rows(config)[row].work, trainer)
         if way == "ours":
             work.send(machine(trainer))
-        while (message := work.recv()) is not None:
-            row, count = message
-            do = partial(rows(config)[row].work, trainer)
-            with FlopCounterMode(display=False) if count else _nothing() as counter:
-                taken = seconds(do, trainer.device)
-            work.send((taken, counter.get_total_flops() if count else 0))
-
-
-@contextmanager
-def _nothing() -> Iterator[Any]:
-    yield None
+        while (times := work.recv()) is not None:
+            if times == 0:
+                with FlopCounterMode(display=False) as counter:
+                    taken = seconds(do, trainer.device)
+                work.send((taken, counter.get_total_flops()))
+            else:
+                work.send((seconds(lambda: [do() for _ in range(times)], trainer.device) / times, 0))
 
 
 class Workers:
-    """Both ways, each in its process."""
+    """Both ways of a row, each in a process of its own, so that no other row's memory is lying about."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, row: int) -> None:
         context = multiprocessing.get_context("spawn")
         self.ends: dict[Way, Any] = {}
         self.processes = []
-        for way in ("published", "ours"):
-            ours, theirs = context.Pipe()
-            self.processes.append(context.Process(target=serve, args=(way, config, theirs), daemon=True))
+        for way in get_args(Way):
+            self.ends[way], theirs = context.Pipe()
+            self.processes.append(context.Process(target=serve, args=(way, config, row, theirs), daemon=True))
             self.processes[-1].start()
             theirs.close()
-            self.ends[way] = ours  # type: ignore[index]
         self.machine: dict[str, Any] = self.ends["ours"].recv()
 
-    def time(self, way: Way, row: int, count: bool = False) -> tuple[float, int]:
-        """Seconds that a row takes one way, and with `count` its arithmetic."""
-        self.ends[way].send((row, count))
+    def time(self, way: Way, times: int) -> tuple[float, int]:
+        """Seconds that the row takes one way, a mean over so many; with 0 it is done once and its FLOP counted."""
+        self.ends[way].send(times)
         taken: tuple[float, int] = self.ends[way].recv()
         return taken
 
-    def close(self) -> None:
-        """End both."""
+    def __enter__(self) -> "Workers":
+        return self
+
+    def __exit__(self, *_: object) -> None:
         for end in self.ends.values():
             end.send(None)
         for process in self.processes:
             process.join()
 
 
-def measure(workers: Workers, row: int, name: str, repetitions: int) -> dict[str, Any]:
-    """Both medians of a row, after a warm-up of each, taken in turn."""
-    _, flops = workers.time("published", row, count=True)
-    workers.time("ours", row)  # compiles, where that is on
-    times: dict[Way, list[float]] = {"published": [], "ours": []}
-    for _ in range(repetitions):
-        for way, taken in times.items():
-            taken.append(workers.time(way, row)[0])
-    published_s, ours_s = (statistics.median(taken) for taken in times.values())
+def measure(config: Config, row: int, repetitions: int) -> dict[str, Any]:
+    """Both medians of a row, taken in turn, after warm-ups: the first compiles, and memory levels within three."""
+    with Workers(config, row) as workers:
+        first, flops = workers.time("published", 0)
+        for _ in range(3):
+            workers.time("ours", 1)
+        times = max(1, round(SHORTEST / first))
+        taken: dict[Way, list[float]] = {"published": [], "ours": []}
+        for _ in range(repetitions):
+            for way in taken:
+                taken[way].append(workers.time(way, times)[0])
+    published_s, ours_s = statistics.median(taken["published"]), statistics.median(taken["ours"])
     return {
-        "name": name,
+        "name": rows(config)[row].name,
         "published_s": published_s,
         "ours_s": ours_s,
         "ratio": published_s / ours_s,
         "peak_share": flops / ours_s / (workers.machine["matrix_product_gflops"] * 1e9),
+        "machine": workers.machine,
     }
 
 
@@ -200,24 +207,28 @@ def main() -> None:
     parser.add_argument("--compile", choices=("auto", "on", "off"), default="auto")
     parser.add_argument("--precision", choices=("auto", "float32", "bfloat16"), default="auto")
     parser.add_argument("--repetitions", type=int, default=5)
+    parser.add_argument(
+        "--rows", default="", help="only rows with one of these words in their names, as in: player,reward"
+    )
     options = parser.parse_args()
     config = replace(preset("atari100k"), compile=options.compile, precision=options.precision)
     if options.quick:
         small = {f"{part}_updates": replace(config.updates(part), batch_size=4) for part in PARTS}
         config = replace(config, horizon=3, **small)  # type: ignore[arg-type]
-    workers = Workers(config)
-    print(json.dumps(workers.machine, indent=2))
-    print(f"{'work':46} {'published':>10} {'ours':>10} {'ratio':>7} {'of peak':>8}", flush=True)
-    results = []
+    results: list[dict[str, Any]] = []
     for number, row in enumerate(rows(config)):
-        result = measure(workers, number, row.name, 1 if options.quick else options.repetitions)
-        results.append(result | {"machine": workers.machine, "quick": options.quick})
+        if not any(word in row.name for word in options.rows.split(",")):
+            continue
+        result = measure(config, number, 1 if options.quick else options.repetitions)
+        if not results:
+            print(json.dumps(result["machine"], indent=2))
+            print(f"{'work':46} {'published':>10} {'ours':>10} {'ratio':>7} {'of peak':>8}")
+        results.append(result | {"quick": options.quick})
         print(
             f"{result['name']:46} {result['published_s']:>8.3f} s {result['ours_s']:>8.3f} s"
             f" {result['ratio']:>6.2f}x {result['peak_share']:>7.0%}",
             flush=True,
         )
-    workers.close()
     if options.json:
         write_json(options.json, results)
 
