@@ -16,7 +16,7 @@ def atari100k() -> Config:
 
 
 def demo() -> Config:
-    """Freeway, learnt from nothing in 15 minutes on two CPU cores (an action lasts half a second)."""
+    """Freeway, learnt from nothing in 5 to 15 minutes on two CPU cores (an action lasts half a second)."""
     # A long frame skip lets the random policy cross the road about once a game, so that there is a reward to
     # find, and makes a crossing about as long as a dream.
     return Config(
