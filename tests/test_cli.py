@@ -194,3 +194,15 @@ def test_verify_golden_fails(few: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert said.err == ""
     assert main(["verify-golden", str(few), "--salt", "x"]) == 1
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["FAIL", "FAIL"]
+
+
+def test_a_reader_that_leaves_is_no_traceback(tmp_path: Path) -> None:
+    sweep = tmp_path / "sweep.toml"
+    sweep.write_text(f'out = "{tmp_path / "out"}"\ngames = ["minatar/breakout"]\nseeds = {list(range(3000))}\n')
+    command = [sys.executable, "-m", "diffworld.cli", "sweep", str(sweep), "--dry-run"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert "Traceback" not in process.stderr.read()
+        assert process.wait() == 1

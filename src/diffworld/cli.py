@@ -1,6 +1,7 @@
 """The `diffworld` command."""
 
 import difflib
+import os
 import sys
 import warnings
 from collections.abc import Callable
@@ -63,6 +64,9 @@ def main(arguments: list[str] | None = None) -> int:
     except UserError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # whoever read our output has gone, as with `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nor may Python complain at its end
+        return 1
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130

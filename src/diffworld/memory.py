@@ -9,7 +9,7 @@ def keep_memory() -> bool:
     """Tell glibc to keep freed memory for the next tensor, in this whole process; False where there is no glibc.
 
     Left alone, it gives every block above 32 MiB back to the kernel, and takes it anew page by page, zeroed. At paper
-    size training spent more than half of its time there (docs/performance.md). In exchange the process keeps the
+    size training can spend more than half of its time there (docs/performance.md). In exchange the process keeps the
     memory of its largest moment to its end.
     """
     try:
