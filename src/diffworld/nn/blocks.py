@@ -73,6 +73,16 @@ def silu(x: Tensor) -> Tensor:
     return F.silu(x, inplace=not torch.is_grad_enabled())
 
 
+def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """softmax(q k^T / sqrt(d)) v for (B, heads, positions, d).
+
+    On a CPU, torch's fused kernel takes two to three times as long at 8 channels a head as the two products.
+    """
+    if q.device.type != "cpu":
+        return F.scaled_dot_product_attention(q, k, v)
+    return (q / math.sqrt(q.shape[-1]) @ k.transpose(-1, -2)).softmax(-1) @ v
+
+
 class SelfAttention(nn.Module):
     """Attention over all positions, heads of 8 channels; the skip carries the *normalised* input."""
 
@@ -88,7 +98,7 @@ class SelfAttention(nn.Module):
         y = self.norm(x)
         qkv = self.qkv(y).flatten(2).unflatten(1, (3, self.heads, c // self.heads)).transpose(-1, -2)
         q, k, v = qkv.unbind(1)  # each (B, heads, H*W, channels a head)
-        out = F.scaled_dot_product_attention(q, k, v)
+        out = attend(q, k, v)
         return y + self.out(out.transpose(-1, -2).reshape(b, c, h, w))
 
 
