@@ -58,7 +58,9 @@ def cpu() -> Config:
     return Config(
         env="atari/Asterix",
         environment=EnvironmentConfig(height=48, width=48),
-        collection=CollectionConfig(total_steps=50_000, first_steps=6_000, first_steps_max=10_000, steps_per_epoch=1_000),
+        collection=CollectionConfig(
+            total_steps=50_000, first_steps=6_000, first_steps_max=10_000, steps_per_epoch=1_000
+        ),
         denoiser=DenoiserConfig(
             cond_channels=128, channels=(32, 32, 64, 64), depths=(1, 1, 1, 1), attention=(False,) * 4
         ),
