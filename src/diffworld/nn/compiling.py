@@ -21,25 +21,43 @@ class Compiled:
     """
 
     def __init__(
-        self, name: str, forward: Callable[..., Any], batch_sizes: Collection[int], backend: str, frozen: bool
+        self,
+        name: str,
+        forward: Callable[..., Tensor],
+        batch_sizes: Collection[int],
+        backend: str,
+        frozen: bool,
+        cuda_graphs: bool,
     ) -> None:
-        self.name, self.eager, self.batch_sizes, self.frozen = name, forward, frozenset(batch_sizes), frozen
-        self.compiled: Callable[..., Any] = torch.compile(forward, dynamic=False, backend=backend)
+        self.name, self.eager, self.batch_sizes = name, forward, frozenset(batch_sizes)
+        self.frozen, self.cuda_graphs = frozen, cuda_graphs
+        self.compiled: Callable[..., Tensor] = torch.compile(forward, dynamic=False, backend=backend)
+        if cuda_graphs:
+            options: dict[str, str | int | bool | Callable[..., Any]] = {"triton.cudagraphs": True}
+            self.graphed: Callable[..., Tensor] = torch.compile(
+                forward, dynamic=False, backend=backend, options=options
+            )
         self.seen: set[tuple[int, bool]] = set()
 
-    def __call__(self, x: Tensor, *args: Any) -> Any:
+    def __call__(self, x: Tensor, *args: Any) -> Tensor:
         if len(x) not in self.batch_sizes:
             return self.eager(x, *args)
         kind = (len(x), torch.is_grad_enabled())
         if kind in self.seen:
-            return self.compiled(x, *args)
+            return self._run(x, *args)
         return self._first_call(kind, x, *args)
 
-    def _first_call(self, kind: tuple[int, bool], x: Tensor, *args: Any) -> Any:
+    def _run(self, x: Tensor, *args: Any) -> Tensor:
+        if not self.cuda_graphs or torch.is_grad_enabled():
+            return self.compiled(x, *args)
+        torch.compiler.cudagraph_mark_step_begin()
+        return self.graphed(x, *args).clone()  # the next replay writes over the graph's own result
+
+    def _first_call(self, kind: tuple[int, bool], x: Tensor, *args: Any) -> Tensor:
         started = time.perf_counter()
         try:
             with torch._inductor.config.patch(freezing=self.frozen):
-                result = self.compiled(x, *args)
+                result = self._run(x, *args)
         except Exception as error:  # the compiler's own errors have no common type below this
             result = self.eager(x, *args)  # a mistake of ours shows here again, as itself
             self.batch_sizes = frozenset()
@@ -53,11 +71,18 @@ class Compiled:
 
 
 def compile_forward(
-    name: str, module: nn.Module, batch_sizes: Collection[int], backend: str = "inductor", *, frozen: bool = False
+    name: str,
+    module: nn.Module,
+    batch_sizes: Collection[int],
+    backend: str = "inductor",
+    *,
+    frozen: bool = False,
+    cuda_graphs: bool = False,
 ) -> None:
     """Replace a module's forward by its compiled self; weights, names and results stay as they are.
 
     `frozen` weights never change again: they are compiled in, in the number and memory format that suits each layer.
-    It takes effect without gradients only.
+    `cuda_graphs` start all kernels of a pass at once, which is what bounds small batches on a GPU; for a process's
+    main thread only (https://github.com/pytorch/pytorch/issues/123177). Both take effect without gradients only.
     """
-    module.forward = Compiled(name, module.forward, batch_sizes, backend, frozen)
+    module.forward = Compiled(name, module.forward, batch_sizes, backend, frozen, cuda_graphs)
