@@ -23,7 +23,7 @@ import torch
 from benchmarks import ddpm
 from benchmarks.edm_ddpm_figures import draw_comparison, draw_frames, table, write_compact_json
 from benchmarks.edm_ddpm_training import Settings, Trained, train
-from diffworld.commands.parsing import parse, split_commas
+from benchmarks.measuring import command
 from diffworld.device import resolve_device
 from diffworld.errors import UserError
 from diffworld.evaluation.fidelity.baselines import TrainingFrames, last_frame_film
@@ -91,18 +91,9 @@ class Options:
 
 def main(arguments: list[str] | None = None) -> int:
     """Train, dream, measure, draw; a UserError is one line and exit code 2."""
-    arguments = sys.argv[1:] if arguments is None else arguments
-    try:
-        compare(
-            _checked(parse(Options, PROGRAM, split_commas(arguments, ("--data", "--held-out", "--out")))), arguments
-        )
-    except UserError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("stopped: the same command goes on from the last checkpoint", file=sys.stderr)
-        return 130
-    return 0
+    given = sys.argv[1:] if arguments is None else arguments
+    stopped = "stopped: the same command goes on from the last checkpoint"
+    return command(Options, PROGRAM, lambda options: compare(_checked(options), given), given, stopped)
 
 
 def compare(options: Options, arguments: list[str]) -> None:

@@ -147,7 +147,8 @@ def draw_share(record: dict[str, Any], path: Path) -> None:
     colours = [COLOURS[1] if name == "networks" else COLOURS[0] for name in pieces]
     axes.barh(list(pieces), list(pieces.values()), color=colours, height=0.6)
     for row, value in enumerate(pieces.values()):
-        axes.text(value * 1.15, row, f"{value:,.3g} s, {value / total:.2%}", va="center", fontsize=9)
+        seconds = f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
+        axes.text(value * 1.15, row, f"{seconds} s, {100 * value / total:.2g} %", va="center", fontsize=9)
     axes.set_xscale("log")
     axes.set_xlim(min(pieces.values()) / 3, total * 12)
     m = record["machine"]

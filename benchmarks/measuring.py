@@ -70,7 +70,13 @@ def machine(ours: Trainer) -> dict[str, Any]:
     }
 
 
-def command(options: type[T], program: str, run: Callable[[T], None], arguments: list[str] | None = None) -> int:
+def command(
+    options: type[T],
+    program: str,
+    run: Callable[[T], None],
+    arguments: list[str] | None = None,
+    stopped: str = "stopped",
+) -> int:
     """Parse the arguments into `options` and run; the exit code: 2 after a UserError, which is one line."""
     arguments = sys.argv[1:] if arguments is None else arguments
     keep_memory()  # as the `diffworld` command does, before the first large tensor
@@ -80,7 +86,7 @@ def command(options: type[T], program: str, run: Callable[[T], None], arguments:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
+        print(stopped, file=sys.stderr)
         return 130
     return 0
 
