@@ -140,6 +140,9 @@ class Config:
     """Steps of a dream, and of the agent's rollout, H."""
     reward_end_window: int = 15
     """Steps of a reward/end window beyond its context frames."""
+    reward_end_on_drawn_frames: bool = False
+    """Train the reward/end model on frames that the denoiser drew from true ones, which is what dreams will show it
+    (not in the paper: for denoisers too small to draw all that tells of a reward)."""
     environment: EnvironmentConfig = field(default_factory=EnvironmentConfig)
     collection: CollectionConfig = field(default_factory=CollectionConfig)
     denoiser: DenoiserConfig = field(default_factory=DenoiserConfig)

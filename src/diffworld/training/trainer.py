@@ -146,7 +146,10 @@ class Trainer:
         length = c.reward_end_window + c.denoiser.context_frames
         windows = sample_around(self.dataset, self.rng, c.reward_end_updates.batch_size, length, self.recency)
         batch = to_batch(windows, self.device)
-        losses = self.networks.reward_end.loss(batch.frames, batch.actions, batch.rewards, batch.ends, batch.successor)
+        frames = batch.frames
+        if c.reward_end_on_drawn_frames:
+            frames = self.imagination.redraw(frames, batch.actions)
+        losses = self.networks.reward_end.loss(frames, batch.actions, batch.rewards, batch.ends, batch.successor)
         return {"loss": losses.total, "loss_reward": losses.reward, "loss_end": losses.end}
 
     def _actor_critic_losses(self) -> Losses:

@@ -93,6 +93,17 @@ class Imagination:
         return next_frames, reward_logits[:, 0], end_logits[:, 0], following
 
     @torch.no_grad()
+    def redraw(self, frames: Tensor, actions: Tensor) -> Tensor:
+        """Windows (B, L, 3, H, W) with each frame but the first n drawn from the n true frames and actions before it."""
+        n = self.denoiser.config.context_frames
+        past_frames, past_actions = (
+            torch.stack([x[:, t - n : t] for t in range(n, frames.shape[1])], dim=1).flatten(0, 1)
+            for x in (frames, actions)
+        )
+        drawn, _ = self.denoiser.sample(past_frames, past_actions, self.sampler, self.randn)
+        return torch.cat([frames[:, :n], drawn.unflatten(0, (len(frames), -1))], dim=1)
+
+    @torch.no_grad()
     def step(self, state: ImaginationState, actions: Tensor) -> tuple[ImaginationState, Outcome]:
         """Take actions (B,); reward and end are sampled from the model's logits."""
         next_frames, reward_logits, end_logits, state = self.predict(state, actions)
