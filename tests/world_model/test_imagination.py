@@ -107,6 +107,18 @@ def test_burn_in_is_the_windows_transitions_one_by_one() -> None:
         assert not own.requires_grad
 
 
+def test_redrawn_windows_are_drawn_from_true_frames() -> None:
+    imagination, denoiser, starts = dreams()
+    imagination.randn = torch.zeros
+    frames, actions = starts(2)[0].repeat(1, 2, 1, 1, 1), torch.randint(ACTIONS, (2, 2 * N))
+    frames = frames + 0.1 * torch.rand_like(frames)
+    redrawn = imagination.redraw(frames, actions)
+    assert torch.equal(redrawn[:, :N], frames[:, :N])
+    for t in range(N, 2 * N):
+        drawn, _ = denoiser.sample(frames[:, t - N : t], actions[:, t - N : t], imagination.sampler, torch.zeros)
+        torch.testing.assert_close(redrawn[:, t], drawn)
+
+
 def test_the_action_goes_into_the_newest_slot_and_everything_shifts() -> None:
     imagination, denoiser, _ = dreams()
     before = imagination.start(2)

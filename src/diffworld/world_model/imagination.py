@@ -94,7 +94,7 @@ class Imagination:
 
     @torch.no_grad()
     def redraw(self, frames: Tensor, actions: Tensor) -> Tensor:
-        """Windows (B, L, 3, H, W) with each frame but the first n drawn from the n true frames and actions before it."""
+        """Windows (B, L, 3, H, W), each frame but the first n drawn from the n true frames and actions before it."""
         n = self.denoiser.config.context_frames
         past_frames, past_actions = (
             torch.stack([x[:, t - n : t] for t in range(n, frames.shape[1])], dim=1).flatten(0, 1)
