@@ -23,7 +23,7 @@ import torch
 from benchmarks import ddpm
 from benchmarks.edm_ddpm_figures import draw_comparison, draw_frames, table, write_compact_json
 from benchmarks.edm_ddpm_training import Settings, Trained, train
-from benchmarks.measuring import command
+from benchmarks.measuring import check_pair, command
 from diffworld.device import resolve_device
 from diffworld.errors import UserError
 from diffworld.evaluation.fidelity.baselines import TrainingFrames, last_frame_film
@@ -230,14 +230,7 @@ def _rounded(numbers: Any) -> list[float]:
 
 def _settings(options: Options, dataset: Dataset, held_out: Dataset) -> Settings:
     """What decides the training; UserError where the two data sets do not go together."""
-    if options.data.resolve() == options.held_out.resolve():
-        raise UserError("--held-out is --data itself: give episodes that training does not see")
-    if dataset.format.num_actions is None:
-        raise UserError(f"{options.data} has multi-hot actions: give a data set with discrete ones")
-    for what in ("frame_shape", "num_actions"):
-        a, b = getattr(dataset.format, what), getattr(held_out.format, what)
-        if a != b:
-            raise UserError(f"--data and --held-out differ in {what} ({a}, {b}): record both with the same settings")
+    num_actions = check_pair(options.data, options.held_out, dataset, held_out)
     return Settings(
         updates=options.updates,
         batch=options.batch,
@@ -249,7 +242,7 @@ def _settings(options: Options, dataset: Dataset, held_out: Dataset) -> Settings
         autoregressive_steps=options.autoregressive_steps,
         offset_noise=options.offset_noise,
         seed=options.seed,
-        num_actions=dataset.format.num_actions,
+        num_actions=num_actions,
         frame_height=dataset.format.frame_shape[0],
         frame_width=dataset.format.frame_shape[1],
         rows=dataset.num_rows,

@@ -91,6 +91,19 @@ def command(
     return 0
 
 
+def check_pair(data: Path, held_out: Path, dataset: Dataset, held_out_dataset: Dataset) -> int:
+    """The number of actions of --data and --held-out; UserError where the two do not go together."""
+    if data.resolve() == held_out.resolve():
+        raise UserError("--held-out is --data itself: give episodes that training does not see")
+    if dataset.format.num_actions is None:
+        raise UserError(f"{data} has multi-hot actions: give a data set with discrete ones")
+    for what in ("frame_shape", "num_actions"):
+        a, b = getattr(dataset.format, what), getattr(held_out_dataset.format, what)
+        if a != b:
+            raise UserError(f"--data and --held-out differ in {what} ({a}, {b}): record both with the same settings")
+    return dataset.format.num_actions
+
+
 def make_folder(path: Path) -> None:
     """The folder of the results; UserError if it cannot be."""
     try:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.edm_ddpm_figures import write_compact_json
-from benchmarks.measuring import COLOURS, command, dress, machine, make_folder, new_figure, save_figure
+from benchmarks.measuring import COLOURS, check_pair, command, dress, machine, make_folder, new_figure, save_figure
 from diffworld.config import Config, EnvironmentConfig, Part
 from diffworld.errors import UserError
 from diffworld.evaluation.held_out import held_out_losses
@@ -186,14 +186,7 @@ def run(options: Options) -> None:
 
 def small(dataset: Dataset, held_out: Dataset, options: Options) -> Config:
     """Preset demo's networks, for the data's frames; UserError where the two data sets do not go together."""
-    if options.data.resolve() == options.held_out.resolve():
-        raise UserError("--held-out is --data itself: give episodes that training does not see")
-    if dataset.format.num_actions is None:
-        raise UserError(f"{options.data} has multi-hot actions: give a data set with discrete ones")
-    for what in ("frame_shape", "num_actions"):
-        a, b = getattr(dataset.format, what), getattr(held_out.format, what)
-        if a != b:
-            raise UserError(f"--data and --held-out differ in {what} ({a}, {b}): record both with the same settings")
+    check_pair(options.data, options.held_out, dataset, held_out)
     height, width, _ = dataset.format.frame_shape
     config = preset("demo")
     updates: dict[str, Any] = {

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from noise import fill
 from PIL import Image
 
 from benchmarks import edm_ddpm, edm_ddpm_training
@@ -16,19 +17,7 @@ from diffworld.training.display import Display
 
 full_starts, main = edm_ddpm.full_starts, edm_ddpm.main
 Settings, Training, train = edm_ddpm_training.Settings, edm_ddpm_training.Training, edm_ddpm_training.train
-HEIGHT, WIDTH, ACTIONS, CPU = 8, 12, 3, torch.device("cpu")
-
-
-def fill(path: Path, steps: int, num_actions: int = ACTIONS) -> Path:
-    """A data set of one episode."""
-    rng = np.random.default_rng(steps)
-    with Dataset.create(path, (HEIGHT, WIDTH, 3), num_actions=num_actions, info={"env": "atari/Noise"}) as dataset:
-        number = dataset.new_episode()
-        for t in range(steps):
-            frames = rng.integers(0, 256, (2, HEIGHT, WIDTH, 3), dtype=np.uint8)
-            last = t == steps - 1
-            dataset.append(number, frames[0], t % num_actions, 0.0, last, False, frames[1] if last else None)
-    return path
+HEIGHT, WIDTH, ACTIONS, CPU = 16, 16, 3, torch.device("cpu")
 
 
 @pytest.fixture

@@ -5,22 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from noise import fill
 from PIL import Image
 
 from benchmarks import precision
-from diffworld.replay import Dataset
-
-
-def fill(path: Path, steps: int, num_actions: int = 3) -> Path:
-    """A data set of one episode of noise."""
-    rng = np.random.default_rng(steps)
-    with Dataset.create(path, (16, 16, 3), num_actions=num_actions, info={"env": "atari/Noise"}) as dataset:
-        number = dataset.new_episode()
-        for t in range(steps):
-            frames = rng.integers(0, 256, (2, 16, 16, 3), dtype=np.uint8)
-            last = t == steps - 1
-            dataset.append(number, frames[0], t % num_actions, float(t % 2), last, False, frames[1] if last else None)
-    return path
 
 
 @pytest.fixture
