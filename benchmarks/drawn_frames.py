@@ -1,7 +1,7 @@
 """What drawn frames teach a reward model: python -m benchmarks.drawn_frames --data DIR --held-out DIR --out DIR
 
-What `--reward-end-on-drawn-frames` is for. For each seed a denoiser of preset cpu's size learns from a recorded data
-set; then two reward/end models do, one from true frames and one from frames that the denoiser drew from true ones, from
+What `--reward-end-drawn-share` is for. For each seed a denoiser of preset cpu's size learns from a recorded data
+set; then two reward/end models do, one from true frames and one from windows half of which the denoiser drew, from
 the same first weights and the same windows. On held-out windows each tells where rewards are: in true frames, and in a
 dream of the same real actions. Reported are its mean probability of a reward at rewarded steps and at others, and the
 probability that it gives a rewarded step more than another (area under the ROC curve; 0.5 is chance).
@@ -43,7 +43,7 @@ from diffworld.world_model.batches import Batch, to_batch
 from diffworld.world_model.imagination import Imagination
 
 PROGRAM = "python -m benchmarks.drawn_frames"
-WAYS = {"true": "learnt from true frames", "drawn": "learnt from drawn frames"}
+WAYS = {"true": "learnt from true frames", "drawn": "learnt from drawn frames too"}
 SHOWN = {"true": "judging true frames", "dream": "judging a dream"}
 ROWS = 64
 
@@ -98,7 +98,7 @@ def learn(config: Config, dataset: Dataset, options: Options) -> dict[str, Train
     trainers: dict[str, Trainer] = {}
     for way in WAYS:
         trainer = Trainer(
-            replace(config, reward_end_on_drawn_frames=way == "drawn"),
+            replace(config, reward_end_drawn_share=0.5 if way == "drawn" else 0.0),
             dataset.format.num_actions or 0,
             dataset,
             None,

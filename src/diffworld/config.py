@@ -140,8 +140,8 @@ class Config:
     """Steps of a dream, and of the agent's rollout, H."""
     reward_end_window: int = 15
     """Steps of a reward/end window beyond its context frames."""
-    reward_end_on_drawn_frames: bool = False
-    """Train the reward/end model on frames that the denoiser drew from true ones, which is what dreams will show it
+    reward_end_drawn_share: float = 0.0
+    """Share of the reward/end windows whose frames the denoiser draws from true ones, as dreams will show them
     (not in the paper: for denoisers too small to draw all that tells of a reward)."""
     environment: EnvironmentConfig = field(default_factory=EnvironmentConfig)
     collection: CollectionConfig = field(default_factory=CollectionConfig)
@@ -192,6 +192,8 @@ class Config:
             raise UserError("sampler.sigma_min and .rho must be above 0, and .sigma_max no less than .sigma_min")
         if self.autoregressive_steps < 0:
             raise UserError(f"autoregressive_steps is {self.autoregressive_steps}; it must be at least 0")
+        if not 0 <= self.reward_end_drawn_share <= 1:
+            raise UserError(f"reward_end_drawn_share is {self.reward_end_drawn_share}; it must lie between 0 and 1")
         for value, name in (
             (self.sampler.denoising_steps, "sampler.denoising_steps"),
             (self.horizon, "horizon"),

@@ -43,7 +43,7 @@ def test_both_ways_are_judged(small: Config, tmp_path: Path, capsys: pytest.Capt
         for way in drawn_frames.WAYS:
             for shown in drawn_frames.SHOWN:
                 assert 0 <= seed[way][shown]["roc_area"] <= 1
-    assert "seed 1, learnt from drawn frames" in capsys.readouterr().out
+    assert "seed 1, learnt from drawn frames too" in capsys.readouterr().out
     with Image.open(tmp_path / "drawn_frames.png") as picture:
         assert picture.size[0] > 800
 

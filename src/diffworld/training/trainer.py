@@ -146,9 +146,9 @@ class Trainer:
         length = c.reward_end_window + c.denoiser.context_frames
         windows = sample_around(self.dataset, self.rng, c.reward_end_updates.batch_size, length, self.recency)
         batch = to_batch(windows, self.device)
-        frames = batch.frames
-        if c.reward_end_on_drawn_frames:
-            frames = self.imagination.redraw(frames, batch.actions)
+        frames, drawn = batch.frames, round(c.reward_end_drawn_share * c.reward_end_updates.batch_size)
+        if drawn:
+            frames = torch.cat([self.imagination.redraw(frames[:drawn], batch.actions[:drawn]), frames[drawn:]])
         losses = self.networks.reward_end.loss(frames, batch.actions, batch.rewards, batch.ends, batch.successor)
         return {"loss": losses.total, "loss_reward": losses.reward, "loss_end": losses.end}
 
