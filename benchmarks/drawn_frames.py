@@ -60,7 +60,7 @@ class Options:
     """Folder of drawn_frames.json and drawn_frames.png."""
     denoiser_updates: int = 3_000
     """Updates of each denoiser."""
-    updates: int = 300
+    updates: int = 1_000
     """Updates of each reward/end model."""
     seeds: int = 3
     """Denoisers, each with weights, windows and noise of its own."""

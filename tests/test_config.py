@@ -176,6 +176,7 @@ def changed(**groups: Any) -> Config:
         ({"denoiser__depths": (2, 2, 0, 2)}, "denoiser.depths is 0"),
         ({"autoregressive_steps": -1}, "autoregressive_steps is -1"),
         ({"reward_end_window": 0}, "reward_end_window is 0"),
+        ({"reward_end_drawn_share": 1.5}, "reward_end_drawn_share is 1.5"),
         ({"actor_critic__channels": (), "actor_critic__pool": ()}, "actor_critic.channels"),
         ({"actor_critic__lstm_channels": 0}, "actor_critic.lstm_channels is 0"),
         ({"sampler__sigma_min": 0.0}, "sampler.sigma_min"),
