@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from diffworld.agent.actor_critic import ActorCriticConfig
+from diffworld.agent.returns import ReturnConfig
 from diffworld.config import CollectionConfig, Config, EnvironmentConfig, EvaluationConfig, UpdateConfig
 from diffworld.errors import UserError
 from diffworld.world_model.denoiser import DenoiserConfig
@@ -77,6 +78,9 @@ def cpu() -> Config:
         denoiser_updates=UpdateConfig(5_000, 350, learning_rate=1e-3, batch_size=8),
         reward_end_updates=UpdateConfig(1_500, 100, learning_rate=1e-3, clip=100.0, batch_size=16),
         actor_critic_updates=UpdateConfig(50, 70, learning_rate=5e-4, weight_decay=0.0, clip=100.0, warmup=20),
+        returns=ReturnConfig(
+            entropy_weight=0.01
+        ),  # at this learning rate 0.001 lets the policy settle on a few actions
         compile="off",
         epochs_on_data=35,
         epochs_after_collection=0,
