@@ -53,9 +53,8 @@ def demo() -> Config:
 
 
 def cpu() -> Config:
-    """Any Atari game, from nothing in about two hours on two CPU cores (an action lasts 8 game frames, not 4)."""
+    """An Atari game in an hour or two on two CPU cores (an action lasts 8 game frames); being tuned, no finished run yet."""
     # Twice the usual frame skip finds twice the rewards in as many real steps, and makes dreams twice as long.
-    # 48x48 is the least at which the sprites of most games keep their shape.
     return Config(
         env="atari/Asterix",
         environment=EnvironmentConfig(height=48, width=48, frame_skip=8),
@@ -78,9 +77,8 @@ def cpu() -> Config:
         denoiser_updates=UpdateConfig(5_000, 350, learning_rate=1e-3, batch_size=8),
         reward_end_updates=UpdateConfig(1_500, 100, learning_rate=1e-3, clip=100.0, batch_size=16),
         actor_critic_updates=UpdateConfig(50, 70, learning_rate=5e-4, weight_decay=0.0, clip=100.0, warmup=20),
-        returns=ReturnConfig(
-            entropy_weight=0.01
-        ),  # at this learning rate 0.001 lets the policy settle on a few actions
+        # At this learning rate 0.001 lets the policy settle on a few actions.
+        returns=ReturnConfig(entropy_weight=0.01),
         compile="off",
         epochs_on_data=35,
         epochs_after_collection=0,

@@ -76,7 +76,7 @@ def silu(x: Tensor) -> Tensor:
 def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """softmax(q k^T / sqrt(d)) v for (B, heads, positions, d).
 
-    On a CPU, torch's fused kernel takes two to three times as long at 8 channels a head as the two products.
+    On a CPU, torch's fused kernel takes 1.6 to 3.3 times as long at 8 channels a head as the two products.
     """
     if q.device.type != "cpu":
         return F.scaled_dot_product_attention(q, k, v)
