@@ -53,7 +53,7 @@ def demo() -> Config:
 
 
 def cpu() -> Config:
-    """An Atari game in an hour or two on two CPU cores (an action lasts 8 game frames); being tuned, no finished run yet."""
+    """An Atari game in an hour or two on two CPU cores (frame skip 8); being tuned, without a finished run so far."""
     # Twice the usual frame skip finds twice the rewards in as many real steps, and makes dreams twice as long.
     return Config(
         env="atari/Asterix",
