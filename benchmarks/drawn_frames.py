@@ -1,16 +1,17 @@
 """What drawn frames teach a reward model: python -m benchmarks.drawn_frames --data DIR --held-out DIR --out DIR
 
 What `--reward-end-drawn-share` is for. For each seed a denoiser of preset cpu's size learns from a recorded data
-set; then two reward/end models do, one from true frames and one from windows half of which the denoiser drew, from
-the same first weights and the same windows. On held-out windows each tells where rewards are: in true frames, and in a
-dream of the same real actions. Reported are its mean probability of a reward at rewarded steps and at others, and the
-probability that it gives a rewarded step more than another (area under the ROC curve; 0.5 is chance).
+set, and a reward/end model from its true frames. Then that model learns on in two ways, from the same windows: true
+frames only, or half of the windows drawn by the denoiser. On held-out windows each tells where rewards are: in true
+frames, and in a dream of the same real actions. Reported are its mean probability of a reward at rewarded steps and at
+others, and the probability that it gives a rewarded step more than another (area under the ROC curve; 0.5 is chance).
 
 Writes drawn_frames.json and drawn_frames.png to --out. Record the two data sets with `diffworld record`.
 """
 
 import sys
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -43,14 +44,14 @@ from diffworld.world_model.batches import Batch, to_batch
 from diffworld.world_model.imagination import Imagination
 
 PROGRAM = "python -m benchmarks.drawn_frames"
-WAYS = {"true": "learnt from true frames", "drawn": "learnt from drawn frames too"}
+WAYS = {"true": "learnt from true frames", "drawn": "and on from drawn ones too"}
 SHOWN = {"true": "judging true frames", "dream": "judging a dream"}
 ROWS = 64
 
 
 @dataclass(frozen=True)
 class Options:
-    """Train reward/end models on true and on drawn frames, and see which finds the rewards of dreams."""
+    """Train reward/end models on true frames, and on drawn ones too; see which finds the rewards of dreams."""
 
     data: Path
     """Data set to train on."""
@@ -60,8 +61,10 @@ class Options:
     """Folder of drawn_frames.json and drawn_frames.png."""
     denoiser_updates: int = 3_000
     """Updates of each denoiser."""
-    updates: int = 1_000
-    """Updates of each reward/end model."""
+    updates: int = 1_500
+    """Updates of each reward/end model from true frames ..."""
+    further: int = 300
+    """... and then in each of the two ways."""
     seeds: int = 3
     """Denoisers, each with weights, windows and noise of its own."""
     windows: int = 512
@@ -94,24 +97,28 @@ def roc_area(score: NDArray[np.float32], positive: NDArray[np.bool_]) -> float:
 
 
 def learn(config: Config, dataset: Dataset, options: Options) -> dict[str, Trainer]:
-    """Both ways of a seed: a trainer each, with one denoiser."""
-    trainers: dict[str, Trainer] = {}
-    for way in WAYS:
-        trainer = Trainer(
-            replace(config, reward_end_drawn_share=0.5 if way == "drawn" else 0.0),
+    """Both ways of a seed: a trainer each, alike in all but the last updates of the reward/end model."""
+    updates = replace(config.reward_end_updates, first_steps=options.updates)
+    trainers = {
+        way: Trainer(
+            replace(config, reward_end_drawn_share=0.5 if way == "drawn" else 0.0, reward_end_updates=updates),
             dataset.format.num_actions or 0,
             dataset,
             None,
         )
-        if trainers:
-            trainer.networks.load(trainers["true"].networks.tensors(), ("denoiser",))
-        else:
-            for _ in range(options.denoiser_updates):
-                trainer.update("denoiser")
+        for way in WAYS
+    }
+    first, other = trainers.values()
+    for _ in range(options.denoiser_updates):
+        first.update("denoiser")
+    for _ in range(options.updates):
+        first.update("reward_end")
+    other.networks.load(first.networks.tensors(), ("denoiser", "reward_end"))
+    other.optimisers["reward_end"].load_state_dict(deepcopy(first.optimisers["reward_end"].state_dict()))
+    for trainer in trainers.values():
         trainer.rng = np.random.default_rng(config.seed + 1)
-        for _ in range(options.updates):
+        for _ in range(options.further):
             trainer.update("reward_end")
-        trainers[way] = trainer
     return trainers
 
 
@@ -187,7 +194,7 @@ def draw(record: Mapping[str, Any], path: Path) -> None:
 
 def run(options: Options) -> None:
     """Train all, judge, draw; UserError for data or options that do not go together."""
-    for name in ("denoiser_updates", "updates", "seeds", "windows"):
+    for name in ("denoiser_updates", "updates", "further", "seeds", "windows"):
         if getattr(options, name) < 1:
             raise UserError(f"--{name.replace('_', '-')} is {getattr(options, name)}; it must be at least 1")
     with Dataset.open(options.data) as dataset, Dataset.open(options.held_out) as held_out:
@@ -216,7 +223,7 @@ def report(config: Config, dataset: Dataset, held_out: Dataset, options: Options
     record = {
         "env": dataset.format.info.get("env", "a data set"),
         "steps": {"training": dataset.num_steps, "held out": held_out.num_steps},
-        **{name: getattr(options, name) for name in ("denoiser_updates", "updates", "windows")},
+        **{name: getattr(options, name) for name in ("denoiser_updates", "updates", "further", "windows")},
         "machine": machine(trainers["true"]),
         "seeds": seeds,
     }

@@ -141,8 +141,8 @@ class Config:
     reward_end_window: int = 15
     """Steps of a reward/end window beyond its context frames."""
     reward_end_drawn_share: float = 0.0
-    """Share of the reward/end windows whose frames the denoiser draws from true ones, as dreams will show them
-    (not in the paper: for denoisers too small to draw all that tells of a reward)."""
+    """After the first epoch, share of the reward/end windows whose frames the denoiser draws from true ones, as
+    dreams will show them (not in the paper: for denoisers too small to draw all that tells of a reward)."""
     environment: EnvironmentConfig = field(default_factory=EnvironmentConfig)
     collection: CollectionConfig = field(default_factory=CollectionConfig)
     denoiser: DenoiserConfig = field(default_factory=DenoiserConfig)

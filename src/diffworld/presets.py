@@ -59,7 +59,7 @@ def cpu() -> Config:
         env="atari/Asterix",
         environment=EnvironmentConfig(height=48, width=48, frame_skip=8),
         collection=CollectionConfig(
-            total_steps=50_000, first_steps=8_000, first_steps_max=12_000, steps_per_epoch=1_200
+            total_steps=50_000, first_steps=8_000, first_steps_max=12_000, steps_per_epoch=1_400
         ),
         denoiser=DenoiserConfig(
             cond_channels=128, channels=(16, 32, 64, 64), depths=(1, 1, 1, 1), attention=(False,) * 4
@@ -75,14 +75,14 @@ def cpu() -> Config:
         reward_end_drawn_share=0.5,
         actor_critic=ActorCriticConfig(lstm_channels=256, channels=(16, 32, 32, 32)),
         denoiser_updates=UpdateConfig(5_000, 350, learning_rate=1e-3, batch_size=8),
-        reward_end_updates=UpdateConfig(1_500, 100, learning_rate=1e-3, clip=100.0, batch_size=16),
+        reward_end_updates=UpdateConfig(2_500, 100, learning_rate=1e-3, clip=100.0, batch_size=16),
         actor_critic_updates=UpdateConfig(50, 70, learning_rate=5e-4, weight_decay=0.0, clip=100.0, warmup=20),
         # At this learning rate 0.001 lets the policy settle on a few actions.
         returns=ReturnConfig(entropy_weight=0.01),
         compile="off",
         epochs_on_data=35,
         epochs_after_collection=0,
-        evaluation=EvaluationConfig(every_epochs=5, episodes=8, num_envs=8),
+        evaluation=EvaluationConfig(every_epochs=5, episodes=10),
     )
 
 

@@ -27,7 +27,7 @@ def test_area_is_the_chance_that_a_positive_scores_higher(positive: list[int], n
 
 def test_both_ways_are_judged(small: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     train, held = fill(tmp_path / "train", 60), fill(tmp_path / "held", 40)
-    options = drawn_frames.Options(train, held, tmp_path, denoiser_updates=1, updates=2, seeds=2, windows=64)
+    options = drawn_frames.Options(train, held, tmp_path, denoiser_updates=1, updates=1, further=2, seeds=2, windows=64)
     with Dataset.open(train) as dataset, Dataset.open(held) as held_out:
         config = replace(small, seed=3)
         both = drawn_frames.learn(config_of(config), dataset, options)
@@ -43,7 +43,7 @@ def test_both_ways_are_judged(small: Config, tmp_path: Path, capsys: pytest.Capt
         for way in drawn_frames.WAYS:
             for shown in drawn_frames.SHOWN:
                 assert 0 <= seed[way][shown]["roc_area"] <= 1
-    assert "seed 1, learnt from drawn frames too" in capsys.readouterr().out
+    assert "seed 1, and on from drawn ones too" in capsys.readouterr().out
     with Image.open(tmp_path / "drawn_frames.png") as picture:
         assert picture.size[0] > 800
 

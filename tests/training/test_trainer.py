@@ -13,10 +13,11 @@ from diffworld.training.trainer import Trainer
 
 
 @pytest.mark.parametrize("drawn", [0, 1, 2])
-def test_the_reward_end_model_learns_from_true_or_from_drawn_frames(
+def test_the_reward_end_model_learns_from_true_frames_and_after_the_first_epoch_from_drawn_ones_too(
     small: Config, drawn: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = replace(small, reward_end_drawn_share=drawn / small.reward_end_updates.batch_size)
+    updates = replace(small.reward_end_updates, first_steps=1)
+    config = replace(small, reward_end_drawn_share=drawn / updates.batch_size, reward_end_updates=updates)
     with random_data(config, tmp_path) as dataset:
         trainer = Trainer(config, NUM_ACTIONS, dataset, None)
         seen: list[Tensor] = []
@@ -28,6 +29,8 @@ def test_the_reward_end_model_learns_from_true_or_from_drawn_frames(
 
         monkeypatch.setattr(trainer.networks.reward_end, "loss", watched)
         trainer.update("reward_end")
+        trainer.update("reward_end")
     n = config.denoiser.context_frames
-    noise = seen[0][:, n:].diff(dim=-1).abs().mean(dim=(1, 2, 3, 4))  # true frames are noise, drawn ones are not yet
-    assert (noise < 0.2).tolist() == [row < drawn for row in range(len(noise))]
+    for frames, expected in zip(seen, (0, drawn), strict=True):
+        noise = frames[:, n:].diff(dim=-1).abs().mean(dim=(1, 2, 3, 4))  # true frames are noise, drawn ones not yet
+        assert (noise < 0.2).tolist() == [row < expected for row in range(len(noise))]

@@ -147,7 +147,7 @@ class Trainer:
         windows = sample_around(self.dataset, self.rng, c.reward_end_updates.batch_size, length, self.recency)
         batch = to_batch(windows, self.device)
         frames, drawn = batch.frames, round(c.reward_end_drawn_share * c.reward_end_updates.batch_size)
-        if drawn:
+        if drawn and self.optimisers["reward_end"].steps >= c.reward_end_updates.first_steps:
             frames = torch.cat([self.imagination.redraw(frames[:drawn], batch.actions[:drawn]), frames[drawn:]])
         losses = self.networks.reward_end.loss(frames, batch.actions, batch.rewards, batch.ends, batch.successor)
         return {"loss": losses.total, "loss_reward": losses.reward, "loss_end": losses.end}
