@@ -74,6 +74,8 @@ class UpdateConfig:
     """Updates in each later epoch."""
     learning_rate: float = 1e-4
     """AdamW's learning rate."""
+    first_learning_rate: float = 0.0
+    """In the first epoch it falls linearly from this value (not in the paper); 0 keeps it constant."""
     weight_decay: float = 1e-2
     """AdamW's weight decay; never on biases, norms and embeddings."""
     clip: float = 1.0
@@ -192,6 +194,9 @@ class Config:
             raise UserError("sampler.sigma_min and .rho must be above 0, and .sigma_max no less than .sigma_min")
         if self.autoregressive_steps < 0:
             raise UserError(f"autoregressive_steps is {self.autoregressive_steps}; it must be at least 0")
+        for part in PARTS:
+            if self.updates(part).first_learning_rate < 0:
+                raise UserError(f"{part}_updates.first_learning_rate must not be below 0")
         if not 0 <= self.reward_end_drawn_share <= 1:
             raise UserError(f"reward_end_drawn_share is {self.reward_end_drawn_share}; it must lie between 0 and 1")
         for value, name in (

@@ -37,9 +37,8 @@ class Optimiser:
             for name, value in values.items():
                 logged[name] = logged.get(name, 0) + value.detach() / self.config.accumulate
         logged["grad_norm"] = nn.utils.clip_grad_norm_(self.module.parameters(), self.config.clip)
-        warmup = min(1.0, self.steps / self.config.warmup) if self.config.warmup else 1.0
         for group in self.adamw.param_groups:
-            group["lr"] = self.config.learning_rate * warmup
+            group["lr"] = learning_rate(self.config, self.steps)
         self.adamw.step()
         self.adamw.zero_grad(set_to_none=True)
         self.steps += 1
@@ -53,6 +52,15 @@ class Optimiser:
         """Put a saved state back."""
         self.adamw.load_state_dict(state["adamw"])
         self.steps = state["steps"]
+
+
+def learning_rate(config: UpdateConfig, steps: int) -> float:
+    """The rate after `steps` updates: linear warm-up, times a fall over the first epoch if there is one."""
+    warmup = min(1.0, steps / config.warmup) if config.warmup else 1.0
+    if not config.first_learning_rate or steps >= config.first_steps:
+        return config.learning_rate * warmup
+    left = 1 - steps / config.first_steps
+    return (config.learning_rate + left * (config.first_learning_rate - config.learning_rate)) * warmup
 
 
 def split_parameters(module: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
