@@ -98,10 +98,14 @@ def roc_area(score: NDArray[np.float32], positive: NDArray[np.bool_]) -> float:
 
 def learn(config: Config, dataset: Dataset, options: Options) -> dict[str, Trainer]:
     """Both ways of a seed: a trainer each, alike in all but the last updates of the reward/end model."""
-    updates = replace(config.reward_end_updates, first_steps=options.updates)
+    config = replace(
+        config,  # the first epoch is what the options say: it decides the learning rate, and when drawn frames come in
+        denoiser_updates=replace(config.denoiser_updates, first_steps=options.denoiser_updates),
+        reward_end_updates=replace(config.reward_end_updates, first_steps=options.updates),
+    )
     trainers = {
         way: Trainer(
-            replace(config, reward_end_drawn_share=0.5 if way == "drawn" else 0.0, reward_end_updates=updates),
+            replace(config, reward_end_drawn_share=0.5 if way == "drawn" else 0.0),
             dataset.format.num_actions or 0,
             dataset,
             None,

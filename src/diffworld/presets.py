@@ -53,9 +53,9 @@ def demo() -> Config:
 
 
 def cpu() -> Config:
-    """An Atari game in an hour or two on two CPU cores (frame skip 16); being tuned, without a finished run so far."""
+    """Meant for an Atari game in about two hours on two CPU cores (frame skip 16); no finished run so far."""
     # Four times the usual frame skip: 25,000 steps are the game time of the 100,000 of Atari 100k, a random step
-    # finds up to four times the rewards, and a dream of 15 steps shows four seconds.
+    # finds three to five times the rewards (Asterix, Crazy Climber), and a dream of 15 steps shows four seconds.
     return Config(
         env="atari/CrazyClimber",
         environment=EnvironmentConfig(height=40, width=32, frame_skip=16),
@@ -73,7 +73,7 @@ def cpu() -> Config:
         ),
         reward_end_drawn_share=0.25,
         actor_critic=ActorCriticConfig(lstm_channels=256, channels=(16, 16, 32), pool=(True, True, True)),
-        # Until small things stay in the dream, which takes thousands of updates, the agent learns nothing good there.
+        # Small things stay in dreams only after thousands of updates (docs/log.md).
         denoiser_updates=UpdateConfig(10_000, 300, learning_rate=2e-4, first_learning_rate=1e-3, batch_size=4),
         reward_end_updates=UpdateConfig(2_000, 60, learning_rate=1e-3, clip=100.0, batch_size=16),
         actor_critic_updates=UpdateConfig(50, 50, learning_rate=1e-3, weight_decay=0.0, clip=100.0, warmup=20),
