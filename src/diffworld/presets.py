@@ -53,7 +53,7 @@ def demo() -> Config:
 
 
 def cpu() -> Config:
-    """Meant for an Atari game in about two hours on two CPU cores (frame skip 16); no finished run so far."""
+    """Meant for an Atari game in two hours on two recent CPU cores (frame skip 16); no finished run so far."""
     # Four times the usual frame skip: 25,000 steps are the game time of the 100,000 of Atari 100k, a random step
     # finds three to five times the rewards (Asterix, Crazy Climber), and a dream of 15 steps shows four seconds.
     return Config(
