@@ -61,8 +61,8 @@ def cpu() -> Config:
         env="atari/Krull",
         environment=EnvironmentConfig(height=40, width=32, frame_skip=16),
         collection=CollectionConfig(total_steps=25_000, first_steps=6_000, first_steps_max=10_000, steps_per_epoch=864),
-        # One denoising step only meets its first noise level, 5; with the paper's levels, centred at 0.7, as good a frame
-        # took four times the updates in the one trial made (docs/log.md).
+        # One denoising step only meets its first noise level, 5; with the paper's levels, centred at 0.7, as good a
+        # frame took four times the updates in the one trial made (docs/log.md).
         denoiser=DenoiserConfig(
             cond_channels=64,
             channels=(16, 32, 32),
@@ -84,8 +84,8 @@ def cpu() -> Config:
         denoiser_updates=UpdateConfig(6_000, 120, learning_rate=2e-4, first_learning_rate=1e-3, batch_size=4),
         reward_end_updates=UpdateConfig(1_600, 40, learning_rate=1e-3, clip=100.0, batch_size=16),
         actor_critic_updates=UpdateConfig(50, 30, learning_rate=1e-3, weight_decay=0.0, clip=100.0, warmup=20),
-        # 0.94 is the paper's discount for four times the frame skip. At this learning rate an entropy weight of 0.001 lets
-        # the policy settle on a few actions.
+        # 0.94 is the paper's discount for four times the frame skip. At this learning rate an entropy weight of 0.001
+        # lets the policy settle on a few actions.
         returns=ReturnConfig(discount=0.94, entropy_weight=0.01),
         compile="off",
         epochs_after_collection=0,
