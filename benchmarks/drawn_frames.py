@@ -31,11 +31,11 @@ from benchmarks.measuring import (
     machine,
     make_folder,
     new_figure,
+    require_positive,
     save_figure,
 )
 from diffworld.config import Config
 from diffworld.device import autocast
-from diffworld.errors import UserError
 from diffworld.files import without_nan
 from diffworld.presets import preset
 from diffworld.replay import Dataset, sample_around
@@ -198,9 +198,7 @@ def draw(record: Mapping[str, Any], path: Path) -> None:
 
 def run(options: Options) -> None:
     """Train all, judge, draw; UserError for data or options that do not go together."""
-    for name in ("denoiser_updates", "updates", "further", "seeds", "windows"):
-        if getattr(options, name) < 1:
-            raise UserError(f"--{name.replace('_', '-')} is {getattr(options, name)}; it must be at least 1")
+    require_positive(options, "denoiser_updates", "updates", "further", "seeds", "windows")
     with Dataset.open(options.data) as dataset, Dataset.open(options.held_out) as held_out:
         check_pair(options.data, options.held_out, dataset, held_out)
         make_folder(options.out)

@@ -23,7 +23,7 @@ import torch
 from benchmarks import ddpm
 from benchmarks.edm_ddpm_figures import draw_comparison, draw_frames, table, write_compact_json
 from benchmarks.edm_ddpm_training import Settings, Trained, train
-from benchmarks.measuring import check_pair, command
+from benchmarks.measuring import check_pair, command, require_positive
 from diffworld.device import resolve_device
 from diffworld.errors import UserError
 from diffworld.evaluation.fidelity.baselines import TrainingFrames, last_frame_film
@@ -253,9 +253,7 @@ def _checked(options: Options) -> Options:
     """UserError for options that make no sense."""
     from diffworld.config import Config
 
-    for name in ("updates", "batch", "starts", "horizon"):
-        if getattr(options, name) < 1:
-            raise UserError(f"--{name} is {getattr(options, name)}; it must be at least 1")
+    require_positive(options, "updates", "batch", "starts", "horizon")
     if not options.denoising_steps or not all(1 <= n <= ddpm.TIME_STEPS for n in options.denoising_steps):
         raise UserError(f"--denoising-steps must be numbers from 1 to {ddpm.TIME_STEPS}, such as 1,3,10")
     if not 0 <= options.eta <= 1 or options.offset_noise < 0 or options.learning_rate <= 0 or options.seed < 0:

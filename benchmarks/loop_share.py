@@ -19,9 +19,17 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.edm_ddpm_figures import write_compact_json
-from benchmarks.measuring import COLOURS, command, dress, machine, make_folder, new_figure, save_figure
+from benchmarks.measuring import (
+    COLOURS,
+    command,
+    dress,
+    machine,
+    make_folder,
+    new_figure,
+    require_positive,
+    save_figure,
+)
 from diffworld.config import PARTS, Config
-from diffworld.errors import UserError
 from diffworld.presets import preset
 from diffworld.run_folder import RunFolder
 from diffworld.training import trainer as trainer_module
@@ -159,9 +167,7 @@ def draw_share(record: dict[str, Any], path: Path) -> None:
 
 def run(options: Options) -> None:
     """Measure, scale, print, draw."""
-    for name in ("updates", "replay"):
-        if getattr(options, name) < 1:
-            raise UserError(f"--{name} is {getattr(options, name)}; it must be at least 1")
+    require_positive(options, "updates", "replay")
     make_folder(options.out)
     report(preset("atari100k"), options)
 

@@ -105,6 +105,13 @@ def check_pair(data: Path, held_out: Path, dataset: Dataset, held_out_dataset: D
     return dataset.format.num_actions
 
 
+def require_positive(options: Any, *names: str) -> None:
+    """UserError for an option among `names` that is below 1."""
+    for name in names:
+        if getattr(options, name) < 1:
+            raise UserError(f"--{name.replace('_', '-')} is {getattr(options, name)}; it must be at least 1")
+
+
 def make_folder(path: Path) -> None:
     """The folder of the results; UserError if it cannot be."""
     try:

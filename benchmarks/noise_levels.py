@@ -22,9 +22,18 @@ from numpy.typing import NDArray
 
 from benchmarks.edm_ddpm import full_starts
 from benchmarks.edm_ddpm_figures import draw_frames, write_compact_json
-from benchmarks.measuring import COLOURS, check_pair, command, dress, machine, make_folder, new_figure, save_figure
+from benchmarks.measuring import (
+    COLOURS,
+    check_pair,
+    command,
+    dress,
+    machine,
+    make_folder,
+    new_figure,
+    require_positive,
+    save_figure,
+)
 from diffworld.config import Config
-from diffworld.errors import UserError
 from diffworld.evaluation.fidelity.rollouts import denoiser_frames, roll_out
 from diffworld.evaluation.fidelity.starts import Film, Starts, dataset_episodes
 from diffworld.presets import preset
@@ -84,9 +93,7 @@ def moving_error(film: Film, truth: Film) -> NDArray[np.float64]:
 
 def run(options: Options) -> None:
     """Train all, dream, measure, draw; UserError for data or options that do not go together."""
-    for name in ("updates", "seeds", "starts", "horizon"):
-        if getattr(options, name) < 1:
-            raise UserError(f"--{name} is {getattr(options, name)}; it must be at least 1")
+    require_positive(options, "updates", "seeds", "starts", "horizon")
     with Dataset.open(options.data) as dataset, Dataset.open(options.held_out) as held_out:
         check_pair(options.data, options.held_out, dataset, held_out)
         make_folder(options.out)

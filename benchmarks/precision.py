@@ -18,7 +18,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.edm_ddpm_figures import write_compact_json
-from benchmarks.measuring import COLOURS, check_pair, command, dress, machine, make_folder, new_figure, save_figure
+from benchmarks.measuring import (
+    COLOURS,
+    check_pair,
+    command,
+    dress,
+    machine,
+    make_folder,
+    new_figure,
+    require_positive,
+    save_figure,
+)
 from diffworld.config import Config, EnvironmentConfig, Part
 from diffworld.errors import UserError
 from diffworld.evaluation.held_out import held_out_losses
@@ -154,9 +164,7 @@ def draw_curves(record: Mapping[str, Any], path: Path) -> None:
 
 def run(options: Options) -> None:
     """Train all, compare, draw; UserError for data or options that do not go together."""
-    for name in ("updates", "seeds", "every", "batch", "windows"):
-        if getattr(options, name) < 1:
-            raise UserError(f"--{name} is {getattr(options, name)}; it must be at least 1")
+    require_positive(options, "updates", "seeds", "every", "batch", "windows")
     if options.updates % options.every:
         raise UserError(f"--updates {options.updates} is no multiple of --every {options.every}")
     with Dataset.open(options.data) as dataset, Dataset.open(options.held_out) as held_out:
