@@ -197,8 +197,6 @@ class Config:
         for part in PARTS:
             if self.updates(part).first_learning_rate < 0:
                 raise UserError(f"{part}_updates.first_learning_rate must not be below 0")
-        if self.denoiser.changed_weight < 0:
-            raise UserError(f"denoiser.changed_weight is {self.denoiser.changed_weight}; it must not be below 0")
         if not 0 <= self.reward_end_drawn_share <= 1:
             raise UserError(f"reward_end_drawn_share is {self.reward_end_drawn_share}; it must lie between 0 and 1")
         for value, name in (

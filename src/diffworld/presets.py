@@ -69,7 +69,6 @@ def cpu() -> Config:
             depths=(1, 1, 1),
             attention=(False, False, False),
             noise_levels=NoiseLevels(mean=1.6, std=0.4),
-            changed_weight=4.0,
         ),
         sampler=SamplerConfig(denoising_steps=1),
         reward_end=RewardEndConfig(
@@ -82,7 +81,7 @@ def cpu() -> Config:
         reward_end_drawn_share=0.25,
         actor_critic=ActorCriticConfig(lstm_channels=256, channels=(8, 16, 32), pool=(True, True, True)),
         # Small things stay in dreams only after thousands of updates.
-        denoiser_updates=UpdateConfig(6_000, 120, learning_rate=1e-4, first_learning_rate=1e-3, batch_size=4),
+        denoiser_updates=UpdateConfig(6_000, 120, learning_rate=2e-4, first_learning_rate=1e-3, batch_size=4),
         reward_end_updates=UpdateConfig(1_600, 40, learning_rate=1e-3, clip=100.0, batch_size=16),
         actor_critic_updates=UpdateConfig(50, 30, learning_rate=1e-3, weight_decay=0.0, clip=100.0, warmup=20),
         # 0.94 is the paper's discount for four times the frame skip. At this learning rate an entropy weight of 0.001

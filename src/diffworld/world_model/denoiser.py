@@ -44,19 +44,12 @@ class DenoiserConfig:
     """Standard deviation of the offset noise (0.1 for the shooter)."""
     noise_levels: NoiseLevels = field(default_factory=NoiseLevels)
     """Noise levels drawn in training."""
-    changed_weight: float = 0.0
-    """Extra weight, in the loss, of pixels that differ from the frame before (not in the paper): small things that
-    move are drawn after fewer updates and fade later, and what may appear is drawn more often than it does."""
     multi_hot_actions: bool = False
     """Actions are vectors of 0 and 1 instead of indices."""
     noise_context: bool = False
     """Noise the context frames too, in training and (SamplerConfig.sigma_context) in sampling."""
     upsampling_factor: int = 1
     """Above 1: an upsampler, conditioned on a frame this many times smaller instead of on actions."""
-
-
-CHANGED = 0.1
-"""A pixel has changed where a channel differs from the frame before by more than this, in frames of [-1, 1]."""
 
 
 @dataclass(frozen=True)
@@ -183,7 +176,6 @@ class Denoiser(nn.Module):
         next (no gradient through it). Rows whose target is padding do not count.
         """
         n = self.config.context_frames
-        true = frames
         frames = frames.clone()
         losses = []
         for t in range(n, frames.shape[1]):
@@ -202,11 +194,7 @@ class Denoiser(nn.Module):
             noisy = add_noise(target, sigma, self.config.sigma_offset, randn)
             output, c = self.network_output(noisy, sigma, context)
             wanted = (target - expand(c.c_skip) * noisy) / expand(c.c_out)
-            error = (output - wanted).square()
-            if self.config.changed_weight:
-                changed = (target - true[:, t - 1]).abs().amax(dim=1, keepdim=True) > CHANGED
-                error = error * (1 + self.config.changed_weight * changed)
-            row_loss = error.mean(dim=(1, 2, 3))
+            row_loss = (output - wanted).square().mean(dim=(1, 2, 3))
             losses.append((row_loss * mask[:, t]).sum() / mask[:, t].sum().clamp(min=1))
             if t + 1 < frames.shape[1]:
                 with torch.no_grad():
