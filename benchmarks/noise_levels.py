@@ -1,10 +1,12 @@
-"""Noise levels for one denoising step: python -m benchmarks.noise_levels --data DIR --held-out DIR --out DIR
+"""Noise for one denoising step: python -m benchmarks.noise_levels --data DIR --held-out DIR --out DIR
 
-Which noise to learn from when frames are drawn in a single denoising step, which only meets the first noise level of
-the sampler. For each seed two denoisers of preset cpu's size learn from the same recorded steps, from the same first
-weights and windows: one at the paper's noise levels, one at those of the preset, near the level that it draws with.
-Then both dream held-out real actions. Reported by step is the moving error: squared error where the true frame differs
-from the median frame, relative to showing that median frame. At 1 all that moves might as well have faded.
+From which noise to draw frames in a single denoising step, and which noise to learn from for that: a single step
+only meets the sampler's first noise level. For each seed three denoisers of preset cpu's size learn from the same
+recorded steps, from the same first weights and windows: at the paper's noise levels and near its first level, 5, both
+drawing from 5; and as the preset has it, from a level at which nothing of a frame shows through. Then all dream
+held-out real actions. Reported by step are two errors, both relative to showing the median frame: the squared error
+where the true frame differs from that frame (at 1 all that moves might as well have faded), and the error elsewhere
+(what is drawn where nothing is).
 
 Writes noise_levels.json, noise_levels.png and noise_levels_strip.png to --out. Record both data sets with
 `diffworld record`.
@@ -42,14 +44,29 @@ from diffworld.training.trainer import Trainer
 from diffworld.world_model.diffusion import NoiseLevels
 
 PROGRAM = "python -m benchmarks.noise_levels"
-WAYS = {"paper": "the paper's", "near": "near the one drawn with"}
-LEVELS = {"paper": NoiseLevels(), "near": preset("cpu").denoiser.noise_levels}
 MOVES = 20  # levels of 255 that a pixel is off the median frame, in any channel
+ERRORS = {"moving": "where something moves", "elsewhere": "elsewhere"}
+
+
+@dataclass(frozen=True)
+class Way:
+    """Noise levels to learn from, and the first level to draw from."""
+
+    name: str
+    levels: NoiseLevels
+    sigma_max: float
+
+
+WAYS = {
+    "paper": Way("the paper's, drawn from 5", NoiseLevels(), 5.0),
+    "near": Way("around 5, drawn from 5", NoiseLevels(mean=1.6, std=0.4), 5.0),
+    "preset": Way("around 80, drawn from 80", preset("cpu").denoiser.noise_levels, preset("cpu").sampler.sigma_max),
+}
 
 
 @dataclass(frozen=True)
 class Options:
-    """Train one-step denoisers at two ranges of noise levels, and see in whose dreams moving things stay."""
+    """Train one-step denoisers at three ranges of noise levels, and see whose dreams hold."""
 
     data: Path
     """Data set to train on."""
@@ -60,7 +77,7 @@ class Options:
     updates: int = 2_000
     """Updates of each denoiser, with preset cpu's falling learning rate."""
     seeds: int = 3
-    """Pairs of denoisers."""
+    """Sets of three denoisers."""
     starts: int = 128
     """Dreams of each denoiser."""
     horizon: int = 8
@@ -69,11 +86,12 @@ class Options:
     """Where the networks run: auto, cpu, cuda or mps."""
 
 
-def learn(config: Config, way: str, dataset: Dataset, updates: int) -> Trainer:
-    """A trainer whose denoiser learnt at the noise levels of `way`; config.seed gives first weights and windows."""
+def learn(config: Config, way: Way, dataset: Dataset, updates: int) -> Trainer:
+    """A trainer whose denoiser learnt in that way; config.seed gives first weights and windows."""
     config = replace(
         config,
-        denoiser=replace(config.denoiser, noise_levels=LEVELS[way]),
+        denoiser=replace(config.denoiser, noise_levels=way.levels),
+        sampler=replace(config.sampler, sigma_max=way.sigma_max),
         denoiser_updates=replace(config.denoiser_updates, first_steps=updates),
     )
     trainer = Trainer(config, dataset.format.num_actions or 0, dataset, None)
@@ -82,13 +100,18 @@ def learn(config: Config, way: str, dataset: Dataset, updates: int) -> Trainer:
     return trainer
 
 
-def moving_error(film: Film, truth: Film) -> NDArray[np.float64]:
-    """The moving error of films (B, T, H, W, 3) at each step (T,); NaN where nothing moves."""
+def dream_errors(film: Film, truth: Film) -> dict[str, NDArray[np.float64]]:
+    """Both errors of films (B, T, H, W, 3) at each step (T,); NaN where nothing moves."""
     real = truth.astype(np.float64)
     still = np.median(truth, axis=(0, 1))
     moves = (np.abs(real - still) > MOVES).any(axis=-1, keepdims=True)
-    error, reference = (((shown - real) ** 2 * moves).sum(axis=(0, 2, 3, 4)) for shown in (film, still))
-    return np.divide(error, reference, out=np.full(len(error), np.nan), where=reference > 0)
+
+    def total(shown: NDArray[Any], where: NDArray[np.bool_]) -> NDArray[np.float64]:
+        return np.asarray(((shown - real) ** 2 * where).sum(axis=(0, 2, 3, 4)))
+
+    reference = total(still, moves)
+    reference[reference == 0] = np.nan
+    return {"moving": total(film, moves) / reference, "elsewhere": total(film, ~moves) / reference}
 
 
 def run(options: Options) -> None:
@@ -106,17 +129,20 @@ def report(config: Config, dataset: Dataset, held_out: Dataset, options: Options
     config = replace(config, environment=replace(config.environment, height=height, width=width), device=options.device)
     n, rng = config.denoiser.context_frames, np.random.default_rng(0)
     starts = full_starts(dataset_episodes(held_out), options.starts, n, options.horizon, rng)
-    seeds: list[dict[str, list[float | None]]] = []
+    seeds: list[dict[str, dict[str, list[float | None]]]] = []
     shown = {"real game": starts.truth[0]}
     for seed in range(options.seeds):
         seeds.append({})
-        for way, name in WAYS.items():
+        for key, way in WAYS.items():
             trainer = learn(replace(config, seed=seed), way, dataset, options.updates)
             film = dream(trainer, starts)
-            errors = moving_error(film, starts.truth)
-            seeds[-1][way] = [None if np.isnan(e) else round(float(e), 4) for e in errors]
-            shown.setdefault(name, film[0])
-            print(f"seed {seed}, noise levels {name}: {' '.join(f'{e:.2f}' for e in errors)}", flush=True)
+            errors = dream_errors(film, starts.truth)
+            seeds[-1][key] = {
+                kind: [None if np.isnan(e) else round(float(e), 4) for e in errors[kind]] for kind in ERRORS
+            }
+            shown.setdefault(way.name, film[0])
+            for kind, text in ERRORS.items():
+                print(f"seed {seed}, {way.name}: error {text} {' '.join(f'{e:.2f}' for e in errors[kind])}", flush=True)
     record = {
         "env": dataset.format.info.get("env", "a data set"),
         "steps": {"training": dataset.num_steps, "held out": held_out.num_steps},
@@ -137,17 +163,17 @@ def dream(trainer: Trainer, starts: Starts) -> Film:
 
 
 def draw(record: Mapping[str, Any], path: Path) -> None:
-    """The moving error by step: a line for each denoiser, a colour for each range of noise levels."""
-    figure = new_figure(7, 4)
-    axes = figure.subplots()
-    for colour, (way, name) in zip(COLOURS, WAYS.items(), strict=False):
-        for i, seed in enumerate(record["seeds"]):
-            values = [np.nan if e is None else e for e in seed[way]]
-            label = f"noise levels {name}" if i == 0 else None
-            axes.plot(range(1, len(values) + 1), values, ".-", color=colour, label=label)
-    axes.axhline(1, color="#777777", linestyle=":", label="the median frame")
-    axes.set_ylim(bottom=0)
-    dress(axes, f"{record['env']}: what moves, in dreams of one denoising step", "step", "moving error")
+    """Both errors by step: a line for each denoiser, a colour for each way."""
+    figure = new_figure(11, 4)
+    for axes, (kind, text) in zip(figure.subplots(1, 2), ERRORS.items(), strict=True):
+        for colour, (key, way) in zip(COLOURS, WAYS.items(), strict=False):
+            for i, seed in enumerate(record["seeds"]):
+                values = [np.nan if e is None else e for e in seed[key][kind]]
+                axes.plot(range(1, len(values) + 1), values, ".-", color=colour, label=way.name if i == 0 else None)
+        axes.axhline(1, color="#777777", linestyle=":", label="all that moves is gone")
+        axes.set_yscale("symlog", linthresh=1)
+        axes.set_ylim(bottom=0)
+        dress(axes, f"{record['env']}: error {text}, one denoising step", "step", "relative squared error")
     axes.legend(frameon=False)
     save_figure(figure, path)
 

@@ -1,4 +1,4 @@
-"""The benchmark of noise levels: what the moving error counts, and that both ways are measured."""
+"""The benchmark of noise levels: what its errors count, and that all ways are measured."""
 
 import json
 from dataclasses import replace
@@ -16,18 +16,23 @@ from diffworld.presets import preset
 from diffworld.replay import Dataset
 
 
-def test_moving_error_is_0_for_the_truth_and_1_where_all_that_moves_is_gone() -> None:
+def test_errors_are_0_for_the_truth_and_1_where_all_that_moves_is_gone() -> None:
     truth = np.full((2, 9, 4, 4, 3), 50, np.uint8)
     for t in range(9):
         truth[:, t, t % 4, t // 4 % 4] = 200  # one pixel wanders over a still ground
     still = np.full_like(truth, 50)
-    assert noise_levels.moving_error(truth, truth) == pytest.approx(np.zeros(9))
-    assert noise_levels.moving_error(still, truth) == pytest.approx(np.ones(9))
     halfway = ((truth.astype(int) + still) // 2).astype(np.uint8)
-    assert noise_levels.moving_error(halfway, truth) == pytest.approx(np.full(9, 0.25))
     wrong_ground = np.where(truth == 50, 90, truth).astype(np.uint8)
-    assert noise_levels.moving_error(wrong_ground, truth) == pytest.approx(np.zeros(9))  # only what moves counts
-    assert np.isnan(noise_levels.moving_error(still, still)).all()
+    for film, moving, elsewhere in (
+        (truth, 0.0, 0.0),
+        (still, 1.0, 0.0),
+        (halfway, 0.25, 0.0),
+        (wrong_ground, 0.0, 15 * 40**2 / 150**2),  # 15 pixels of the ground for one that moves
+    ):
+        errors = noise_levels.dream_errors(film, truth)
+        assert errors["moving"] == pytest.approx(np.full(9, moving))
+        assert errors["elsewhere"] == pytest.approx(np.full(9, elsewhere))
+    assert np.isnan(noise_levels.dream_errors(still, still)["moving"]).all()
 
 
 def test_the_preset_learns_near_the_level_it_draws_with() -> None:
@@ -35,27 +40,29 @@ def test_the_preset_learns_near_the_level_it_draws_with() -> None:
     levels, first = config.denoiser.noise_levels, np.log(config.sampler.sigma_max)
     assert config.sampler.denoising_steps == 1
     assert abs(levels.mean - first) < levels.std
+    assert levels.high > 2 * config.sampler.sigma_max  # nothing to speak of is clipped
 
 
-def test_both_ways_are_measured(small: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_all_ways_are_measured(small: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     train, held = fill(tmp_path / "train", 60), fill(tmp_path / "held", 40)
     options = noise_levels.Options(train, held, tmp_path, updates=2, seeds=2, starts=4, horizon=3)
     sized = replace(small, environment=replace(small.environment, height=16, width=16))
     with Dataset.open(train) as dataset, Dataset.open(held) as held_out:
         for updates, same in ((0, True), (2, False)):
-            one, other = (
+            first, *others = (
                 noise_levels.learn(sized, way, dataset, updates).networks.denoiser.state_dict()
-                for way in noise_levels.WAYS
+                for way in noise_levels.WAYS.values()
             )
-            assert all(torch.equal(one[k], other[k]) for k in one) == same
+            for other in others:
+                assert all(torch.equal(first[k], other[k]) for k in first) == same
         noise_levels.report(small, dataset, held_out, options)
     record = json.loads((tmp_path / "noise_levels.json").read_text())
     assert len(record["seeds"]) == 2
     for seed in record["seeds"]:
         for way in noise_levels.WAYS:
-            assert len(seed[way]) == 3
-            assert all(error > 0 for error in seed[way])
-    assert "seed 1, noise levels near the one drawn with" in capsys.readouterr().out
+            assert len(seed[way]["moving"]) == 3
+            assert all(error > 0 for error in seed[way]["moving"])
+    assert "seed 1, around 80, drawn from 80: error where something moves" in capsys.readouterr().out
     for name in ("noise_levels.png", "noise_levels_strip.png"):
         with Image.open(tmp_path / name) as picture:
             assert picture.size[0] > 300
