@@ -85,8 +85,8 @@ def cpu() -> Config:
         denoiser_updates=UpdateConfig(5_000, 80, learning_rate=2e-4, first_learning_rate=1e-3, batch_size=4),
         reward_end_updates=UpdateConfig(1_600, 30, learning_rate=1e-3, clip=100.0, batch_size=16),
         actor_critic_updates=UpdateConfig(50, 12, learning_rate=5e-4, weight_decay=0.0, clip=100.0, warmup=20),
-        # 0.94 is the paper's discount for four times the frame skip. At this learning rate an entropy weight of 0.001
-        # lets the policy settle on a few actions.
+        # 0.94 is the paper's discount for four times the frame skip. At a learning rate of 1e-3 an entropy weight of
+        # 0.001 let the policy settle on a few actions.
         returns=ReturnConfig(discount=0.94, entropy_weight=0.01),
         compile="off",
         epochs_after_collection=0,
