@@ -40,8 +40,8 @@ def random_data(config: Config, folder: Path) -> Dataset:
 
 
 def peak(device: torch.device, dtype: torch.dtype) -> float:
-    """The fastest of ten matrix products, FLOP/s; of small ones in emulated bfloat16, 200 times slower."""
-    size = 256 if dtype == torch.bfloat16 and not native_bfloat16(device) else 2048
+    """The fastest of ten matrix products, FLOP/s: large ones on a GPU, small ones in (slow) emulated bfloat16."""
+    size = 256 if dtype == torch.bfloat16 and not native_bfloat16(device) else 8192 if device.type == "cuda" else 2048
     a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
     return 2 * size**3 / min(seconds(lambda: a @ b, device) for _ in range(10))
 
