@@ -68,9 +68,6 @@ def compile_networks(networks: Networks, config: Config) -> None:
         config.reward_end_window + config.denoiser.context_frames - 1,
     )
     windows = config.reward_end_updates.batch_size * steps
-    graphs = next(networks.denoiser.parameters()).is_cuda
-    compile_forward(
-        "denoiser", networks.denoiser.network, {config.denoiser_updates.batch_size, dreams}, cuda_graphs=graphs
-    )
-    compile_forward("reward/end encoder", networks.reward_end.encoder, {windows, dreams}, cuda_graphs=graphs)
-    compile_forward("actor-critic encoder", networks.actor_critic.stages, {dreams}, cuda_graphs=graphs)
+    compile_forward("denoiser", networks.denoiser.network, {config.denoiser_updates.batch_size, dreams})
+    compile_forward("reward/end encoder", networks.reward_end.encoder, {windows, dreams})
+    compile_forward("actor-critic encoder", networks.actor_critic.stages, {dreams})

@@ -41,19 +41,6 @@ def test_compiled_is_plain(cache: Path, monkeypatch: pytest.MonkeyPatch, capsys:
     assert isinstance(block.forward, Compiled) and block.forward.seen == {(2, True)}
 
 
-@pytest.mark.filterwarnings("default")
-def test_cuda_graphs_are_left_out_where_there_is_no_gpu(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(cache))
-    layer, x = nn.Linear(3, 2), torch.randn(4, 3)
-    plain = layer(x)
-    compile_forward("layer", layer, {4}, cuda_graphs=True)
-    with torch.no_grad():
-        for _ in range(2):
-            torch.testing.assert_close(layer(x), plain)
-    torch.testing.assert_close(layer(x), plain)
-    assert layer.forward.seen == {(4, False), (4, True)}  # type: ignore[union-attr]
-
-
 def test_what_cannot_be_compiled_runs_plain(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,7 +1,7 @@
 """AdamW as every network uses it: warm-up, summed micro-batches, clipping, decay where it belongs."""
 
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from diffworld.config import Config, UpdateConfig
 from diffworld.networks import build_networks
-from diffworld.training.optimiser import Optimiser, split_parameters
+from diffworld.training.optimiser import Optimiser, descend, split_parameters
 
 PLAIN = UpdateConfig(0, 0, learning_rate=0.01, weight_decay=0.0, clip=1e9, warmup=0)
 
@@ -42,9 +42,9 @@ def loss_of(small: nn.Module, seed: int) -> Tensor:
     return (small(x) - torch.randn(8, 4, generator=generator)).square().mean()
 
 
-def losses_in_turn(small: nn.Module, first: int = 0) -> Callable[[], Mapping[str, Tensor]]:
+def losses_in_turn(small: nn.Module, first: int = 0) -> Callable[[], dict[str, Tensor]]:
     seeds = iter(range(first, 1000))
-    return lambda: {"loss": loss_of(small, next(seeds))}
+    return descend(lambda: {"loss": loss_of(small, next(seeds))})
 
 
 def weights(small: nn.Module) -> list[Tensor]:
@@ -98,7 +98,7 @@ def test_micro_batches_are_summed(accumulate: int) -> None:
         seeds = [update * accumulate + i for i in range(accumulate)]
         expected = torch.stack([loss_of(one, seed) for seed in seeds])
         norm = gradient_norm(expected.sum(), one)
-        Optimiser(one, PLAIN).update(lambda seeds=seeds: {"loss": sum(loss_of(one, seed) for seed in seeds)})
+        Optimiser(one, PLAIN).update(descend(lambda seeds=seeds: {"loss": sum(loss_of(one, seed) for seed in seeds)}))
         optimiser = Optimiser(many, UpdateConfig(**{**vars(PLAIN), "accumulate": accumulate}))
         logged = optimiser.update(losses_in_turn(many, seeds[0]))
         assert logged["grad_norm"].item() == pytest.approx(norm, rel=1e-4), "of the sum, not of the mean"
@@ -135,7 +135,7 @@ def test_decay_is_only_on_weights() -> None:
     assert len(rest) == 4
     optimiser = Optimiser(small, UpdateConfig(0, 0, learning_rate=0.1, weight_decay=0.5, warmup=0))
     before = {name: value.clone() for name, value in small.state_dict().items()}
-    optimiser.update(lambda: {"loss": 0 * loss_of(small, 0)})
+    optimiser.update(descend(lambda: {"loss": 0 * loss_of(small, 0)}))
     for name, value in small.state_dict().items():
         shrunk = 1 - 0.1 * 0.5 if name == "linear.weight" else 1
         torch.testing.assert_close(value, before[name] * shrunk, msg=name)

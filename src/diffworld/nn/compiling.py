@@ -27,16 +27,10 @@ class Compiled:
         batch_sizes: Collection[int],
         backend: str,
         frozen: bool,
-        cuda_graphs: bool,
     ) -> None:
         self.name, self.eager, self.batch_sizes = name, forward, frozenset(batch_sizes)
-        self.frozen, self.cuda_graphs = frozen, cuda_graphs
+        self.frozen = frozen
         self.compiled: Callable[..., Tensor] = torch.compile(forward, dynamic=False, backend=backend)
-        if cuda_graphs:
-            options: dict[str, str | int | bool | Callable[..., Any]] = {"triton.cudagraphs": True}
-            self.graphed: Callable[..., Tensor] = torch.compile(
-                forward, dynamic=False, backend=backend, options=options
-            )
         self.seen: set[tuple[int, bool]] = set()
 
     def __call__(self, x: Tensor, *args: Any) -> Tensor:
@@ -44,20 +38,14 @@ class Compiled:
             return self.eager(x, *args)
         kind = (len(x), torch.is_grad_enabled())
         if kind in self.seen:
-            return self._run(x, *args)
-        return self._first_call(kind, x, *args)
-
-    def _run(self, x: Tensor, *args: Any) -> Tensor:
-        if not self.cuda_graphs or torch.is_grad_enabled():
             return self.compiled(x, *args)
-        torch.compiler.cudagraph_mark_step_begin()
-        return self.graphed(x, *args).clone()  # the next replay writes over the graph's own result
+        return self._first_call(kind, x, *args)
 
     def _first_call(self, kind: tuple[int, bool], x: Tensor, *args: Any) -> Tensor:
         started = time.perf_counter()
         try:
             with torch._inductor.config.patch(freezing=self.frozen):
-                result = self._run(x, *args)
+                result = self.compiled(x, *args)
         except Exception as error:  # the compiler's own errors have no common type below this
             result = self.eager(x, *args)  # a mistake of ours shows here again, as itself
             self.batch_sizes = frozenset()
@@ -77,12 +65,10 @@ def compile_forward(
     backend: str = "inductor",
     *,
     frozen: bool = False,
-    cuda_graphs: bool = False,
 ) -> None:
     """Replace a module's forward by its compiled self; weights, names and results stay as they are.
 
-    `frozen` weights never change again: they are compiled in, in the number and memory format that suits each layer.
-    `cuda_graphs` start all kernels of a pass at once, which is what bounds small batches on a GPU; for a process's
-    main thread only (https://github.com/pytorch/pytorch/issues/123177). Both take effect without gradients only.
+    `frozen` weights never change again: they are compiled in, in the number and memory format that suits each layer,
+    where no gradients are wanted.
     """
-    module.forward = Compiled(name, module.forward, batch_sizes, backend, frozen, cuda_graphs)
+    module.forward = Compiled(name, module.forward, batch_sizes, backend, frozen)

@@ -1,6 +1,6 @@
 """One network's optimiser: AdamW with linear warm-up, gradient clipping and accumulation."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -8,8 +8,19 @@ from torch import Tensor, nn
 
 from diffworld.config import UpdateConfig
 
-Losses = Mapping[str, Tensor]
+Losses = dict[str, Tensor]
 """Scalar tensors to log; 'loss' is the one to descend."""
+
+
+def descend(losses: Callable[..., Losses]) -> Callable[..., Losses]:
+    """The same function, which also leaves the gradients of its 'loss' in the network; what it returns has none."""
+
+    def gradients(*inputs: Tensor) -> Losses:
+        values = losses(*inputs)
+        values["loss"].backward()
+        return {name: value.detach() for name, value in values.items()}
+
+    return gradients
 
 
 class Optimiser:
@@ -28,14 +39,15 @@ class Optimiser:
             fused=True,
         )
 
-    def update(self, losses: Callable[[], Losses]) -> dict[str, Tensor]:
-        """One update from `config.accumulate` micro-batches, their losses summed; returns what to log."""
+    def update(self, gradients: Callable[[], Losses]) -> dict[str, Tensor]:
+        """One update from `config.accumulate` micro-batches, their losses summed; returns what to log.
+
+        `gradients` adds those of one micro-batch to the network (see `descend`) and returns its losses.
+        """
         logged: dict[str, Tensor] = {}
         for _ in range(self.config.accumulate):
-            values = losses()
-            values["loss"].backward()
-            for name, value in values.items():
-                logged[name] = logged.get(name, 0) + value.detach() / self.config.accumulate
+            for name, value in gradients().items():
+                logged[name] = logged.get(name, 0) + value / self.config.accumulate
         logged["grad_norm"] = nn.utils.clip_grad_norm_(self.module.parameters(), self.config.clip)
         for group in self.adamw.param_groups:
             group["lr"] = learning_rate(self.config, self.steps)

@@ -16,10 +16,11 @@ from diffworld.device import autocast, resolve_compile, resolve_device, resolve_
 from diffworld.envs import VectorEnv
 from diffworld.errors import UserError
 from diffworld.networks import build_networks, compile_networks
+from diffworld.nn.cuda_graphs import Recorded
 from diffworld.replay import Dataset, sample_around, sample_ending_near
 from diffworld.run_folder import Checkpoint
 from diffworld.training.collection import Collector
-from diffworld.training.optimiser import Losses, Optimiser
+from diffworld.training.optimiser import Losses, Optimiser, descend
 from diffworld.training.real_world import RealState, RealWorld
 from diffworld.world_model.batches import to_batch
 from diffworld.world_model.imagination import Imagination, ImaginationState
@@ -71,6 +72,16 @@ class Trainer:
         self.optimisers: dict[Part, Optimiser] = {
             part: Optimiser(module, config.updates(part)) for part, module in self.networks.items()
         }
+        self.batches: dict[Part, Callable[[], tuple[Tensor, ...]]] = {
+            "denoiser": self._denoiser_batch,
+            "reward_end": self._reward_end_batch,
+            "actor_critic": lambda: (),  # it makes its own, by acting
+        }
+        self.gradients: dict[Part, Callable[..., Losses]] = {
+            "denoiser": self._gradients(self._denoiser_losses),
+            "reward_end": self._gradients(self._reward_end_losses),
+            "actor_critic": self._gradients(self._actor_critic_losses),
+        }
         self.rng = np.random.default_rng(config.seed)
         self.averages = Averages()
         self.collector: Collector | None = None
@@ -82,6 +93,8 @@ class Trainer:
             self.draw_starts,
             self.randn,
         )
+        if self.device.type == "cuda" and config.compile != "off":
+            self.record()
         self.real_world: RealWorld | None = None
         self.rollout_state: RolloutState[ImaginationState] | RolloutState[RealState] | None = None
         if env is not None and config.model_free:
@@ -119,28 +132,39 @@ class Trainer:
 
     def update(self, part: Part) -> None:
         """One update of one network, its losses counted in `averages`."""
-        losses: dict[Part, Callable[[], Losses]] = {
-            "denoiser": self._denoiser_losses,
-            "reward_end": self._reward_end_losses,
-            "actor_critic": self._actor_critic_losses,
-        }
+        batch, gradients = self.batches[part], self.gradients[part]
+        self.averages.add(part, self.optimisers[part].update(lambda: gradients(*batch())))
 
-        def in_precision() -> Losses:
+    def _gradients(self, losses: Callable[..., Losses]) -> Callable[..., Losses]:
+        """`losses` in the run's number format, with their gradients."""
+
+        def in_precision(*batch: Tensor) -> Losses:
             with autocast(self.device, self.dtype):
-                return losses[part]()
+                return losses(*batch)
 
-        self.averages.add(part, self.optimisers[part].update(in_precision))
+        return descend(in_precision)
 
-    def _denoiser_losses(self) -> Losses:
+    def record(self) -> None:
+        """Replace what does the same kernels each time by CUDA graphs of them."""
+        for part in ("denoiser", "reward_end"):
+            if self.config.updates(part).accumulate == 1:  # a replay sets gradients, it does not add to them
+                module = getattr(self.networks, part)
+                self.gradients[part] = Recorded(f"{part} update", self.gradients[part], module.parameters())
+        self.imagination.networks_step = Recorded("dream step", self.imagination.networks_step)
+
+    def _denoiser_batch(self) -> tuple[Tensor, ...]:
         c = self.config
         assert self.dataset is not None
         length = c.denoiser.context_frames + 1 + c.autoregressive_steps
         size = c.denoiser_updates.batch_size
         windows = sample_ending_near(self.dataset, self.rng, size, length, self.recency)
         batch = to_batch(windows, self.device)
-        return {"loss": self.networks.denoiser.loss(batch.frames, batch.actions, batch.mask, self.randn)}
+        return batch.frames, batch.actions, batch.mask
 
-    def _reward_end_losses(self) -> Losses:
+    def _denoiser_losses(self, frames: Tensor, actions: Tensor, mask: Tensor) -> Losses:
+        return {"loss": self.networks.denoiser.loss(frames, actions, mask, self.randn)}
+
+    def _reward_end_batch(self) -> tuple[Tensor, ...]:
         c = self.config
         assert self.dataset is not None
         length = c.reward_end_window + c.denoiser.context_frames
@@ -148,8 +172,13 @@ class Trainer:
         batch = to_batch(windows, self.device)
         frames, drawn = batch.frames, round(c.reward_end_drawn_share * c.reward_end_updates.batch_size)
         if drawn and self.optimisers["reward_end"].steps >= c.reward_end_updates.first_steps:
-            frames = torch.cat([self.imagination.redraw(frames[:drawn], batch.actions[:drawn]), frames[drawn:]])
-        losses = self.networks.reward_end.loss(frames, batch.actions, batch.rewards, batch.ends, batch.successor)
+            with autocast(self.device, self.dtype):
+                redrawn = self.imagination.redraw(frames[:drawn], batch.actions[:drawn])
+            frames = torch.cat([redrawn, frames[drawn:]])
+        return frames, batch.actions, batch.rewards, batch.ends, batch.successor
+
+    def _reward_end_losses(self, *batch: Tensor) -> Losses:
+        losses = self.networks.reward_end.loss(*batch)
         return {"loss": losses.total, "loss_reward": losses.reward, "loss_end": losses.end}
 
     def _actor_critic_losses(self) -> Losses:

@@ -155,7 +155,7 @@ class Denoiser(nn.Module):
     def modulate_schedule(self, sigmas: list[float], context: Context) -> dict[float, list[Tensor]]:
         """`modulated` of `network_output` at each noise level of a frame, from one matrix product a norm."""
         rows = len(context.condition)
-        sigma = context.condition.new_tensor(sigmas).repeat_interleave(rows)
+        sigma = torch.cat([context.condition.new_full((rows,), sigma) for sigma in sigmas])
         c_noise = precondition(sigma, self.config.sigma_offset).c_noise
         modulated = self.network.modulate(c_noise, context.condition.repeat(len(sigmas), 1))
         steps = zip(*(both.split(rows) for both in modulated), strict=True)

@@ -62,6 +62,7 @@ class Imagination:
         self.denoiser, self.reward_end = denoiser, reward_end
         self.sampler, self.horizon = sampler, horizon
         self.draw_starts, self.randn = draw_starts, randn
+        self.networks_step: Callable[..., dict[str, Tensor]] = self._networks_step
 
     @torch.no_grad()
     def start(self, rows: int) -> ImaginationState:
@@ -80,17 +81,20 @@ class Imagination:
     def predict(self, state: ImaginationState, actions: Tensor) -> tuple[Tensor, Tensor, Tensor, ImaginationState]:
         """Next frames, reward logits (B, 3), end logits (B, 2) and the state that follows, nothing restarted."""
         acted = torch.cat([state.actions[:, :-1], actions[:, None]], dim=1)
-        next_frames, _ = self.denoiser.sample(state.frames, acted, self.sampler, self.randn)
-        reward_logits, end_logits, lstm = self.reward_end(
-            state.frames[:, -1:], actions[:, None], next_frames[:, None], state.reward_end
-        )
+        step = self.networks_step(state.frames, acted, *state.reward_end)
         following = ImaginationState(
-            frames=torch.cat([state.frames[:, 1:], next_frames[:, None]], dim=1),
+            frames=torch.cat([state.frames[:, 1:], step["frames"][:, None]], dim=1),
             actions=torch.cat([acted[:, 1:], torch.zeros_like(actions[:, None])], dim=1),
-            reward_end=lstm,
+            reward_end=(step["h"], step["c"]),
             steps=state.steps + 1,
         )
-        return next_frames, reward_logits[:, 0], end_logits[:, 0], following
+        return step["frames"], step["reward_logits"], step["end_logits"], following
+
+    def _networks_step(self, frames: Tensor, actions: Tensor, h: Tensor, c: Tensor) -> dict[str, Tensor]:
+        """The frames after `frames` (B, n, 3, H, W) and `actions` (B, n), what they pay, and the LSTM's new state."""
+        drawn, _ = self.denoiser.sample(frames, actions, self.sampler, self.randn)
+        rewards, ends, (h, c) = self.reward_end(frames[:, -1:], actions[:, -1:], drawn[:, None], (h, c))
+        return {"frames": drawn, "reward_logits": rewards[:, 0], "end_logits": ends[:, 0], "h": h, "c": c}
 
     @torch.no_grad()
     def redraw(self, frames: Tensor, actions: Tensor) -> Tensor:
