@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from diffworld.errors import UserError
@@ -21,6 +22,9 @@ class ActorCriticConfig:
     """Channels of each stage of the encoder."""
     pool: tuple[bool, ...] = (True, True, True, True)
     """2x2 max-pool after each stage."""
+    centre_features: bool = False
+    """Take the encoder's mean features in the dreams of the last update away before the LSTM (not in the paper). What
+    stands still on the screen outweighs what moves, and drives the LSTM of a fast-learning agent into saturation."""
 
 
 class Stage(nn.Module):
@@ -40,6 +44,9 @@ class Stage(nn.Module):
 class ActorCritic(nn.Module):
     """Policy logits and value for frames (B, 3, H, W) in [-1, 1], with recurrent state."""
 
+    feature_mean: Tensor
+    """(F,); only where features are centred."""
+
     def __init__(self, config: ActorCriticConfig, num_actions: int, frame_size: tuple[int, int]) -> None:
         super().__init__()
         self.config, self.num_actions = config, num_actions
@@ -56,6 +63,8 @@ class ActorCritic(nn.Module):
         self.lstm = nn.LSTMCell(channels[-1] * height * width, config.lstm_channels)
         self.policy_head = nn.Linear(config.lstm_channels, num_actions)
         self.value_head = nn.Linear(config.lstm_channels, 1)
+        if config.centre_features:
+            self.register_buffer("feature_mean", torch.zeros(self.lstm.input_size))
         init_lstm(self.lstm)
         for head in (self.policy_head, self.value_head):
             nn.init.zeros_(head.weight)
@@ -68,7 +77,14 @@ class ActorCritic(nn.Module):
 
     def encode(self, frames: Tensor) -> Tensor:
         """Features (B, F) of frames (B, 3, H, W)."""
-        return self.stages(self.conv_in(frames)).flatten(1)
+        features: Tensor = self.stages(self.conv_in(frames)).flatten(1)
+        return features - self.feature_mean if self.config.centre_features else features
+
+    @torch.no_grad()
+    def recentre(self, frames: Tensor) -> None:
+        """Centre features on their mean in frames (B, 3, H, W), if they are to be."""
+        if self.config.centre_features:
+            self.feature_mean += self.encode(frames).float().mean(0)
 
     def forward(self, frames: Tensor, state: PolicyState) -> tuple[Tensor, Tensor, PolicyState]:
         """Logits (B, A), value (B,) and the new state."""

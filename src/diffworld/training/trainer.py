@@ -202,6 +202,7 @@ class Trainer:
         world: Any = self.real_world if self.real_world is not None else self.imagination
         if self.rollout_state is None:
             self.rollout_state = start_rollout(actor_critic, world, c.actor_critic_updates.batch_size)
+        actor_critic.recentre(world.frames(self.rollout_state.world))
         steps, self.rollout_state = rollout(actor_critic, world, self.rollout_state, c.horizon)
         return steps
 
