@@ -257,7 +257,12 @@ def test_atari100k_is_the_papers() -> None:
             "depths": (2, 2, 2, 2),
             "attention": (False,) * 4,
         },
-        "actor_critic": {"lstm_channels": 512, "channels": (32, 32, 64, 64), "pool": (True,) * 4},
+        "actor_critic": {
+            "lstm_channels": 512,
+            "channels": (32, 32, 64, 64),
+            "pool": (True,) * 4,
+            "centre_features": False,
+        },
         "returns": {"discount": 0.985, "lambda_": 0.95, "entropy_weight": 0.001, "value_weight": 1.0},
     }
     for name, fields in expected.items():

@@ -46,6 +46,14 @@ def test_the_mean_is_that_of_the_last_frames_and_travels_with_the_weights() -> N
     torch.testing.assert_close(other.encode(frames), agent.encode(frames), rtol=0, atol=0)
 
 
+def test_values_follow_their_mean_error_where_features_are_centred() -> None:
+    frames = still_frames_with_a_dot(4, torch.Generator().manual_seed(0))
+    for agent, moved in ((network(True), 2.5), (network(False), 0.0)):
+        before = agent(frames, agent.zero_state(4))[1]
+        agent.follow(torch.tensor(2.5))
+        torch.testing.assert_close(agent(frames, agent.zero_state(4))[1], before + moved)
+
+
 @pytest.mark.parametrize("centre_features", [False, True])
 def test_centred_features_keep_the_lstm_from_saturation(centre_features: bool) -> None:
     agent, generator = network(centre_features), torch.Generator().manual_seed(0)

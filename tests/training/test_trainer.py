@@ -34,3 +34,17 @@ def test_the_reward_end_model_learns_from_true_frames_and_after_the_first_epoch_
     for frames, expected in zip(seen, (0, drawn), strict=True):
         noise = frames[:, n:].diff(dim=-1).abs().mean(dim=(1, 2, 3, 4))  # true frames are noise, drawn ones not yet
         assert (noise < 0.2).tolist() == [row < expected for row in range(len(noise))]
+
+
+def test_an_update_of_the_agent_centres_features_and_values(small: Config, tmp_path: Path) -> None:
+    config = replace(small, actor_critic=replace(small.actor_critic, centre_features=True))
+    with random_data(config, tmp_path) as dataset:
+        trainer = Trainer(config, NUM_ACTIONS, dataset, None)
+        agent = trainer.networks.actor_critic
+        assert not agent.feature_mean.any()
+        trainer.update("actor_critic")
+        means = trainer.averages.means()
+        error = means["actor_critic/imagined_return"] - means["actor_critic/value"]
+        step = trainer.config.actor_critic_updates.learning_rate  # Adam's, at most
+        assert agent.feature_mean.any()
+        assert agent.value_head.bias.item() == pytest.approx(error, abs=1.1 * step)

@@ -24,7 +24,8 @@ class ActorCriticConfig:
     """2x2 max-pool after each stage."""
     centre_features: bool = False
     """Take the encoder's mean features in the dreams of the last update away before the LSTM (not in the paper). What
-    stands still on the screen outweighs what moves, and drives the LSTM of a fast-learning agent into saturation."""
+    stands still on the screen outweighs what moves, and drives the LSTM of a fast-learning agent into saturation. As
+    what all frames share then cannot raise the values, the bias of the value head takes up their mean error at once."""
 
 
 class Stage(nn.Module):
@@ -85,6 +86,12 @@ class ActorCritic(nn.Module):
         """Centre features on their mean in frames (B, 3, H, W), if they are to be."""
         if self.config.centre_features:
             self.feature_mean += self.encode(frames).float().mean(0)
+
+    @torch.no_grad()
+    def follow(self, mean_error: Tensor) -> None:
+        """Move the values by how much returns exceeded them on average in the last update, if features are centred."""
+        if self.config.centre_features:
+            self.value_head.bias.add_(mean_error)
 
     def forward(self, frames: Tensor, state: PolicyState) -> tuple[Tensor, Tensor, PolicyState]:
         """Logits (B, A), value (B,) and the new state."""

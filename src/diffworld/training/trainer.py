@@ -133,7 +133,10 @@ class Trainer:
     def update(self, part: Part) -> None:
         """One update of one network, its losses counted in `averages`."""
         batch, gradients = self.batches[part], self.gradients[part]
-        self.averages.add(part, self.optimisers[part].update(lambda: gradients(*batch())))
+        logged = self.optimisers[part].update(lambda: gradients(*batch()))
+        if part == "actor_critic":
+            self.networks.actor_critic.follow(logged["imagined_return"] - logged["value"])
+        self.averages.add(part, logged)
 
     def _gradients(self, losses: Callable[..., Losses]) -> Callable[..., Losses]:
         """`losses` in the run's number format, with their gradients."""
