@@ -25,8 +25,20 @@ def parse(options: type[T], program: str, arguments: list[str], default: T | Non
     except SystemExit as exit_:
         if not exit_.code:
             raise
-        words = [word for word in said.getvalue().split() if word.strip("╭╰│─╮╯-")]  # without the box
-        raise UserError(f"{' '.join(words)[:300]} (try: {program} --help)") from None
+        raise UserError(f"{_in_one_line(said.getvalue())[:300]} (try: {program} --help)") from None
+
+
+def _in_one_line(box: str) -> str:
+    """What one of tyro's boxes says, without frame and title and without its last part, which names --help."""
+    lines = [line.strip().strip("│").strip() for line in box.splitlines()]
+    parts: list[list[str]] = [[]]
+    for line in lines:
+        if line.strip("╭╰├┤─╮╯-"):
+            parts[-1].append(line)
+        elif parts[-1]:
+            parts.append([])
+    told = [" ".join(part) for part in parts if part and not part[0].startswith("For full helptext")]
+    return " ".join(told[1:] or told)
 
 
 def split_commas(arguments: list[str], but: tuple[str, ...] = ()) -> list[str]:
