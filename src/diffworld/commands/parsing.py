@@ -1,6 +1,7 @@
 """Options from the command line, with every mistake as one line."""
 
 import io
+import re
 from contextlib import redirect_stderr, redirect_stdout
 from typing import Any, TypeVar
 
@@ -29,16 +30,9 @@ def parse(options: type[T], program: str, arguments: list[str], default: T | Non
 
 
 def _in_one_line(box: str) -> str:
-    """What one of tyro's boxes says, without frame and title and without its last part, which names --help."""
-    lines = [line.strip().strip("│").strip() for line in box.splitlines()]
-    parts: list[list[str]] = [[]]
-    for line in lines:
-        if line.strip("╭╰├┤─╮╯-"):
-            parts[-1].append(line)
-        elif parts[-1]:
-            parts.append([])
-    told = [" ".join(part) for part in parts if part and not part[0].startswith("For full helptext")]
-    return " ".join(told[1:] or told)
+    """What a box of tyro's says between rules of dashes, without its title and its last part, which names --help."""
+    title, *parts = [" ".join(part.split()) for part in re.split(r"^[ -]*--[ -]*$", box, flags=re.MULTILINE)]
+    return " ".join(part for part in parts if not part.startswith("For full helptext")) or title
 
 
 def split_commas(arguments: list[str], but: tuple[str, ...] = ()) -> list[str]:
