@@ -177,6 +177,7 @@ def changed(**groups: Any) -> Config:
         ({"autoregressive_steps": -1}, "autoregressive_steps is -1"),
         ({"reward_end_window": 0}, "reward_end_window is 0"),
         ({"reward_end_drawn_share": 1.5}, "reward_end_drawn_share is 1.5"),
+        ({"rewarded_share": -0.5}, "rewarded_share is -0.5"),
         ({"denoiser_updates__first_learning_rate": -1.0}, "denoiser_updates.first_learning_rate must not be"),
         ({"actor_critic__channels": (), "actor_critic__pool": ()}, "actor_critic.channels"),
         ({"actor_critic__lstm_channels": 0}, "actor_critic.lstm_channels is 0"),

@@ -143,8 +143,11 @@ class Config:
     reward_end_window: int = 15
     """Steps of a reward/end window beyond its context frames."""
     reward_end_drawn_share: float = 0.0
-    """After the first epoch, share of the reward/end windows whose frames the denoiser draws from true ones, as
-    dreams will show them (not in the paper: for denoisers too small to draw all that tells of a reward)."""
+    """After the first epoch, share of the reward/end windows whose frames the denoiser draws, as dreams will show
+    them (not in the paper: for denoisers too small to draw all that tells of a reward)."""
+    rewarded_share: float = 0.0
+    """Share of the reward/end model's windows drawn about a rewarded step, and of dreams that start shortly before one
+    (not in the paper: for games that seldom reward random play)."""
     environment: EnvironmentConfig = field(default_factory=EnvironmentConfig)
     collection: CollectionConfig = field(default_factory=CollectionConfig)
     denoiser: DenoiserConfig = field(default_factory=DenoiserConfig)
@@ -197,8 +200,9 @@ class Config:
         for part in PARTS:
             if self.updates(part).first_learning_rate < 0:
                 raise UserError(f"{part}_updates.first_learning_rate must not be below 0")
-        if not 0 <= self.reward_end_drawn_share <= 1:
-            raise UserError(f"reward_end_drawn_share is {self.reward_end_drawn_share}; it must lie between 0 and 1")
+        for share in ("reward_end_drawn_share", "rewarded_share"):
+            if not 0 <= getattr(self, share) <= 1:
+                raise UserError(f"{share} is {getattr(self, share)}; it must lie between 0 and 1")
         for value, name in (
             (self.sampler.denoising_steps, "sampler.denoising_steps"),
             (self.horizon, "horizon"),

@@ -17,6 +17,7 @@ from diffworld.replay import (
     Windows,
     episode_weights,
     episode_windows,
+    reward_bias,
     sample_around,
     sample_ending_near,
 )
@@ -175,6 +176,66 @@ def test_windows_are_drawn_as_the_rules_say(
     chi_square = sum((seen[key] - count) ** 2 / count for key, count in expected.items())
     freedom = len(expected) - 1
     assert chi_square < freedom + 4 * np.sqrt(2 * freedom)
+
+
+REWARDED = {1: [4], 3: [0, 5, 6], 4: [9]}  # steps with a reward, by episode
+
+
+def with_rare_rewards(folder: Path, background: float = 0.0) -> Dataset:
+    """Episodes in which all steps but those in REWARDED pay the same, so that they are what stands out."""
+    dataset = Dataset.create(folder, SHAPE, num_actions=7)
+    for number, length in enumerate([8, 9, 5, 12, 10]):
+        episode = dataset.new_episode()
+        for step in range(length):
+            last = step == length - 1
+            reward = 2.5 if step in REWARDED.get(number, []) else background
+            final = frame_of(number, length) if last else None
+            dataset.append(episode, frame_of(number, step), int(action_of(step)), reward, last, False, final)
+    return dataset
+
+
+@pytest.mark.parametrize("recency", [True, False])
+@pytest.mark.parametrize("background", [0.0, -1.0])
+def test_windows_may_be_drawn_about_rewarded_steps(tmp_path: Path, recency: bool, background: float) -> None:
+    with with_rare_rewards(tmp_path, background) as dataset:
+        rng = np.random.default_rng(0)
+        around = sample_around(dataset, rng, 500, 4, recency, rewarded_share=1.0)
+        assert (around.rewards > 0).any(axis=1).all()
+        assert set(around.episode.tolist()) == set(REWARDED)
+        before = sample_ending_near(dataset, rng, 2000, 3, recency, rewarded_share=1.0, lead=4)
+        last = before.start + 2
+        allowed = {(e, max(0, step - ago)) for e, steps in REWARDED.items() for step in steps for ago in range(4)}
+        assert set(zip(before.episode.tolist(), last.tolist(), strict=True)) == allowed
+        some = sample_around(dataset, rng, 4000, 1, recency, rewarded_share=0.5)
+        odds = episode_weights(dataset.episodes.lengths, recency) / dataset.episodes.lengths
+        rare = sum(odds[e] * len(steps) for e, steps in REWARDED.items())
+        assert (some.rewards > 0).mean() == pytest.approx(0.5 + 0.5 * rare, abs=0.04)
+
+
+def test_where_no_reward_stands_out_windows_are_drawn_as_ever(tmp_path: Path) -> None:
+    with Dataset.create(tmp_path, SHAPE, num_actions=7) as dataset:
+        fill(dataset, [5, 3, 8, 2], ["terminated"] * 4)
+        for share in (0.0, 1.0):
+            windows = sample_around(dataset, np.random.default_rng(1), 16, 4, rewarded_share=share)
+            assert windows.start.tolist() == sample_around(dataset, np.random.default_rng(1), 16, 4).start.tolist()
+            assert not reward_bias(dataset, 4, True, share).any()
+
+
+@pytest.mark.parametrize("recency", [True, False])
+@pytest.mark.parametrize("length", [2, 5, 11])
+def test_reward_bias_is_what_drawing_about_rewards_adds(tmp_path: Path, length: int, recency: bool) -> None:
+    with with_rare_rewards(tmp_path) as dataset:
+        bias = reward_bias(dataset, length, recency, 0.5)
+        windows = sample_around(dataset, np.random.default_rng(0), 40_000, length, recency, rewarded_share=0.5)
+        assert not reward_bias(dataset, length, recency, 0.0).any()
+        odds = episode_weights(dataset.episodes.lengths, recency) / dataset.episodes.lengths
+    played = sum(odds[e] * len(steps) for e, steps in REWARDED.items())
+    # Half of the windows have a step drawn as played in each column; the mean counts both kinds by their steps.
+    learnt = windows.successor[:, :-1]
+    drawn = (windows.rewards[:, :-1] > 0)[learnt].mean()
+    assert bias[0] == 0
+    assert np.exp(bias[2]) * played == pytest.approx(drawn, rel=0.1)
+    assert np.exp(bias[1]) * (1 - played) == pytest.approx(1 - drawn, rel=0.1)
 
 
 @pytest.mark.parametrize("sample", [sample_ending_near, sample_around])

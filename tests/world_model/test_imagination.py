@@ -107,16 +107,23 @@ def test_burn_in_is_the_windows_transitions_one_by_one() -> None:
         assert not own.requires_grad
 
 
-def test_redrawn_windows_are_drawn_from_true_frames() -> None:
+def test_redrawn_windows_are_drawn_on_from_what_was_drawn() -> None:
     imagination, denoiser, starts = dreams()
     imagination.randn = torch.zeros
     frames, actions = starts(2)[0].repeat(1, 2, 1, 1, 1), torch.randint(ACTIONS, (2, 2 * N))
     frames = frames + 0.1 * torch.rand_like(frames)
-    redrawn = imagination.redraw(frames, actions)
-    assert torch.equal(redrawn[:, :N], frames[:, :N])
+    mask = torch.ones(2, 2 * N, dtype=torch.bool)
+    mask[0, : N + 1] = False  # nothing but padding up to there: the first real frame has nothing to be drawn from
+    mask[1, -2:] = False  # the frame right after the last step is still what that step led to
+    redrawn = imagination.redraw(frames, actions, mask)
+    expected = frames.clone()
     for t in range(N, 2 * N):
-        drawn, _ = denoiser.sample(frames[:, t - N : t], actions[:, t - N : t], imagination.sampler, torch.zeros)
-        torch.testing.assert_close(redrawn[:, t], drawn)
+        drawn, _ = denoiser.sample(expected[:, t - N : t], actions[:, t - N : t], imagination.sampler, torch.zeros)
+        for row in range(2):
+            if mask[row, t - 1]:
+                expected[row, t] = drawn[row]
+    torch.testing.assert_close(redrawn, expected)
+    assert torch.equal(redrawn[0, N + 1], frames[0, N + 1]) and not torch.equal(redrawn[0, N + 2], frames[0, N + 2])
 
 
 def test_the_action_goes_into_the_newest_slot_and_everything_shifts() -> None:

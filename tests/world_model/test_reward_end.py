@@ -65,6 +65,17 @@ def test_loss_is_the_mean_over_unmasked_steps() -> None:
     torch.testing.assert_close(losses.total, losses.reward + losses.end)
 
 
+def test_reward_bias_is_in_the_loss_and_not_in_the_logits() -> None:
+    model, batch = model_of(), windows()
+    bias = torch.tensor([0.0, -0.5, 2.0])
+    losses, plain = model.loss(**batch, reward_bias=bias), model.loss(**batch)
+    torch.testing.assert_close(losses.reward_logits, plain.reward_logits)
+    signs = batch["rewards"][:, :-1].sign().long() + 1
+    expected = -(plain.reward_logits + bias).log_softmax(-1).gather(-1, signs[..., None]).mean()
+    torch.testing.assert_close(losses.reward, expected)
+    torch.testing.assert_close(losses.end, plain.end)
+
+
 def test_last_column_is_only_a_successor() -> None:
     model, batch = model_of(), windows()
     losses = model.loss(**batch)

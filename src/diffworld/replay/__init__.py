@@ -7,6 +7,7 @@ from diffworld.replay.sampling import (
     Windows,
     episode_weights,
     episode_windows,
+    reward_bias,
     sample_around,
     sample_ending_near,
 )
@@ -19,6 +20,7 @@ __all__ = [
     "Windows",
     "episode_weights",
     "episode_windows",
+    "reward_bias",
     "sample_around",
     "sample_ending_near",
 ]

@@ -64,30 +64,75 @@ def episode_weights(lengths: npt.NDArray[np.integer], recency: bool) -> npt.NDAr
 
 
 def sample_ending_near(
-    dataset: Dataset, rng: np.random.Generator, batch_size: int, length: int, recency: bool = True
+    dataset: Dataset,
+    rng: np.random.Generator,
+    batch_size: int,
+    length: int,
+    recency: bool = True,
+    rewarded_share: float = 0.0,
+    lead: int = 1,
 ) -> Windows:
     """Windows (batch_size, length) for the denoiser and for imagination to start from.
 
     The last column is a step drawn uniformly or one of the `length` - 1 after it, but no later than the last
     of its episode; so padding comes on the left only, and the final observation is never in the window.
+    Each is with probability `rewarded_share` one whose last column is a rewarded step (`rewarded_steps`) or one of the
+    `lead` - 1 before it.
     """
-    position, step = _draw_steps(dataset, rng, batch_size, length, recency)
-    stop = step + 1 + rng.integers(0, length, batch_size)
-    start = np.minimum(dataset.episodes.lengths[position], stop) - length
-    return _gather(dataset, position, start, length, with_final=False)
+    position, step, rewarded = _draw_steps(dataset, rng, batch_size, length, recency, rewarded_share)
+    shift = rng.integers(0, length, batch_size)
+    if rewarded.any():
+        shift = np.where(rewarded, -rng.integers(0, lead, batch_size), shift)
+    stop = np.clip(step + 1 + shift, 1, dataset.episodes.lengths[position])
+    return _gather(dataset, position, stop - length, length, with_final=False)
 
 
 def sample_around(
-    dataset: Dataset, rng: np.random.Generator, batch_size: int, length: int, recency: bool = True
+    dataset: Dataset,
+    rng: np.random.Generator,
+    batch_size: int,
+    length: int,
+    recency: bool = True,
+    rewarded_share: float = 0.0,
 ) -> Windows:
     """Windows (batch_size, length) for the reward/end model.
 
-    Each has a step drawn uniformly in a column drawn uniformly; either side may be padding, of which an ended
-    episode's final observation takes the first place after the end.
+    Each has a step drawn uniformly, or with probability `rewarded_share` a rewarded one (`rewarded_steps`), in a column
+    drawn uniformly; either side may be padding, of which an ended episode's final observation takes the first place
+    after the end.
     """
-    position, step = _draw_steps(dataset, rng, batch_size, length, recency)
+    position, step, _ = _draw_steps(dataset, rng, batch_size, length, recency, rewarded_share)
     start = step - rng.integers(0, length, batch_size)
     return _gather(dataset, position, start, length, with_final=True)
+
+
+def rewarded_steps(dataset: Dataset) -> Ints:
+    """(R,) places, among all steps, of those whose reward has another sign than most steps' have."""
+    signs = _signs(dataset)
+    return np.flatnonzero(signs != np.bincount(signs, minlength=3).argmax())
+
+
+def reward_bias(dataset: Dataset, length: int, recency: bool, rewarded_share: float) -> npt.NDArray[np.float64]:
+    """(3,) log of how much oftener each sign of reward, -1, 0 and 1, is in `sample_around`'s windows than in play.
+
+    Of such a window the last column is no step to learn from. Added to a model's logits while it learns, this leaves
+    the logits themselves right for play ("logit adjustment", Menon et al. 2021).
+    """
+    weights, signs = _step_weights(dataset, recency), _signs(dataset)
+    rewarded = rewarded_steps(dataset)
+    if not rewarded_share or not weights[rewarded].any():
+        return np.zeros(3)
+    offset = np.arange(1 - length, length - 1)
+    columns = np.minimum(length - np.abs(offset), length - 1 - offset)  # in which the rewarded step can be
+    near = np.clip(rewarded[:, None] + offset, 0, len(signs) - 1)
+    episode = _episode_of_each_step(dataset)
+    counted = columns * (rewarded[:, None] + offset == near) * (episode[near] == episode[rewarded, None])
+    counted = counted * weights[rewarded, None]
+    around = np.bincount(signs[near].ravel(), counted.ravel(), minlength=3) / counted.sum()
+    played = np.bincount(signs, weights, minlength=3)
+    drawn = (1 - rewarded_share) * played + rewarded_share * around
+    ratio = np.divide(drawn, played, out=np.ones(3), where=played > 0)
+    return np.log(np.maximum(ratio, 1e-6))  # a sign that is in no such window has no steps to learn from
 
 
 def episode_windows(dataset: Dataset, episode: int, length: int) -> Windows:
@@ -106,14 +151,42 @@ def episode_windows(dataset: Dataset, episode: int, length: int) -> Windows:
 
 
 def _draw_steps(
-    dataset: Dataset, rng: np.random.Generator, batch_size: int, length: int, recency: bool
-) -> tuple[Ints, Ints]:
-    """(B,) places of the episodes drawn, and (B,) a step drawn uniformly in each."""
+    dataset: Dataset, rng: np.random.Generator, batch_size: int, length: int, recency: bool, rewarded_share: float
+) -> tuple[Ints, Ints, Bools]:
+    """(B,) places of the episodes drawn, (B,) a step drawn in each, and (B,) whether it was drawn for its reward."""
     if batch_size < 1 or length < 1:
         raise UserError(f"batch size {batch_size} and window length {length} must be at least 1")
     lengths = dataset.episodes.lengths
     position = rng.choice(len(lengths), batch_size, p=episode_weights(lengths, recency))
-    return position, rng.integers(0, lengths[position])
+    step = rng.integers(0, lengths[position])
+    rewarded = np.zeros(batch_size, dtype=bool)
+    if rewarded_share:
+        places = rewarded_steps(dataset)
+        weights = _step_weights(dataset, recency)[places]
+        if weights.any():
+            rewarded = rng.random(batch_size) < rewarded_share
+            place = rng.choice(places, batch_size, p=weights / weights.sum())
+            other = _episode_of_each_step(dataset)[place]
+            step = np.where(rewarded, place - dataset.episodes.offsets[other], step)
+            position = np.where(rewarded, other, position)
+    return position, step, rewarded
+
+
+def _signs(dataset: Dataset) -> Ints:
+    """(T,) of every step, episode after episode: 0, 1 or 2 for a negative, no or a positive reward."""
+    episodes = dataset.episodes
+    return np.sign(episodes.records["reward"][episodes.step_rows]).astype(np.int64) + 1
+
+
+def _episode_of_each_step(dataset: Dataset) -> Ints:
+    """(T,) place of its episode, in the same order."""
+    return np.repeat(np.arange(len(dataset.episodes.lengths)), dataset.episodes.lengths)
+
+
+def _step_weights(dataset: Dataset, recency: bool) -> npt.NDArray[np.float64]:
+    """(T,) probability of drawing each step, in the same order."""
+    lengths = dataset.episodes.lengths
+    return np.repeat(episode_weights(lengths, recency) / np.maximum(lengths, 1), lengths)
 
 
 def _gather(dataset: Dataset, position: Ints, start: Ints, length: int, with_final: bool) -> Windows:

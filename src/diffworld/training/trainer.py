@@ -17,7 +17,7 @@ from diffworld.envs import VectorEnv
 from diffworld.errors import UserError
 from diffworld.networks import build_networks, compile_networks
 from diffworld.nn.cuda_graphs import Recorded
-from diffworld.replay import Dataset, sample_around, sample_ending_near
+from diffworld.replay import Dataset, reward_bias, sample_around, sample_ending_near
 from diffworld.run_folder import Checkpoint
 from diffworld.training.collection import Collector
 from diffworld.training.optimiser import Losses, Optimiser, descend
@@ -120,8 +120,10 @@ class Trainer:
     def draw_starts(self, count: int) -> tuple[Tensor, Tensor]:
         """Replay windows for dreams to start from."""
         assert self.dataset is not None
-        length = self.config.denoiser.context_frames
-        windows = sample_ending_near(self.dataset, self.rng, count, length, recency=self.recency)
+        c = self.config
+        windows = sample_ending_near(
+            self.dataset, self.rng, count, c.denoiser.context_frames, self.recency, c.rewarded_share, lead=c.horizon
+        )
         batch = to_batch(windows, self.device)
         return batch.frames, batch.actions
 
@@ -171,14 +173,15 @@ class Trainer:
         c = self.config
         assert self.dataset is not None
         length = c.reward_end_window + c.denoiser.context_frames
-        windows = sample_around(self.dataset, self.rng, c.reward_end_updates.batch_size, length, self.recency)
-        batch = to_batch(windows, self.device)
-        frames, drawn = batch.frames, round(c.reward_end_drawn_share * c.reward_end_updates.batch_size)
+        size, share = c.reward_end_updates.batch_size, c.rewarded_share
+        batch = to_batch(sample_around(self.dataset, self.rng, size, length, self.recency, share), self.device)
+        frames, drawn = batch.frames, round(c.reward_end_drawn_share * size)
         if drawn and self.optimisers["reward_end"].steps >= c.reward_end_updates.first_steps:
             with autocast(self.device, self.dtype):
-                redrawn = self.imagination.redraw(frames[:drawn], batch.actions[:drawn])
+                redrawn = self.imagination.redraw(frames[:drawn], batch.actions[:drawn], batch.mask[:drawn])
             frames = torch.cat([redrawn, frames[drawn:]])
-        return frames, batch.actions, batch.rewards, batch.ends, batch.successor
+        bias = torch.tensor(reward_bias(self.dataset, length, self.recency, share), dtype=torch.float32)
+        return frames, batch.actions, batch.rewards, batch.ends, batch.successor, bias.to(self.device)
 
     def _reward_end_losses(self, *batch: Tensor) -> Losses:
         losses = self.networks.reward_end.loss(*batch)

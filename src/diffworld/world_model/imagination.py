@@ -97,15 +97,16 @@ class Imagination:
         return {"frames": drawn, "reward_logits": rewards[:, 0], "end_logits": ends[:, 0], "h": h, "c": c}
 
     @torch.no_grad()
-    def redraw(self, frames: Tensor, actions: Tensor) -> Tensor:
-        """Windows (B, L, 3, H, W), each frame but the first n drawn from the n true frames and actions before it."""
+    def redraw(self, frames: Tensor, actions: Tensor, mask: Tensor) -> Tensor:
+        """Windows (B, L, 3, H, W) as a dream of the same actions (B, L) shows them: from the n-th frame on, each that
+        follows a real step (`mask`, (B, L)) is drawn from the n before it, drawn ones among them."""
         n = self.denoiser.config.context_frames
-        past_frames, past_actions = (
-            torch.stack([x[:, t - n : t] for t in range(n, frames.shape[1])], dim=1).flatten(0, 1)
-            for x in (frames, actions)
-        )
-        drawn, _ = self.denoiser.sample(past_frames, past_actions, self.sampler, self.randn)
-        return torch.cat([frames[:, :n], drawn.unflatten(0, (len(frames), -1))], dim=1)
+        shown = list(frames[:, :n].unbind(1))
+        for t in range(n, frames.shape[1]):
+            past = torch.stack(shown[-n:], dim=1)
+            drawn, _ = self.denoiser.sample(past, actions[:, t - n : t], self.sampler, self.randn)
+            shown.append(torch.where(mask[:, t - 1, None, None, None], drawn, frames[:, t]))
+        return torch.stack(shown, dim=1)
 
     @torch.no_grad()
     def step(self, state: ImaginationState, actions: Tensor) -> tuple[ImaginationState, Outcome]:

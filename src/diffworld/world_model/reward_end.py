@@ -103,11 +103,20 @@ class RewardEndModel(nn.Module):
         logits = self.head(out).float()
         return logits[..., :NUM_REWARDS], logits[..., NUM_REWARDS:], (h[0].float(), c[0].float())
 
-    def loss(self, frames: Tensor, actions: Tensor, rewards: Tensor, ends: Tensor, mask: Tensor) -> RewardEndLosses:
+    def loss(
+        self,
+        frames: Tensor,
+        actions: Tensor,
+        rewards: Tensor,
+        ends: Tensor,
+        mask: Tensor,
+        reward_bias: Tensor | None = None,
+    ) -> RewardEndLosses:
         """Cross-entropies over windows of L frames, which give L - 1 steps.
 
         `frames` (B, L, 3, H, W) with final observations in place; `actions`, `ends` (B, L) int64; `rewards`
-        (B, L) raw; `mask` (B, L) marks steps whose successor is known. The last column is not used.
+        (B, L) raw; `mask` (B, L) marks steps whose successor is known. The last column is not used. `reward_bias` (3,)
+        tells how much oftener each reward sign is in these windows than in play (`replay.reward_bias`).
         """
         reward_logits, end_logits, _ = self(
             frames[:, :-1], actions[:, :-1], frames[:, 1:], self.zero_state(len(frames))
@@ -115,7 +124,8 @@ class RewardEndModel(nn.Module):
         mask = mask[:, :-1].float()
         count = mask.sum().clamp(min=1)
         signs = rewards[:, :-1].sign().long() + 1
-        reward = (_cross_entropy(reward_logits, signs) * mask).sum() / count
+        biased = reward_logits if reward_bias is None else reward_logits + reward_bias
+        reward = (_cross_entropy(biased, signs) * mask).sum() / count
         end = (_cross_entropy(end_logits, ends[:, :-1]) * mask).sum() / count
         return RewardEndLosses(reward + end, reward, end, reward_logits, end_logits)
 

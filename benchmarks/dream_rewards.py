@@ -1,17 +1,17 @@
-"""What drawn frames teach a reward model: python -m benchmarks.drawn_frames --data DIR --held-out DIR --out DIR
+"""Where rewards of dreams come from: python -m benchmarks.dream_rewards --data DIR --held-out DIR --out DIR
 
-What `--reward-end-drawn-share` is for. For each seed a denoiser of preset cpu's size learns from a recorded data
-set, and a reward/end model from its true frames. Then that model learns on in two ways, from the same windows: true
-frames only, or half of the windows drawn by the denoiser. On held-out windows each tells where rewards are: in true
-frames, and in a dream of the same real actions. Reported are its mean probability of a reward at rewarded steps and at
-others, and the probability that it gives a rewarded step more than another (area under the ROC curve; 0.5 is chance).
+What `--rewarded-share` and `--reward-end-drawn-share` are for. For each seed a denoiser of preset cpu's size learns
+from a recorded data set. Then three reward/end models learn, equally long: from windows drawn as played; with half of
+them about a rewarded step; and with half of them drawn by the denoiser besides, in the last updates. On held-out
+windows each tells where rewards are: in true frames, and in a dream of the same real actions. Reported are its mean
+probability of a reward at rewarded steps and at others, and the probability that it gives a rewarded step more than
+another (area under the ROC curve; 0.5 is chance).
 
-Writes drawn_frames.json and drawn_frames.png to --out. Record the two data sets with `diffworld record`.
+Writes dream_rewards.json and dream_rewards.png to --out. Record the two data sets with `diffworld record`.
 """
 
 import sys
 from collections.abc import Mapping
-from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -43,28 +43,29 @@ from diffworld.training.trainer import Trainer
 from diffworld.world_model.batches import Batch, to_batch
 from diffworld.world_model.imagination import Imagination
 
-PROGRAM = "python -m benchmarks.drawn_frames"
-WAYS = {"true": "learnt from true frames", "drawn": "and on from drawn ones too"}
+PROGRAM = "python -m benchmarks.dream_rewards"
+WAYS = {"played": "windows as played", "rewarded": "half about rewards", "drawn": "half about rewards, half drawn"}
+SHARES = {"played": (0.0, 0.0), "rewarded": (0.5, 0.0), "drawn": (0.5, 0.5)}
 SHOWN = {"true": "judging true frames", "dream": "judging a dream"}
 ROWS = 64
 
 
 @dataclass(frozen=True)
 class Options:
-    """Train reward/end models on true frames, and on drawn ones too; see which finds the rewards of dreams."""
+    """Train reward/end models from three kinds of windows; see which finds the rewards of dreams."""
 
     data: Path
     """Data set to train on."""
     held_out: Path
     """Data set of other episodes, to judge on."""
     out: Path
-    """Folder of drawn_frames.json and drawn_frames.png."""
+    """Folder of dream_rewards.json and dream_rewards.png."""
     denoiser_updates: int = 3_000
     """Updates of each denoiser."""
-    updates: int = 1_500
+    updates: int = 1_200
     """Updates of each reward/end model from true frames ..."""
     further: int = 300
-    """... and then in each of the two ways."""
+    """... and then from drawn ones too, in the way that has them."""
     seeds: int = 3
     """Denoisers, each with weights, windows and noise of its own."""
     windows: int = 512
@@ -97,31 +98,23 @@ def roc_area(score: NDArray[np.float32], positive: NDArray[np.bool_]) -> float:
 
 
 def learn(config: Config, dataset: Dataset, options: Options) -> dict[str, Trainer]:
-    """Both ways of a seed: a trainer each, alike in all but the last updates of the reward/end model."""
+    """The three ways of a seed: a trainer each, with the same denoiser."""
     config = replace(
         config,  # the first epoch is what the options say: it decides the learning rate, and when drawn frames come in
         denoiser_updates=replace(config.denoiser_updates, first_steps=options.denoiser_updates),
         reward_end_updates=replace(config.reward_end_updates, first_steps=options.updates),
     )
-    trainers = {
-        way: Trainer(
-            replace(config, reward_end_drawn_share=0.5 if way == "drawn" else 0.0),
-            dataset.format.num_actions or 0,
-            dataset,
-            None,
-        )
-        for way in WAYS
-    }
-    first, other = trainers.values()
+    trainers = {}
+    for way, (rewarded, drawn) in SHARES.items():
+        own = replace(config, rewarded_share=rewarded, reward_end_drawn_share=drawn)
+        trainers[way] = Trainer(own, dataset.format.num_actions or 0, dataset, None)
+    first = trainers["played"]
     for _ in range(options.denoiser_updates):
         first.update("denoiser")
-    for _ in range(options.updates):
-        first.update("reward_end")
-    other.networks.load(first.networks.tensors(), ("denoiser", "reward_end"))
-    other.optimisers["reward_end"].load_state_dict(deepcopy(first.optimisers["reward_end"].state_dict()))
     for trainer in trainers.values():
+        trainer.networks.load(first.networks.tensors(), ("denoiser",))
         trainer.rng = np.random.default_rng(config.seed + 1)
-        for _ in range(options.further):
+        for _ in range(options.updates + options.further):
             trainer.update("reward_end")
     return trainers
 
@@ -186,13 +179,13 @@ def draw(record: Mapping[str, Any], path: Path) -> None:
         for i, (way, name) in enumerate(WAYS.items()):
             for j, shown in enumerate(SHOWN):
                 values = [seed[way][shown][score] for seed in record["seeds"]]
-                x = j + 0.36 * (i - 0.5)
-                axes.bar(x, np.mean(values), 0.34, color=COLOURS[i], alpha=0.75, label=name if j == 0 else None)
+                x = j + 0.27 * (i - 1)
+                axes.bar(x, np.mean(values), 0.25, color=COLOURS[i], alpha=0.75, label=name if j == 0 else None)
                 axes.plot([x] * len(values), values, ".", color="#333333", markersize=5)
         axes.set_xticks(range(len(SHOWN)), list(SHOWN.values()))
         axes.set_ylim(0, 1)
         dress(axes, title, "", label)
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
     save_figure(figure, path)
 
 
@@ -226,12 +219,12 @@ def report(config: Config, dataset: Dataset, held_out: Dataset, options: Options
         "env": dataset.format.info.get("env", "a data set"),
         "steps": {"training": dataset.num_steps, "held out": held_out.num_steps},
         **{name: getattr(options, name) for name in ("denoiser_updates", "updates", "further", "windows")},
-        "machine": machine(trainers["true"]),
+        "machine": machine(trainers["played"]),
         "seeds": seeds,
     }
-    draw(record, options.out / "drawn_frames.png")
-    write_compact_json(options.out / "drawn_frames.json", without_nan(record))
-    print(f"see {options.out / 'drawn_frames.png'} and drawn_frames.json")
+    draw(record, options.out / "dream_rewards.png")
+    write_compact_json(options.out / "dream_rewards.json", without_nan(record))
+    print(f"see {options.out / 'dream_rewards.png'} and dream_rewards.json")
 
 
 main = partial(command, Options, PROGRAM, run)
