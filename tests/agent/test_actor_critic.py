@@ -54,6 +54,23 @@ def test_values_follow_their_mean_error_where_features_are_centred() -> None:
         torch.testing.assert_close(agent(frames, agent.zero_state(4))[1], before + moved)
 
 
+def test_what_pays_in_every_frame_is_learnt_as_fast_with_centred_features() -> None:
+    """An action that always pays becomes as likely in as many updates, though its frames all look the same."""
+    likely = []
+    for centre_features in (False, True):
+        agent, generator = network(centre_features), torch.Generator().manual_seed(0)
+        optimiser = torch.optim.Adam(agent.parameters(), lr=1e-3)
+        for _ in range(30):
+            frames = still_frames_with_a_dot(32, generator)
+            agent.recentre(frames)
+            logits, _, _ = agent(frames, agent.zero_state(len(frames)))
+            optimiser.zero_grad()
+            (-logits.log_softmax(-1)[:, 2].mean()).backward()
+            optimiser.step()
+        likely.append(logits.softmax(-1)[:, 2].mean().item())
+    assert likely[1] > 0.5 and likely[1] > likely[0] - 0.1
+
+
 @pytest.mark.parametrize("centre_features", [False, True])
 def test_centred_features_keep_the_lstm_from_saturation(centre_features: bool) -> None:
     agent, generator = network(centre_features), torch.Generator().manual_seed(0)

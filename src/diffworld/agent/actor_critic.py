@@ -8,6 +8,10 @@ from torch import Tensor, nn
 from diffworld.errors import UserError
 from diffworld.nn.blocks import conv3x3, group_norm, init_lstm, silu
 
+POLICY_BIAS_GAIN = 100
+"""How many times the policy's bias counts where features are centred: about as much as all the units of a saturated
+LSTM would do together, so that what pays in every frame is learnt as fast as without (docs/log.md)."""
+
 PolicyState = tuple[Tensor, Tensor]
 """LSTM hidden and cell state, each (B, lstm_channels)."""
 
@@ -24,8 +28,9 @@ class ActorCriticConfig:
     """2x2 max-pool after each stage."""
     centre_features: bool = False
     """Take the encoder's mean features in the dreams of the last update away before the LSTM (not in the paper). What
-    stands still on the screen outweighs what moves, and drives the LSTM of a fast-learning agent into saturation. As
-    what all frames share then cannot raise the values, the bias of the value head takes up their mean error at once."""
+    stands still on the screen outweighs what moves, and drives the LSTM of a fast-learning agent into saturation. What
+    all frames share then reaches the heads by their biases alone, so that of the value head takes up the mean error
+    of the values at once, and that of the policy counts `POLICY_BIAS_GAIN` times."""
 
 
 class Stage(nn.Module):
@@ -100,7 +105,10 @@ class ActorCritic(nn.Module):
     def step(self, features: Tensor, state: PolicyState) -> tuple[Tensor, Tensor, PolicyState]:
         """As `forward`, from features of `encode`."""
         h, c = self.lstm(features, state)
-        return self.policy_head(h).float(), self.value_head(h).squeeze(1).float(), (h.float(), c.float())
+        logits = self.policy_head(h)
+        if self.config.centre_features:
+            logits = logits + (POLICY_BIAS_GAIN - 1) * self.policy_head.bias
+        return logits.float(), self.value_head(h).squeeze(1).float(), (h.float(), c.float())
 
     def burn_in(self, frames: Tensor) -> PolicyState:
         """State after seeing frames (B, T, 3, H, W), from the zero state, with gradients."""
