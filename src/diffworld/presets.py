@@ -56,7 +56,7 @@ def demo() -> Config:
 def cpu() -> Config:
     """Atari from nothing in about half an hour on one recent CPU core (results in docs/results.md)."""
     return Config(
-        env="atari/Krull",
+        env="atari/KungFuMaster",
         environment=EnvironmentConfig(height=40, width=32),
         collection=CollectionConfig(
             total_steps=40_000, first_steps=20_000, first_steps_max=25_000, steps_per_epoch=2_000
@@ -79,15 +79,16 @@ def cpu() -> Config:
             depths=(1, 1, 1, 1),
             attention=(False, False, False, False),
         ),
-        reward_end_drawn_share=0.25,
+        reward_end_drawn_share=0.5,
+        rewarded_share=0.5,
         actor_critic=ActorCriticConfig(
             lstm_channels=256, channels=(8, 16, 32), pool=(True, True, True), centre_features=True
         ),
-        # Small things stay in dreams only after thousands of updates. The agent takes few: what it gains after fifty in
-        # the same world model it does not gain in the game (docs/log.md).
+        # Small things stay in dreams only after thousands of updates. The agent takes few an epoch: what more of them
+        # gain in the same world model they do not gain in the game (docs/log.md).
         denoiser_updates=UpdateConfig(4_500, 200, learning_rate=2e-4, first_learning_rate=1e-3, batch_size=4),
         reward_end_updates=UpdateConfig(1_200, 40, learning_rate=1e-3, clip=100.0, batch_size=16),
-        actor_critic_updates=UpdateConfig(10, 10, learning_rate=1e-3, weight_decay=0.0, clip=100.0, warmup=20),
+        actor_critic_updates=UpdateConfig(20, 20, learning_rate=1e-3, weight_decay=0.0, clip=100.0, warmup=20),
         returns=ReturnConfig(entropy_weight=0.01),
         compile="off",
         epochs_after_collection=0,
