@@ -118,9 +118,11 @@ def reward_bias(dataset: Dataset, length: int, recency: bool, rewarded_share: fl
     Of such a window the last column is no step to learn from. Added to a model's logits while it learns, this leaves
     the logits themselves right for play ("logit adjustment", Menon et al. 2021).
     """
+    if not rewarded_share:
+        return np.zeros(3)
     weights, signs = _step_weights(dataset, recency), _signs(dataset)
     rewarded = rewarded_steps(dataset)
-    if not rewarded_share or not weights[rewarded].any():
+    if not weights[rewarded].any():
         return np.zeros(3)
     offset = np.arange(1 - length, length - 1)
     columns = np.minimum(length - np.abs(offset), length - 1 - offset)  # in which the rewarded step can be
