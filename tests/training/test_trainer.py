@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from benchmarks.measuring import NUM_ACTIONS, random_data
 from torch import Tensor
@@ -34,6 +35,27 @@ def test_the_reward_end_model_learns_from_true_frames_and_after_the_first_epoch_
     for frames, expected in zip(seen, (0, drawn), strict=True):
         noise = frames[:, n:].diff(dim=-1).abs().mean(dim=(1, 2, 3, 4))  # true frames are noise, drawn ones not yet
         assert (noise < 0.2).tolist() == [row < expected for row in range(len(noise))]
+
+
+def test_windows_about_rewards_reach_the_reward_end_model_and_dreams(
+    small: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = replace(small, rewarded_share=1.0, horizon=1)  # dreams then start on the one rewarded step there is
+    with random_data(config, tmp_path) as dataset:
+        shape = (config.environment.height, config.environment.width, 3)
+        number = dataset.new_episode()
+        for step in range(9):
+            frame = np.full(shape, 255, np.uint8) if step == 4 else np.zeros(shape, np.uint8)
+            dataset.append(number, frame, 0, float(step == 4), False, False)
+        trainer = Trainer(config, NUM_ACTIONS, dataset, None)
+        assert (trainer.draw_starts(3)[0][:, -1] == 1).all()
+        seen: list[tuple[Tensor, ...]] = []
+        loss = trainer.networks.reward_end.loss
+        monkeypatch.setattr(trainer.networks.reward_end, "loss", lambda *batch: seen.append(batch) or loss(*batch))
+        trainer.update("reward_end")
+    rewards, bias = seen[0][2], seen[0][5]
+    assert (rewards > 0).any(dim=1).all()
+    assert bias[0] == 0 and bias[1] < 0 < bias[2]
 
 
 def test_an_update_of_the_agent_centres_features_and_values(small: Config, tmp_path: Path) -> None:
