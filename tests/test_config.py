@@ -264,7 +264,13 @@ def test_atari100k_is_the_papers() -> None:
             "pool": (True,) * 4,
             "centre_features": False,
         },
-        "returns": {"discount": 0.985, "lambda_": 0.95, "entropy_weight": 0.001, "value_weight": 1.0},
+        "returns": {
+            "discount": 0.985,
+            "lambda_": 0.95,
+            "entropy_weight": 0.001,
+            "value_weight": 1.0,
+            "scale_advantages": False,
+        },
     }
     for name, fields in expected.items():
         assert dataclasses.asdict(getattr(config, name)) == fields, name

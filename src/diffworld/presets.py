@@ -89,7 +89,7 @@ def cpu() -> Config:
         denoiser_updates=UpdateConfig(4_500, 200, learning_rate=2e-4, first_learning_rate=1e-3, batch_size=4),
         reward_end_updates=UpdateConfig(1_200, 40, learning_rate=1e-3, clip=100.0, batch_size=16),
         actor_critic_updates=UpdateConfig(20, 20, learning_rate=1e-3, weight_decay=0.0, clip=100.0, warmup=20),
-        returns=ReturnConfig(entropy_weight=0.01),
+        returns=ReturnConfig(entropy_weight=0.003, scale_advantages=True),
         compile="off",
         epochs_after_collection=0,
         evaluation=EvaluationConfig(every_epochs=5, episodes=10),

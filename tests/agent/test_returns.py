@@ -87,7 +87,9 @@ def test_an_end_cuts_what_follows_and_a_truncation_bootstraps() -> None:
 
 
 def test_defaults_are_the_papers() -> None:
-    assert ReturnConfig() == ReturnConfig(discount=0.985, lambda_=0.95, entropy_weight=0.001, value_weight=1.0)
+    assert ReturnConfig() == ReturnConfig(
+        discount=0.985, lambda_=0.95, entropy_weight=0.001, value_weight=1.0, scale_advantages=False
+    )
 
 
 def batch(rows: int = 3, steps: int = 4, actions: int = 5) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -113,6 +115,26 @@ def test_losses_in_numbers() -> None:
     assert losses.value.item() == pytest.approx(0.5 * value, rel=1e-4)
     assert losses.entropy.item() == pytest.approx(-0.01 * entropy, rel=1e-4)
     torch.testing.assert_close(losses.total, losses.policy + losses.value + losses.entropy)
+
+
+def policy_loss(stretch: float, scale: bool) -> float:
+    """The policy's loss in a batch whose returns and values are multiplied by `stretch`; their spread was 1."""
+    torch.manual_seed(0)
+    logits, actions, values, _ = batch(rows=101, steps=1)
+    returns = torch.linspace(-0.5, 0.5, 101)[torch.randperm(101), None] / 0.9
+    config = ReturnConfig(scale_advantages=scale)
+    return actor_critic_losses(logits, actions, stretch * values, stretch * returns, config).policy.item()
+
+
+@pytest.mark.parametrize("stretch", [1.5, 10.0, 1000.0])
+def test_scaled_advantages_of_a_game_that_pays_more_are_the_same(stretch: float) -> None:
+    assert policy_loss(stretch, scale=True) == pytest.approx(policy_loss(1.0, scale=False), rel=1e-4)
+    assert policy_loss(stretch, scale=False) == pytest.approx(stretch * policy_loss(1.0, scale=False), rel=1e-4)
+
+
+@pytest.mark.parametrize("stretch", [0.0, 0.01, 0.9])
+def test_advantages_of_a_game_that_pays_little_are_not_made_larger(stretch: float) -> None:
+    assert policy_loss(stretch, scale=True) == policy_loss(stretch, scale=False)
 
 
 def test_no_gradient_through_the_advantage_or_the_returns() -> None:

@@ -19,6 +19,10 @@ class ReturnConfig:
     """Weight of the policy's entropy."""
     value_weight: float = 1.0
     """Weight of the value loss."""
+    scale_advantages: bool = False
+    """Divide advantages by how far the 5th and 95th percentiles of the returns lie apart, where that is more than 1
+    (DreamerV3, Hafner et al. 2023; here in each batch alone, and not in the paper of DIAMOND). The weight of the
+    entropy then means the same in games that pay often and seldom."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,11 @@ def actor_critic_losses(
     returns = returns.detach()
     log_probs = logits.log_softmax(-1)
     log_prob = log_probs.gather(-1, actions[..., None]).squeeze(-1)
-    policy = (-log_prob * (returns - values.detach())).mean()
+    advantages = returns - values.detach()
+    if config.scale_advantages:
+        low, high = returns.quantile(0.05), returns.quantile(0.95)
+        advantages = advantages / (high - low).clamp(min=1)
+    policy = (-log_prob * advantages).mean()
     value = config.value_weight * F.mse_loss(values, returns)
     policy_entropy = -(log_probs.exp() * log_probs).sum(-1).mean()
     entropy = -config.entropy_weight * policy_entropy
