@@ -179,6 +179,7 @@ def changed(**groups: Any) -> Config:
         ({"reward_end_drawn_share": 1.5}, "reward_end_drawn_share is 1.5"),
         ({"rewarded_share": -0.5}, "rewarded_share is -0.5"),
         ({"denoiser_updates__first_learning_rate": -1.0}, "denoiser_updates.first_learning_rate must not be"),
+        ({"actor_critic_updates__half_life": -1}, "actor_critic_updates.half_life must not be below 0"),
         ({"actor_critic__channels": (), "actor_critic__pool": ()}, "actor_critic.channels"),
         ({"actor_critic__lstm_channels": 0}, "actor_critic.lstm_channels is 0"),
         ({"sampler__sigma_min": 0.0}, "sampler.sigma_min"),

@@ -76,6 +76,8 @@ class UpdateConfig:
     """AdamW's learning rate."""
     first_learning_rate: float = 0.0
     """In the first epoch it falls linearly from this value (not in the paper); 0 keeps it constant."""
+    half_life: int = 0
+    """After the first epoch it halves with every so many updates (not in the paper); 0 keeps it constant."""
     weight_decay: float = 1e-2
     """AdamW's weight decay; never on biases, norms and embeddings."""
     clip: float = 1.0
@@ -198,8 +200,9 @@ class Config:
         if self.autoregressive_steps < 0:
             raise UserError(f"autoregressive_steps is {self.autoregressive_steps}; it must be at least 0")
         for part in PARTS:
-            if self.updates(part).first_learning_rate < 0:
-                raise UserError(f"{part}_updates.first_learning_rate must not be below 0")
+            for name in ("first_learning_rate", "half_life"):
+                if getattr(self.updates(part), name) < 0:
+                    raise UserError(f"{part}_updates.{name} must not be below 0")
         for share in ("reward_end_drawn_share", "rewarded_share"):
             if not 0 <= getattr(self, share) <= 1:
                 raise UserError(f"{share} is {getattr(self, share)}; it must lie between 0 and 1")

@@ -80,6 +80,16 @@ def test_in_the_first_epoch_the_learning_rate_falls_linearly_where_asked_for() -
     assert rates == pytest.approx([0, 0.4 / 2, 0.3, 0.2, 0.1, 0.1])
 
 
+def test_after_the_first_epoch_the_learning_rate_halves_again_and_again_where_asked_for() -> None:
+    small = module()
+    config = UpdateConfig(4, 2, learning_rate=0.1, half_life=2, warmup=2)
+    optimiser, rates = Optimiser(small, config), []
+    for update in range(9):
+        optimiser.update(losses_in_turn(small, update))
+        rates.append(optimiser.adamw.param_groups[0]["lr"])
+    assert rates == pytest.approx([0, 0.05, 0.1, 0.1, 0.1, 0.1 / 2**0.5, 0.05, 0.05 / 2**0.5, 0.025])
+
+
 def test_without_warm_up_the_first_update_counts() -> None:
     small = module()
     optimiser = Optimiser(small, PLAIN)

@@ -67,12 +67,14 @@ class Optimiser:
 
 
 def learning_rate(config: UpdateConfig, steps: int) -> float:
-    """The rate after `steps` updates: linear warm-up, times a fall over the first epoch if there is one."""
+    """The rate after `steps` updates: linear warm-up, times a fall over the first epoch or a decay after it, if any."""
     warmup = min(1.0, steps / config.warmup) if config.warmup else 1.0
-    if not config.first_learning_rate or steps >= config.first_steps:
-        return config.learning_rate * warmup
-    left = 1 - steps / config.first_steps
-    return (config.learning_rate + left * (config.first_learning_rate - config.learning_rate)) * warmup
+    rate, later = config.learning_rate, steps - config.first_steps
+    if config.first_learning_rate and later < 0:
+        rate -= later / config.first_steps * (config.first_learning_rate - rate)
+    if config.half_life and later > 0:
+        rate *= 0.5 ** (later / config.half_life)
+    return rate * warmup
 
 
 def split_parameters(module: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
