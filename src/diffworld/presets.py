@@ -54,12 +54,12 @@ def demo() -> Config:
 
 
 def cpu() -> Config:
-    """Atari from nothing in less than an hour on one recent CPU core (results in docs/results.md)."""
+    """Atari from nothing in about half an hour on one recent CPU core (results in docs/results.md)."""
     return Config(
         env="atari/KungFuMaster",
         environment=EnvironmentConfig(height=40, width=32),
         collection=CollectionConfig(
-            total_steps=60_000, first_steps=20_000, first_steps_max=25_000, steps_per_epoch=2_000
+            total_steps=40_000, first_steps=20_000, first_steps_max=25_000, steps_per_epoch=2_000
         ),
         # One denoising step only meets its first noise level, so that is the one to learn from. It is 80 as in Karras
         # et al.: at the published 5 a frame's mean colour still shows through the noise, and the network learns to
@@ -84,8 +84,9 @@ def cpu() -> Config:
         actor_critic=ActorCriticConfig(
             lstm_channels=256, channels=(8, 16, 32), pool=(True, True, True), centre_features=True
         ),
-        # Small things stay in dreams only after thousands of updates. The agent takes few an epoch: what more of them
-        # gain in the same world model they do not gain in the game (docs/log.md).
+        # Small things stay in dreams only after thousands of updates. The agent takes few an epoch, at a rate that
+        # falls: what more of them gain in the same world model they do not gain in the game (docs/log.md). Nor did
+        # 60,000 steps of Kung-Fu Master.
         denoiser_updates=UpdateConfig(4_500, 200, learning_rate=2e-4, first_learning_rate=1e-3, batch_size=4),
         reward_end_updates=UpdateConfig(1_200, 40, learning_rate=1e-3, clip=100.0, batch_size=16),
         actor_critic_updates=UpdateConfig(
