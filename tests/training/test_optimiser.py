@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -70,24 +71,23 @@ def test_learning_rate_warms_up_from_0() -> None:
     assert not torch.equal(before[0], weights(small)[0])
 
 
-def test_in_the_first_epoch_the_learning_rate_falls_linearly_where_asked_for() -> None:
+@pytest.mark.parametrize(
+    ("fall", "rates"),
+    [
+        ({"first_learning_rate": 0.5}, [0, 0.4 / 2, 0.3, 0.2, 0.1, 0.1, 0.1, 0.1, 0.1]),
+        ({"half_life": 2}, [0, 0.1 / 2, 0.1, 0.1, 0.1, 0.1 / 2**0.5, 0.05, 0.05 / 2**0.5, 0.025]),
+        ({"first_learning_rate": 0.5, "half_life": 1}, [0, 0.4 / 2, 0.3, 0.2, 0.1, 0.05, 0.025, 0.0125, 0.00625]),
+    ],
+    ids=["linearly in the first epoch", "by halves after it", "both"],
+)
+def test_the_learning_rate_falls_where_asked_for(fall: dict[str, Any], rates: list[float]) -> None:
     small = module()
-    config = UpdateConfig(4, 2, learning_rate=0.1, first_learning_rate=0.5, warmup=2)
-    optimiser, rates = Optimiser(small, config), []
-    for update in range(6):
-        optimiser.update(losses_in_turn(small, update))
-        rates.append(optimiser.adamw.param_groups[0]["lr"])
-    assert rates == pytest.approx([0, 0.4 / 2, 0.3, 0.2, 0.1, 0.1])
-
-
-def test_after_the_first_epoch_the_learning_rate_halves_again_and_again_where_asked_for() -> None:
-    small = module()
-    config = UpdateConfig(4, 2, learning_rate=0.1, half_life=2, warmup=2)
-    optimiser, rates = Optimiser(small, config), []
+    optimiser = Optimiser(small, UpdateConfig(4, 2, learning_rate=0.1, warmup=2, **fall))
+    seen = []
     for update in range(9):
         optimiser.update(losses_in_turn(small, update))
-        rates.append(optimiser.adamw.param_groups[0]["lr"])
-    assert rates == pytest.approx([0, 0.05, 0.1, 0.1, 0.1, 0.1 / 2**0.5, 0.05, 0.05 / 2**0.5, 0.025])
+        seen.append(optimiser.adamw.param_groups[0]["lr"])
+    assert seen == pytest.approx(rates)
 
 
 def test_without_warm_up_the_first_update_counts() -> None:
