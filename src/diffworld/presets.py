@@ -85,8 +85,7 @@ def cpu() -> Config:
             lstm_channels=256, channels=(8, 16, 32), pool=(True, True, True), centre_features=True
         ),
         # Small things stay in dreams only after thousands of updates. The agent takes few an epoch, at a rate that
-        # falls: what more of them gain in the same world model they do not gain in the game (docs/log.md). Nor did
-        # 60,000 steps of Kung-Fu Master.
+        # falls: what more of them gain in the same world model they do not gain in the game (docs/log.md).
         denoiser_updates=UpdateConfig(4_500, 200, learning_rate=2e-4, first_learning_rate=1e-3, batch_size=4),
         reward_end_updates=UpdateConfig(1_200, 40, learning_rate=1e-3, clip=100.0, batch_size=16),
         actor_critic_updates=UpdateConfig(
