@@ -15,7 +15,7 @@ def test_the_agent_plays_until_a_key_takes_over(page: Page) -> None:
     wait_for_step(page, step_of(page) + 3)
     assert pixels(page, "[data-name=dream] canvas") != before
     page.keyboard.down("ArrowRight")
-    expect(page.locator(".key[data-key=RIGHT]")).to_have_class("key down taken")  # pressed, and the world took it
+    expect(page.locator(".key.down.taken[data-key=RIGHT]")).to_be_visible()  # pressed, and the world took it
     expect(page.locator("input[value=human]")).to_be_checked()
     expect(page.locator("body")).to_have_attribute("data-player", "human")
     page.keyboard.up("ArrowRight")
