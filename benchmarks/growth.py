@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
+from research.edm_ddpm_figures import write_compact_json
 
-from benchmarks.edm_ddpm_figures import write_compact_json
 from benchmarks.measuring import (
     COLOURS,
     NUM_ACTIONS,
@@ -32,12 +32,12 @@ from benchmarks.measuring import (
 )
 from benchmarks.speed import imagine
 from diffworld.config import PARTS, Config
-from diffworld.errors import UserError
-from diffworld.presets import preset
-from diffworld.replay import Dataset, sample_around, sample_ending_near
-from diffworld.replay.episodes import Episodes
+from diffworld.config.presets import preset
+from diffworld.data import Dataset, sample_context_windows, sample_transition_windows
+from diffworld.data.batches import to_batch
+from diffworld.data.episodes import Episodes
+from diffworld.runtime.errors import UserError
 from diffworld.training.trainer import Trainer
-from diffworld.world_model.batches import to_batch
 
 PROGRAM = "python -m benchmarks.growth"
 UPDATES = ("denoiser update", "reward/end update", "actor-critic update")
@@ -172,8 +172,8 @@ def reads(trainer: Trainer, dataset: Dataset, config: Config) -> dict[str, Calla
     n, rng = config.denoiser.context_frames, np.random.default_rng(0)
     length, around = n + 1 + config.autoregressive_steps, n + config.reward_end_window
     return {
-        READS[0]: lambda: to_batch(sample_ending_near(dataset, rng, 32, length), trainer.device),
-        READS[1]: lambda: to_batch(sample_around(dataset, rng, 32, around), trainer.device),
+        READS[0]: lambda: to_batch(sample_context_windows(dataset, rng, 32, length), trainer.device),
+        READS[1]: lambda: to_batch(sample_transition_windows(dataset, rng, 32, around), trainer.device),
         READS[2]: lambda: Episodes(dataset.episodes.records),
     }
 

@@ -15,11 +15,11 @@ from matplotlib.figure import Figure
 
 from diffworld.commands.parsing import parse, split_commas
 from diffworld.config import Config
-from diffworld.device import native_bfloat16, resolve_device
-from diffworld.errors import UserError
-from diffworld.files import atomic_file
-from diffworld.memory import keep_memory
-from diffworld.replay import Dataset
+from diffworld.data import Dataset
+from diffworld.runtime.device import native_bfloat16, resolve_device
+from diffworld.runtime.errors import UserError
+from diffworld.runtime.files import atomic_file
+from diffworld.runtime.malloc import keep_memory
 from diffworld.training.trainer import Trainer
 
 NUM_ACTIONS = 4

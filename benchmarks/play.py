@@ -31,11 +31,11 @@ import torch
 from websockets.asyncio.client import connect
 from websockets.typing import Origin
 
-from diffworld.files import write_json
-from diffworld.networks import build_networks
+from diffworld.config.presets import preset
 from diffworld.play.protocol import unpack
-from diffworld.presets import preset
-from diffworld.run_folder import Checkpoint, RunFolder
+from diffworld.recipes.networks import build_networks
+from diffworld.runs.folder import Checkpoint, RunFolder
+from diffworld.runtime.files import write_json
 
 WARM_UP_SECONDS = 2.0
 COMPILE_SECONDS = 1800.0

@@ -32,16 +32,16 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.measuring import NUM_ACTIONS, machine, random_data, seconds
 from diffworld.config import PARTS, Config
-from diffworld.device import autocast
-from diffworld.files import write_json
-from diffworld.memory import keep_memory
+from diffworld.config.presets import preset
+from diffworld.data import Dataset
+from diffworld.models.denoiser import Denoiser
+from diffworld.models.reward_end import NUM_REWARDS, RewardEndModel
+from diffworld.models.sampler import sample
 from diffworld.play.compiling import compiled_copy
-from diffworld.presets import preset
-from diffworld.replay import Dataset
+from diffworld.runtime.device import autocast
+from diffworld.runtime.files import write_json
+from diffworld.runtime.malloc import keep_memory
 from diffworld.training.trainer import Trainer
-from diffworld.world_model.denoiser import Denoiser
-from diffworld.world_model.reward_end import NUM_REWARDS, RewardEndModel
-from diffworld.world_model.sampler import sample
 
 Way = Literal["published", "ours"]
 SHORTEST = 0.5

@@ -13,8 +13,8 @@ import sys
 from pathlib import Path
 
 from diffworld.cli import main as diffworld
-from diffworld.play.sources import DEMO_MODEL, pack_model
-from diffworld.replay import Dataset
+from diffworld.data import Dataset
+from diffworld.runs.load import DEMO_MODEL, pack_model
 
 STEPS = 24_000
 RECORD = f"record --env atari/Boxing --hold 0.8 --steps {STEPS} --seed 0 --height 48 --width 48"

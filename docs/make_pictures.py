@@ -7,7 +7,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from diffworld.evaluation.video import write_gif
+from diffworld.runtime.video import write_gif
 
 IMAGES = Path(__file__).parent / "images"
 FRAMES = 45

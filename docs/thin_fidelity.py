@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks.edm_ddpm_figures import write_compact_json
+from research.edm_ddpm_figures import write_compact_json
 
 STEPS = (1, 2, 5, 10, 20, 50, 100, 200, 300, 400, 500)
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 from hypothesis import settings
 
-from diffworld.agent.actor_critic import ActorCriticConfig
 from diffworld.config import PARTS, Config, EnvironmentConfig
-from diffworld.world_model.denoiser import DenoiserConfig
-from diffworld.world_model.reward_end import RewardEndConfig
+from diffworld.models.actor_critic import ActorCriticConfig
+from diffworld.models.denoiser import DenoiserConfig
+from diffworld.models.reward_end import RewardEndConfig
 
 LEVELS = {"channels": (8, 8), "depths": (1, 1), "attention": (False, False)}
 

@@ -85,10 +85,10 @@ def test_the_table_has_no_circle_and_names_only_rooms() -> None:
 @pytest.mark.parametrize(
     "source",
     [
-        "import diffworld.training.metrics",
+        "import diffworld.runtime.metrics",
         "from diffworld import training",
         "from diffworld.training import metrics",
-        "from diffworld.training.metrics import MetricsLog as Log",
+        "from diffworld.runtime.metrics import MetricsLog as FrameLog",
         "from ..training import metrics",
         "from .. import training",
         "def later():\n    from diffworld.training import metrics",

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from diffworld.agent.actor_critic import ActorCriticConfig
 from diffworld.config import PARTS, Config, UpdateConfig, differences, from_dict, read_config, to_json
-from diffworld.errors import UserError
-from diffworld.presets import PRESETS, preset
+from diffworld.config.presets import PRESETS, preset
+from diffworld.models.actor_critic import ActorCriticConfig
+from diffworld.runtime.errors import UserError
 
 # --- written and read ------------------------------------------------------------------------------------------------
 

@@ -1,17 +1,15 @@
 """The `diffworld` command."""
 
 import difflib
+import importlib
 import os
 import sys
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from diffworld import __version__
-from diffworld.commands import evaluate, fidelity, import_weights, play, record, report, sweep, train, verify_golden
-from diffworld.errors import UserError
-from diffworld.memory import keep_memory
-from diffworld.presets import PRESETS
+from diffworld.runtime.errors import UserError
+from diffworld.runtime.malloc import keep_memory
 
 
 @dataclass(frozen=True)
@@ -20,21 +18,24 @@ class Command:
 
     usage: str
     summary: str
-    main: Callable[[list[str]], int]
+
+    def main(self, arguments: list[str]) -> int:
+        """Import the command's module, and run it."""
+        name = self.usage.split()[0].replace("-", "_")
+        module = importlib.import_module(f"diffworld.commands.{name}")
+        return int(module.main(arguments))
 
 
 COMMANDS = {
-    "train": Command("train --preset demo", "learn a real Atari game from its dreams", train.main),
-    "play": Command("play RUN", "play in the dream, in a browser (or: play --demo)", play.main),
-    "evaluate": Command("evaluate RUN", "play whole games with a run's agent, and save every score", evaluate.main),
-    "fidelity": Command("fidelity RUN", "measure how long a run's dream stays true to the game", fidelity.main),
-    "report": Command("report [RUN...]", "compare runs with every published Atari 100k method", report.main),
-    "sweep": Command("sweep FILE", "train games x seeds x settings, then report on them", sweep.main),
-    "record": Command("record --env ID --out DIR", "record a data set of real episodes", record.main),
-    "import-weights": Command("import-weights FILE --env ID", "make a run of published weights", import_weights.main),
-    "verify-golden": Command(
-        "verify-golden FOLDER", "check the networks against published numbers", verify_golden.main
-    ),
+    "train": Command("train --preset demo", "learn a real Atari game from its dreams"),
+    "play": Command("play RUN", "play in the dream, in a browser (or: play --demo)"),
+    "evaluate": Command("evaluate RUN", "play whole games with a run's agent, and save every score"),
+    "fidelity": Command("fidelity RUN", "measure how long a run's dream stays true to the game"),
+    "report": Command("report [RUN...]", "compare runs with every published Atari 100k method"),
+    "sweep": Command("sweep FILE", "train games x seeds x settings, then report on them"),
+    "record": Command("record --env ID --out DIR", "record a data set of real episodes"),
+    "import-weights": Command("import-weights FILE --env ID", "make a run of published weights"),
+    "verify-golden": Command("verify-golden FOLDER", "check the networks against published numbers"),
 }
 
 
@@ -42,7 +43,7 @@ def usage() -> str:
     """The commands, a line each."""
     lines = [f"diffworld {__version__}: reinforcement learning inside a diffusion world model", ""]
     lines += [f"  diffworld {command.usage:28} {command.summary}" for command in COMMANDS.values()]
-    lines += ["", f"diffworld COMMAND --help explains every option. Presets of train: {', '.join(PRESETS)}."]
+    lines += ["", "diffworld COMMAND --help explains every option."]
     return "\n".join(lines)
 
 

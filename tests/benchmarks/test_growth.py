@@ -7,7 +7,7 @@ from PIL import Image
 
 from benchmarks import growth
 from diffworld.config import Config, differences
-from diffworld.replay import Dataset
+from diffworld.data import Dataset
 
 TINY = growth.Options(
     out=Path("unused"),

@@ -8,18 +8,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from diffworld.agent.actor_critic import ActorCriticConfig
 from diffworld.commands import evaluate
 from diffworld.config import CollectionConfig, Config, EnvironmentConfig, EvaluationConfig
+from diffworld.data import Dataset
 from diffworld.envs.seeds import test_seed as seed_of_test_game
-from diffworld.errors import UserError
 from diffworld.evaluation.games import make_game, play_games
 from diffworld.evaluation.saved import Evaluation, read_evaluation
-from diffworld.networks import build_networks
-from diffworld.replay import Dataset
-from diffworld.run_folder import Checkpoint, RunFolder
-from diffworld.world_model.denoiser import DenoiserConfig
-from diffworld.world_model.reward_end import RewardEndConfig
+from diffworld.models.actor_critic import ActorCriticConfig
+from diffworld.models.denoiser import DenoiserConfig
+from diffworld.models.reward_end import RewardEndConfig
+from diffworld.recipes.networks import build_networks
+from diffworld.runs.folder import Checkpoint, RunFolder
+from diffworld.runtime.errors import UserError
 
 STEPS = 30
 CONFIG = Config(

@@ -22,12 +22,12 @@ from diffworld.compat.hub import AGENT_CONFIG, ENV_CONFIG, REPOSITORY, WEIGHTS
 from diffworld.compat.names import to_published
 from diffworld.compat.sizes import build_parts
 from diffworld.config import PARTS, Config
-from diffworld.errors import UserError
+from diffworld.data import Dataset, sample_context_windows
+from diffworld.data.batches import to_batch
 from diffworld.evaluation.games import play_games
-from diffworld.networks import Networks, build_networks
-from diffworld.replay import Dataset, sample_ending_near
-from diffworld.run_folder import RunFolder
-from diffworld.world_model.batches import to_batch
+from diffworld.recipes.networks import Networks, build_networks
+from diffworld.runs.folder import RunFolder
+from diffworld.runtime.errors import UserError
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / "tests" / "golden"
@@ -113,7 +113,7 @@ def test_an_imported_run_evaluates_and_dreams(tmp_path: Path, capsys: pytest.Cap
     assert [result.steps > 20 for result in results] == [True, True]
     with Dataset.open(run.replay) as dataset:
         assert dataset.num_steps == 70 and dataset.format.info["env"] == "atari/Breakout"
-        batch = to_batch(sample_ending_near(dataset, np.random.default_rng(0), 3, 2), torch.device("cpu"))
+        batch = to_batch(sample_context_windows(dataset, np.random.default_rng(0), 3, 2), torch.device("cpu"))
     frame, _ = networks.denoiser.sample(batch.frames, batch.actions, config.sampler, torch.randn)
     assert frame.shape == (3, 3, 32, 32) and frame.isfinite().all()
     assert list(tmp_path.glob(".*")) == [], "nothing is left beside it"

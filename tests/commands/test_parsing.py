@@ -4,7 +4,7 @@ import pytest
 
 from diffworld.commands.evaluate import EvaluateOptions
 from diffworld.commands.parsing import parse
-from diffworld.errors import UserError
+from diffworld.runtime.errors import UserError
 
 HELP = " (try: diffworld evaluate --help)"
 

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from diffworld.commands.play import main
-from diffworld.errors import UserError
+from diffworld.runtime.errors import UserError
 
 START = "import sys; from diffworld.commands.play import main; sys.exit(main(sys.argv[1:]))"
 

@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 import torch
 
-from diffworld.agent.actor_critic import ActorCriticConfig
 from diffworld.commands import train
 from diffworld.commands.parsing import parse
 from diffworld.commands.record import main
 from diffworld.config import Config, EnvironmentConfig
-from diffworld.errors import UserError
-from diffworld.networks import build_networks
-from diffworld.presets import demo
-from diffworld.replay import Dataset
-from diffworld.run_folder import Checkpoint, RunFolder
+from diffworld.config.presets import demo
+from diffworld.data import Dataset
+from diffworld.models.actor_critic import ActorCriticConfig
+from diffworld.recipes.networks import build_networks
+from diffworld.runs.folder import Checkpoint, RunFolder
+from diffworld.runtime.errors import UserError
 
 SMALL = ["--height", "16", "--width", "16"]
 
@@ -144,7 +144,7 @@ def test_a_folder_that_holds_something_is_left_alone(tmp_path: Path) -> None:
 def test_ctrl_c_keeps_a_whole_data_set(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from diffworld.evaluation.episodes import RandomPolicy
+    from diffworld.envs.driver import RandomPolicy
 
     own, calls = RandomPolicy.act, []
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from diffworld.commands import report
-from diffworld.errors import UserError
+from diffworld.runtime.errors import UserError
 
 
 def test_without_a_run_it_writes_the_published_methods(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

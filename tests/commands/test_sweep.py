@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 
 from diffworld.cli import main
 from diffworld.commands.train import resolve
-from diffworld.errors import UserError
+from diffworld.runtime.errors import UserError
+from diffworld.runtime.progress import Display
 from diffworld.sweep.campaign import Campaign, Pace, last_line
 from diffworld.sweep.plan import PlannedRun, read_sweep
-from diffworld.training.display import Display
 
 ROOT = Path(__file__).parents[2]
 HEAD = 'out = "runs/x"\ngames = ["atari/Freeway"]\nseeds = [0]\n'

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from diffworld.compat.golden import verify_golden
 from diffworld.compat.names import load_published, to_published
 from diffworld.compat.sizes import build_parts
-from diffworld.world_model.denoiser import Denoiser
-from diffworld.world_model.diffusion import NoiseLevels
-from diffworld.world_model.sampler import SamplerConfig, karras_schedule
+from diffworld.models.denoiser import Denoiser
+from diffworld.models.diffusion import LogNormalSigma
+from diffworld.models.sampler import SamplerConfig, karras_schedule
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -144,7 +144,7 @@ def forward_arrays(denoiser: Denoiser, context: Arrays, size: tuple[int, int]) -
     return context | inputs | {"network_output": output, "denoised": denoised, "c_in": c.c_in, "c_skip": c.c_skip}
 
 
-def loss_arrays(denoiser: Denoiser, inputs: Arrays, levels: NoiseLevels) -> Arrays:
+def loss_arrays(denoiser: Denoiser, inputs: Arrays, levels: LogNormalSigma) -> Arrays:
     noise, upsampler = Draws(), denoiser.config.upsampling_factor > 1
     object.__setattr__(denoiser.config, "noise_levels", levels)
     windows = inputs["full_res"] if upsampler else inputs["obs"]
@@ -188,7 +188,7 @@ def write_atari_folder(folder: Path, salt: str = "") -> Path:
         config,
         {
             "denoiser_forward": forward_arrays(denoiser, context, (12, 20)),
-            "denoiser_loss": loss_arrays(denoiser, window, NoiseLevels()),
+            "denoiser_loss": loss_arrays(denoiser, window, LogNormalSigma()),
             "sampler_euler3": sampler_arrays(denoiser, context, SamplerConfig()),
             "reward_end_forward": rewards,
             "actor_critic_forward": acting,
@@ -215,7 +215,7 @@ def write_csgo_folder(folder: Path, salt: str = "") -> Path:
                 denoiser, context | {"sigma_cond": torch.tensor([0.1, 2.0])}, (6, 7)
             ),
             "csgo_sampler_quality": sampler_arrays(denoiser, context, SamplerConfig(3, sigma_context=0.005)),
-            "csgo_upsampler_loss": loss_arrays(upsampler, full, NoiseLevels(mean=-1.2)),
+            "csgo_upsampler_loss": loss_arrays(upsampler, full, LogNormalSigma(mean=-1.2)),
         },
     )
     return folder

@@ -21,14 +21,14 @@ from golden_folders import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from diffworld.agent.actor_critic import ActorCritic
 from diffworld.compat.checks import Result
 from diffworld.compat.golden import fill_weights, verify_golden
 from diffworld.compat.names import to_published
 from diffworld.compat.sizes import build_parts
-from diffworld.world_model.denoiser import Denoiser
-from diffworld.world_model.reward_end import RewardEndModel
-from diffworld.world_model.sampler import SamplerConfig
+from diffworld.models.actor_critic import ActorCritic
+from diffworld.models.denoiser import Denoiser
+from diffworld.models.reward_end import RewardEndModel
+from diffworld.models.sampler import SamplerConfig
 
 FILES = sorted(path.stem for path in GOLDEN.glob("*.npz"))
 

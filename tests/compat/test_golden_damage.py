@@ -16,7 +16,7 @@ from golden_folders import (
 )
 
 from diffworld.compat.golden import verify_golden
-from diffworld.errors import UserError
+from diffworld.runtime.errors import UserError
 
 
 def object_array(path: Path) -> None:

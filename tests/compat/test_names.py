@@ -8,14 +8,14 @@ import torch
 from golden_folders import GOLDEN, small_atari
 from torch import nn
 
-from diffworld.agent.actor_critic import ActorCritic
 from diffworld.compat.names import load_published, name_map, to_published
 from diffworld.compat.sizes import build_parts
 from diffworld.config import Config
-from diffworld.errors import UserError
-from diffworld.world_model.denoiser import Denoiser
-from diffworld.world_model.reward_end import RewardEndModel
-from diffworld.world_model.upsampler import NUM_KEYS, shooter_denoiser_config, upsampler_config
+from diffworld.models.actor_critic import ActorCritic
+from diffworld.models.denoiser import Denoiser
+from diffworld.models.reward_end import RewardEndModel
+from diffworld.models.shooter import NUM_KEYS, shooter_denoiser_config, upsampler_config
+from diffworld.runtime.errors import UserError
 
 
 def published_keys(family: str) -> dict[str, tuple[int, ...]]:

@@ -20,7 +20,7 @@ from diffworld.compat.names import to_published
 from diffworld.compat.published import imported_config, imported_networks, read_config, read_tensors
 from diffworld.compat.sizes import build_parts, sizes_from_config, sizes_from_tensors
 from diffworld.config import Config
-from diffworld.errors import UserError
+from diffworld.runtime.errors import UserError
 
 
 def tensors_of(config: dict[str, Any]) -> dict[str, Tensor]:

@@ -18,7 +18,7 @@ from diffworld.envs import (
     list_envs,
     make_env,
 )
-from diffworld.errors import UserError
+from diffworld.runtime.errors import UserError
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 FIRE = 1  # in Breakout, Qbert, Hero

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from diffworld.envs import GameHistory, area_resize, make_env
-from diffworld.errors import UserError
+from diffworld.runtime.errors import UserError
 
 SIDE = 8
 

@@ -9,7 +9,7 @@ import pytest
 
 from diffworld.envs import make_env
 from diffworld.envs.minatar import MINATAR_GAMES, _load_game
-from diffworld.errors import UserError
+from diffworld.runtime.errors import UserError
 
 needs_minatar = pytest.mark.skipif(find_spec("minatar") is None, reason="MinAtar is not installed")
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 
 from diffworld.config import CollectionConfig, Config, EnvironmentConfig
+from diffworld.config.presets import PRESETS
 from diffworld.evaluation.protocol import ATARI_100K, Protocol, atari_game, departures, protocol_of, rules
-from diffworld.presets import PRESETS
 
 BREAKOUT = Config()
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from diffworld.errors import UserError
-from diffworld.evaluation.episodes import EpisodeResult
+from diffworld.envs.driver import EpisodeResult
 from diffworld.evaluation.protocol import ATARI_100K
 from diffworld.evaluation.saved import Evaluation, read_evaluation, read_evaluations, save_evaluation
-from diffworld.run_folder import RunFolder
+from diffworld.runs.folder import RunFolder
+from diffworld.runtime.errors import UserError
 
 EVALUATION = Evaluation(
     env="atari/Breakout",

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diffworld.errors import UserError
 from diffworld.evaluation.statistics import Interval, apart, mean_interval
+from diffworld.runtime.errors import UserError
 
 scores = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=30)
 

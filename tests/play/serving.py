@@ -12,11 +12,11 @@ from typing import Any
 from websockets.sync.client import connect
 from websockets.typing import Origin
 
-from diffworld.play.house import House
 from diffworld.play.library import Library
 from diffworld.play.protocol import unpack
 from diffworld.play.server import Address, listen, make_server
-from diffworld.play.sources import load_run
+from diffworld.play.server_state import ServerState
+from diffworld.runs.load import load_run
 
 Message = dict[str, Any]
 
@@ -25,7 +25,7 @@ Message = dict[str, Any]
 class Served:
     """A running server."""
 
-    house: House
+    house: ServerState
     address: Address
 
     @property
@@ -43,7 +43,7 @@ def serving(run: Path, max_players: int = 8, token: str | None = None) -> Iterat
     listener, address = listen("127.0.0.1", 0)
     address = dataclasses.replace(address, token=token)
     library = Library({"recordings": run / "recordings", "replay": run / "replay"})
-    house = House(load_run(run, "cpu"), library, run / "recordings", max_players)
+    house = ServerState(load_run(run, "cpu"), library, run / "recordings", max_players)
     server = make_server(house, address)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()

@@ -13,8 +13,8 @@ from serving import Client, Served, serving, wait_for
 from tiny_run import make_run, model_free
 
 from diffworld.commands.play import PlayOptions
+from diffworld.data import Dataset
 from diffworld.play.connection import IN_FLIGHT
-from diffworld.replay import Dataset
 
 pytestmark = pytest.mark.usefixtures("no_traceback")
 

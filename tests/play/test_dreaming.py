@@ -13,8 +13,8 @@ from serving import wait_for
 from tiny_run import SMALL, make_run
 
 from diffworld.play.dreaming import use_threads
-from diffworld.play.sources import Model, load_run
-from diffworld.play.worlds import DreamWorld, Moment, WorldStep
+from diffworld.play.worlds import DreamWorld, StepKey, WorldStep
+from diffworld.runs.load import Model, load_run
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def test_a_batch_shows_each_player_what_they_would_see_alone(model: Model, monke
     def step(player: int) -> WorldStep:
         world, memory = DreamWorld(model), model.networks.actor_critic.zero_state(1)
         state = world.start(model.starts[3 * player])
-        return world.step(state, player % 4, samplers[player], 9, Moment(player, 0, 0), memory)[1]
+        return world.step(state, player % 4, samplers[player], 9, StepKey(player, 0, 0), memory)[1]
 
     alone = [step(player) for player in range(5)]
     held = Held(model)

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from diffworld.errors import UserError
+from diffworld.data import Dataset
 from diffworld.play.library import Library
-from diffworld.replay import Dataset
+from diffworld.runtime.errors import UserError
 
 
 def write(

@@ -12,13 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_run import SMALL, make_run
 
-from diffworld.errors import UserError
-from diffworld.evaluation.episodes import RandomPolicy, SeenStep
+from diffworld.data import Dataset
+from diffworld.envs.driver import GameStep, RandomPolicy
 from diffworld.evaluation.games import make_game
 from diffworld.play.recording import Recorder, export_film, record_games
 from diffworld.play.session import REWIND_STEPS, PlaySession, Settings, View
-from diffworld.play.sources import Model, load_run
-from diffworld.replay import Dataset
+from diffworld.runs.load import Model, load_run
+from diffworld.runtime.errors import UserError
 
 SOURCE = Path(__file__).parents[2] / "src"
 
@@ -100,7 +100,7 @@ def test_recorded_is_what_was_played_less_what_was_taken_back(
 ) -> None:
     """`held_back` is 4, so up to 4 steps can be taken back."""
     recorder = Recorder(tmp_path_factory.mktemp("recorder"), "x", 4, 1, {})
-    kept: list[SeenStep] = []
+    kept: list[GameStep] = []
     game, since = 0, 0
     for number, deed in enumerate(deeds):
         if isinstance(deed, int):
@@ -112,7 +112,7 @@ def test_recorded_is_what_was_played_less_what_was_taken_back(
             game += 1
         else:
             frames = [np.full((1, 1, 3), (number + i) % 256, np.uint8) for i in range(2)]
-            kept.append(SeenStep(game, frames[0], 0, float(number), deed == "end", False, frames[1]))
+            kept.append(GameStep(game, frames[0], 0, float(number), deed == "end", False, frames[1]))
             recorder.add(kept[-1])
             since, game = min(since + 1, 4), game + (deed == "end")
     recorder.close()

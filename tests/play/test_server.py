@@ -12,9 +12,9 @@ from serving import Client, Served, serving, wait_for
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
-from diffworld.errors import UserError
 from diffworld.play.guard import COOKIE
 from diffworld.play.server import Address, listen
+from diffworld.runtime.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("no_traceback")
 

@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_run import SMALL, make_run, model_free, tiny_networks
 
-import diffworld.play.sources as sources
-from diffworld.errors import UserError
+import diffworld.runs.load as sources
 from diffworld.play.library import Library
 from diffworld.play.session import PlaySession, Settings, View
-from diffworld.play.sources import Model, load_demo, load_run, pack_model
-from diffworld.run_folder import Checkpoint, RunFolder
+from diffworld.runs.folder import Checkpoint, RunFolder
+from diffworld.runs.load import Model, load_demo, load_run, pack_model
+from diffworld.runtime.errors import UserError
 
 
 @pytest.fixture(scope="module")

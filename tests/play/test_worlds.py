@@ -7,12 +7,12 @@ import pytest
 import torch
 from tiny_run import SMALL, make_run
 
-from diffworld.play.sources import Model, load_run
-from diffworld.play.starts import make_window, windows_of
-from diffworld.play.worlds import Chance, DreamWorld, Moment, RealWorld, Tape
-from diffworld.replay import Dataset
-from diffworld.world_model.diffusion import frames_to_bytes
-from diffworld.world_model.imagination import Imagination
+from diffworld.data import Dataset
+from diffworld.models.diffusion import frames_to_bytes
+from diffworld.play.worlds import DreamWorld, KeyedGenerators, RealWorld, StepKey, Tape
+from diffworld.runs.load import Model, load_run
+from diffworld.runs.starts import make_window, windows_of
+from diffworld.world.imagination import Imagination
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def test_the_dream_is_the_imagination_the_agent_learns_in(model: Model) -> None:
     window = model.starts[7]
     world = DreamWorld(model)
     state = world.start(window)
-    noise = Chance(torch.device("cpu"))
+    noise = KeyedGenerators(torch.device("cpu"))
     imagination = Imagination(
         model.networks.denoiser,
         model.networks.reward_end,
@@ -36,7 +36,7 @@ def test_the_dream_is_the_imagination_the_agent_learns_in(model: Model) -> None:
     expected = imagination.start(1)
     torch.testing.assert_close(state.reward_end, expected.reward_end)
     for step, action in enumerate([3, 0, 2]):
-        moment = Moment(1, 2, step)
+        moment = StepKey(1, 2, step)
         state, seen = world.step(state, action, SMALL.sampler, 9, moment)
         frames, rewards, ends, expected = imagination.predict(expected, torch.tensor([action]))
         torch.testing.assert_close(state.frames, expected.frames)
@@ -54,7 +54,7 @@ def test_a_dream_is_cut_at_its_horizon(model: Model) -> None:
     state = world.start(model.starts[0])
     cut = []
     for step in range(4):
-        state, seen = world.step(state, 0, SMALL.sampler, 3, Moment(0, 0, step))
+        state, seen = world.step(state, 0, SMALL.sampler, 3, StepKey(0, 0, step))
         cut.append((seen.truncated, bool(seen.why)))
     assert cut == [(False, False), (False, False), (True, True), (True, True)]
 
@@ -67,10 +67,10 @@ def test_compiled_code_takes_its_place_between_two_steps(model: Model) -> None:
         calls.append(1)
         return own(*arguments)
 
-    state, _ = world.step(state, 0, SMALL.sampler, 9, Moment(0, 0, 0))
+    state, _ = world.step(state, 0, SMALL.sampler, 9, StepKey(0, 0, 0))
     model.dreamer.sample_frame = compiled
     try:
-        world.step(state, 0, SMALL.sampler, 9, Moment(0, 0, 1))
+        world.step(state, 0, SMALL.sampler, 9, StepKey(0, 0, 1))
     finally:
         model.dreamer.sample_frame = own
     assert calls == [1]

@@ -5,18 +5,18 @@ from pathlib import Path
 
 import torch
 
-from diffworld.agent.actor_critic import ActorCriticConfig
 from diffworld.config import Config, EnvironmentConfig
-from diffworld.evaluation.episodes import RandomPolicy
+from diffworld.config.presets import demo
+from diffworld.data import Dataset
+from diffworld.envs.driver import RandomPolicy
 from diffworld.evaluation.games import make_game
-from diffworld.networks import Networks, build_networks
+from diffworld.models.actor_critic import ActorCriticConfig
+from diffworld.models.denoiser import DenoiserConfig
+from diffworld.models.reward_end import RewardEndConfig
+from diffworld.models.sampler import SamplerConfig
 from diffworld.play.recording import record_games
-from diffworld.presets import demo
-from diffworld.replay import Dataset
-from diffworld.run_folder import Checkpoint, RunFolder
-from diffworld.world_model.denoiser import DenoiserConfig
-from diffworld.world_model.reward_end import RewardEndConfig
-from diffworld.world_model.sampler import SamplerConfig
+from diffworld.recipes.networks import Networks, build_networks
+from diffworld.runs.folder import Checkpoint, RunFolder
 
 SMALL = Config(
     env="atari/Breakout",

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from diffworld.config import Config, to_json
-from diffworld.evaluation.video import write_video
-from diffworld.presets import PRESETS
+from diffworld.config.presets import PRESETS
+from diffworld.runtime.video import write_video
 
 BENCHMARK_CONFIG = PRESETS["atari100k"]()
 

@@ -8,9 +8,9 @@ import pytest
 from run_folders import BENCHMARK_CONFIG, make_run
 
 from diffworld.config import EnvironmentConfig
-from diffworld.errors import UserError
 from diffworld.report.contents import gather
 from diffworld.report.scores import load_benchmark
+from diffworld.runtime.errors import UserError
 
 GAMES = load_benchmark().games
 

@@ -13,12 +13,12 @@ import pytest
 from PIL import Image
 from run_folders import BENCHMARK_CONFIG, make_run
 
-from diffworld.errors import UserError
+from diffworld.models.sampler import SamplerConfig
 from diffworld.report import films
 from diffworld.report.contents import Contents, gather
 from diffworld.report.page import page
 from diffworld.report.write import write_report
-from diffworld.world_model.sampler import SamplerConfig
+from diffworld.runtime.errors import UserError
 
 EVIL = '_<script>alert("$x^$")</script>'
 

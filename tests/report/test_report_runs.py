@@ -8,13 +8,13 @@ import pytest
 from run_folders import BENCHMARK_CONFIG, make_run
 
 from diffworld.config import EnvironmentConfig
-from diffworld.errors import UserError
-from diffworld.evaluation.episodes import EpisodeResult
+from diffworld.envs.driver import EpisodeResult
 from diffworld.evaluation.protocol import ATARI_100K
 from diffworld.evaluation.saved import Evaluation, save_evaluation
+from diffworld.models.sampler import SamplerConfig
 from diffworld.report.runs import label, named, read_metrics, read_run
-from diffworld.run_folder import RunFolder
-from diffworld.world_model.sampler import SamplerConfig
+from diffworld.runs.folder import RunFolder
+from diffworld.runtime.errors import UserError
 
 
 def evaluate(path: Path, score: float, games: int, checkpoint: int = 5, **changes: object) -> None:

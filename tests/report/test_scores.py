@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from diffworld.envs import ATARI_100K_GAMES
-from diffworld.errors import UserError
 from diffworld.report.scores import Method, load_benchmark, read_method
+from diffworld.runtime.errors import UserError
 
 BENCHMARK = load_benchmark()
 

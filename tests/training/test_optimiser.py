@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from diffworld.config import Config, UpdateConfig
-from diffworld.networks import build_networks
+from diffworld.recipes.networks import build_networks
 from diffworld.training.optimiser import Optimiser, descend, split_parameters
 
 PLAIN = UpdateConfig(0, 0, learning_rate=0.01, weight_decay=0.0, clip=1e9, warmup=0)

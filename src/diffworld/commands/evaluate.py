@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from diffworld.commands.parsing import parse
-from diffworld.errors import UserError
+from diffworld.runtime.errors import UserError
 
 if TYPE_CHECKING:
-    from diffworld.agent.actor_critic import ActorCritic
     from diffworld.config import Config
-    from diffworld.evaluation.episodes import EpisodeResult, SeenStep
+    from diffworld.envs.driver import EpisodeResult, GameStep
     from diffworld.evaluation.saved import Evaluation
-    from diffworld.run_folder import Checkpoint, RunFolder
+    from diffworld.models.actor_critic import ActorCritic
+    from diffworld.runs.folder import Checkpoint, RunFolder
 
 PROGRAM = "diffworld evaluate"
 
@@ -65,7 +65,7 @@ def evaluate(options: EvaluateOptions) -> None:
     from diffworld.evaluation.saved import Evaluation, save_evaluation
     from diffworld.report.runs import imported_from
     from diffworld.report.scores import load_benchmark
-    from diffworld.run_folder import RunFolder
+    from diffworld.runs.folder import RunFolder
 
     run = RunFolder(options.run)
     config = _config(options, run.config())
@@ -122,9 +122,9 @@ def _config(options: EvaluateOptions, config: "Config") -> "Config":
 def _actor_critic(config: "Config", checkpoint: "Checkpoint") -> "ActorCritic":
     from contextlib import closing
 
-    from diffworld.device import resolve_device
     from diffworld.evaluation.games import make_game
-    from diffworld.networks import build_networks
+    from diffworld.recipes.networks import build_networks
+    from diffworld.runtime.device import resolve_device
 
     with closing(make_game(config, 1)) as game:
         networks = build_networks(config, game.num_actions, resolve_device(config.device))
@@ -139,8 +139,8 @@ def _env_steps(run: "RunFolder", config: "Config", checkpoint: "Checkpoint") -> 
     """
     import numpy as np
 
-    from diffworld.replay import Format
-    from diffworld.replay.format import ROWS, STEP
+    from diffworld.data import DatasetSchema
+    from diffworld.data.schema import ROWS, STEP
     from diffworld.report.runs import imported_from, read_metrics
 
     if imported_from(run.path):
@@ -150,7 +150,9 @@ def _env_steps(run: "RunFolder", config: "Config", checkpoint: "Checkpoint") -> 
     rows = run.replay / ROWS
     if "replay_rows" in checkpoint.progress and rows.is_file():
         # Not as a Dataset: that reads every frame, and only the number of steps is wanted.
-        records = np.fromfile(rows, dtype=Format.read(run.replay).record, count=checkpoint.progress["replay_rows"])
+        records = np.fromfile(
+            rows, dtype=DatasetSchema.read(run.replay).record, count=checkpoint.progress["replay_rows"]
+        )
         return int(np.count_nonzero(records["flags"] & STEP))
     entries = read_metrics(run.path)
     return int(entries[-1].get("env_steps", 0)) if entries else 0
@@ -159,7 +161,7 @@ def _env_steps(run: "RunFolder", config: "Config", checkpoint: "Checkpoint") -> 
 @contextmanager
 def _progress(
     name: str, episodes: int
-) -> Iterator[tuple[Callable[["EpisodeResult"], None], Callable[["SeenStep"], None]]]:
+) -> Iterator[tuple[Callable[["EpisodeResult"], None], Callable[["GameStep"], None]]]:
     """A bar of games with the rate of steps, on a terminal only; yields what to call after a game and a step."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -171,7 +173,7 @@ def _progress(
         task = progress.add_task(f"{name}: games", total=episodes, rate="")
         steps = 0
 
-        def on_step(_: "SeenStep") -> None:
+        def on_step(_: "GameStep") -> None:
             nonlocal steps
             steps += 1
             if steps % 500 == 0:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from diffworld.commands.parsing import parse
-from diffworld.errors import UserError
+from diffworld.runtime.errors import UserError
 
 if TYPE_CHECKING:
     import torch
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from diffworld.evaluation.fidelity.baselines import TrainingFrames
     from diffworld.evaluation.fidelity.starts import RealEpisode
     from diffworld.evaluation.fidelity.study import Bar, Dream
-    from diffworld.networks import Networks
-    from diffworld.run_folder import Checkpoint, RunFolder
+    from diffworld.recipes.networks import Networks
+    from diffworld.runs.folder import Checkpoint, RunFolder
 
 PROGRAM = "diffworld fidelity"
 FORMAT = 1
@@ -81,14 +81,14 @@ def fidelity(options: FidelityOptions) -> None:
     """Gather, measure, draw, print; UserError for options or a run that cannot be used."""
     import numpy as np
 
-    from diffworld.device import resolve_device, resolve_precision
     from diffworld.evaluation.fidelity.figures import draw_curves, draw_strip, write_film
     from diffworld.evaluation.fidelity.frame_metrics import require_flip
     from diffworld.evaluation.fidelity.starts import draw_starts
     from diffworld.evaluation.fidelity.study import LAST_FRAME, NEAREST_FRAME, study_dreams
-    from diffworld.files import without_nan, write_json
-    from diffworld.run_folder import RunFolder, versions
-    from diffworld.training.display import Display
+    from diffworld.runs.folder import RunFolder, versions
+    from diffworld.runtime.device import resolve_device, resolve_precision
+    from diffworld.runtime.files import without_nan, write_json
+    from diffworld.runtime.progress import Display
 
     counts = _check(options)
     run, display = RunFolder(options.run), Display()
@@ -171,7 +171,7 @@ def _check(options: FidelityOptions) -> list[int]:
 def _networks(config: "Config", checkpoint: "Checkpoint", device: "torch.device") -> "Networks":
     """The networks of a checkpoint; it knows the number of actions, so no game is needed."""
     from diffworld.config import PARTS
-    from diffworld.networks import build_networks
+    from diffworld.recipes.networks import build_networks
 
     table = checkpoint.weights.get("denoiser.network.action_embedding.weight")
     if table is None:
@@ -187,9 +187,9 @@ def _training_frames(
     options: FidelityOptions, run: "RunFolder", config: "Config", checkpoint: "Checkpoint"
 ) -> "TrainingFrames | None":
     """What the run had learnt from by its last checkpoint; None if there is nothing left of it."""
+    from diffworld.data import Dataset
+    from diffworld.data.schema import DESCRIPTION
     from diffworld.evaluation.fidelity.baselines import TrainingFrames
-    from diffworld.replay import Dataset
-    from diffworld.replay.format import DESCRIPTION
 
     num_rows = None
     path = options.training_data or (Path(config.data) if config.data else run.replay)
@@ -206,8 +206,8 @@ def _training_frames(
 
 def _held_out(options: FidelityOptions, config: "Config", networks: "Networks", bar: "Bar") -> "list[RealEpisode]":
     """Episodes to measure on: from --data, or played now in test games, whose seeds training never uses."""
+    from diffworld.data import Dataset
     from diffworld.evaluation.fidelity.starts import RECORDED_STEPS, dataset_episodes, record_episodes
-    from diffworld.replay import Dataset
 
     if options.data is not None:
         dataset = Dataset.open(options.data)

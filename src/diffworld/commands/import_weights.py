@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from diffworld.commands.parsing import parse
-from diffworld.errors import UserError
+from diffworld.runtime.errors import UserError
 
 if TYPE_CHECKING:  # what they bring takes a second to import
     from diffworld.compat.published import Published
     from diffworld.config import Config
     from diffworld.envs import VectorEnv
-    from diffworld.networks import Networks
-    from diffworld.run_folder import RunFolder
+    from diffworld.recipes.networks import Networks
+    from diffworld.runs.folder import RunFolder
 
 PROGRAM = "diffworld import-weights"
 
@@ -82,8 +82,8 @@ def _import(published: "Published", env_id: str, out: Path, steps: int) -> None:
 
     from diffworld.compat.published import begin_imported_run, imported_config, imported_networks, read_tensors
     from diffworld.evaluation.games import make_game
-    from diffworld.files import atomic_folder
-    from diffworld.run_folder import Checkpoint, RunFolder
+    from diffworld.runs.folder import Checkpoint, RunFolder
+    from diffworld.runtime.files import atomic_folder
 
     tensors = read_tensors(published.file)
     config = imported_config(env_id, published.config, tensors)
@@ -104,10 +104,10 @@ def _collect(run: "RunFolder", config: "Config", networks: "Networks", env: "Vec
     """Let the agent play into the run's replay; returns the rows written."""
     import torch
 
-    from diffworld.agent.policy import ActorCriticPolicy
-    from diffworld.replay import Dataset
-    from diffworld.training.collection import Collector
-    from diffworld.training.display import Display
+    from diffworld.agents.policy import ActorCriticPolicy
+    from diffworld.data import Dataset
+    from diffworld.recipes.collection import Collector
+    from diffworld.runtime.progress import Display
 
     # As in a test: no random actions, and draws from a generator of its own.
     generator, temperature = torch.Generator().manual_seed(config.seed), config.evaluation.temperature

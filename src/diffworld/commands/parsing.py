@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import tyro
 
-from diffworld.errors import UserError
+from diffworld.runtime.errors import UserError
 
 T = TypeVar("T")
 
@@ -35,8 +35,24 @@ def _in_one_line(box: str) -> str:
     return " ".join(part for part in parts if not part.startswith("For full helptext")) or title
 
 
+def given_option(arguments: list[str], name: str) -> str | None:
+    """The value that an option has on the command line, looked up before the rest is parsed.
+
+    UserError if it is given twice with different values.
+    """
+    values = []
+    for i, argument in enumerate(arguments):
+        if argument == name and i + 1 < len(arguments):
+            values.append(arguments[i + 1])
+        elif argument.startswith(f"{name}="):
+            values.append(argument.removeprefix(f"{name}="))
+    if len(set(values)) > 1:
+        raise UserError(f"{name} is given twice, as {values[0]} and as {values[1]}: choose one of them")
+    return values[0] if values else None
+
+
 def split_commas(arguments: list[str], but: tuple[str, ...] = ()) -> list[str]:
-    """Let lists be given as `--parts denoiser,reward_end` or `--parts=denoiser,reward_end`.
+    """Let lists be given as `--networks denoiser,reward_end` or `--networks=denoiser,reward_end`.
 
     Values of the options named in `but` (such as paths) are left whole.
     """

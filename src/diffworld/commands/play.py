@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import tyro
 
 from diffworld.commands.parsing import parse
-from diffworld.errors import UserError
+from diffworld.runtime.errors import UserError
 
 PROGRAM = "diffworld play"
 
@@ -54,17 +54,17 @@ def main(arguments: list[str]) -> int:
 
         from diffworld.play.compiling import compile_in_background, compiling_pays
         from diffworld.play.dreaming import use_threads
-        from diffworld.play.house import House
         from diffworld.play.library import Library
         from diffworld.play.server import serve
-        from diffworld.play.sources import load_demo, load_run
+        from diffworld.play.server_state import ServerState
+        from diffworld.runs.load import load_demo, load_run
 
         threads = torch.get_num_threads()
         use_threads(1)  # the thread that draws has them all
         model = load_run(options.run, options.device, threads) if options.run else load_demo(options.device, threads)
         recordings = options.recordings or (options.run / "recordings" if options.run else Path("diffworld-recordings"))
         library = Library({"recordings": recordings, **model.datasets})
-        house = House(model, library, recordings, options.max_players)
+        house = ServerState(model, library, recordings, options.max_players)
         if model.has_dream and (options.compile == "on" or (options.compile == "auto" and compiling_pays(model))):
             compile_in_background(model)
         print(f"{model.title}: open {address.url} (Ctrl-C stops)", flush=True)

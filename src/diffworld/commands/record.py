@@ -10,13 +10,13 @@ import tyro
 
 from diffworld.commands.parsing import parse
 from diffworld.config import Config, EnvironmentConfig
-from diffworld.errors import UserError
-from diffworld.presets import preset
+from diffworld.config.presets import preset
+from diffworld.runtime.errors import UserError
 
 if TYPE_CHECKING:
+    from diffworld.data import Dataset
     from diffworld.envs import VectorEnv
-    from diffworld.evaluation.episodes import Policy
-    from diffworld.replay import Dataset
+    from diffworld.envs.driver import Policy
 
 PROGRAM = "diffworld record"
 RANDOM = "random"
@@ -60,9 +60,9 @@ def main(arguments: list[str]) -> int:
     defaults = config.environment if config else EnvironmentConfig()
     options = parse(RecordOptions, PROGRAM, arguments, RecordOptions(tyro.MISSING, environment=defaults))
     options = _checked(options, config)
+    from diffworld.data import Dataset
     from diffworld.play.recording import record_games
-    from diffworld.replay import Dataset
-    from diffworld.training.display import Display
+    from diffworld.runtime.progress import Display
 
     env = _make_env(options)
     try:
@@ -92,7 +92,7 @@ def main(arguments: list[str]) -> int:
 
 def _run_config(arguments: list[str]) -> Config | None:
     """The configuration of the run that plays, looked for first: it gives the defaults of the game's settings."""
-    from diffworld.run_folder import RunFolder
+    from diffworld.runs.folder import RunFolder
 
     name = RANDOM
     for i, argument in enumerate(arguments):
@@ -139,14 +139,14 @@ def _make_env(options: RecordOptions) -> "VectorEnv":
 
 
 def _policy(options: RecordOptions, env: "VectorEnv") -> "Policy":
-    from diffworld.evaluation.episodes import RandomPolicy
+    from diffworld.envs.driver import RandomPolicy
 
     if options.policy == RANDOM:
         return RandomPolicy(env.num_actions, options.seed, options.hold)
     import torch
 
-    from diffworld.agent.policy import ActorCriticPolicy
-    from diffworld.play.sources import load_run
+    from diffworld.agents.policy import ActorCriticPolicy
+    from diffworld.runs.load import load_run
 
     model = load_run(Path(options.policy), options.device)
     if not model.has_policy:

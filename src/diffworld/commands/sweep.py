@@ -12,7 +12,7 @@ import tyro
 
 from diffworld.commands.parsing import parse
 from diffworld.commands.train import resolve
-from diffworld.errors import UserError
+from diffworld.runtime.errors import UserError
 
 if TYPE_CHECKING:
     from diffworld.config import Config
@@ -60,9 +60,9 @@ def main(arguments: list[str]) -> int:
     if options.jobs < 1:
         raise UserError(f"--jobs is {options.jobs}; it must be at least 1")
     from diffworld.report.write import check_place
+    from diffworld.runtime.progress import Display
     from diffworld.sweep.campaign import Campaign
     from diffworld.sweep.plan import REPORT, read_sweep
-    from diffworld.training.display import Display
     from diffworld.training.dry_run import epochs
     from diffworld.training.interrupt import Interrupted
 
@@ -87,7 +87,7 @@ def main(arguments: list[str]) -> int:
 def checked(file: Path, sweep: "Sweep") -> "dict[PlannedRun, Config]":
     """Every run's configuration; UserError for one that could not begin, or not go on in the folder it has."""
     from diffworld.report.scores import load_benchmark
-    from diffworld.run_folder import RunFolder
+    from diffworld.runs.folder import RunFolder
     from diffworld.training.run import check_new_run
 
     bases: dict[str, Config] = {}

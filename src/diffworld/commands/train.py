@@ -1,26 +1,28 @@
 """`diffworld train`."""
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
-from diffworld.commands.parsing import parse, split_commas
-from diffworld.config import Config
-from diffworld.presets import preset
+from diffworld.commands.parsing import given_option, parse, split_commas
+from diffworld.config import Config, preset
 
 PROGRAM = "diffworld train"
 
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """Train a world model and an agent inside it. The same command resumes a run that was stopped."""
+    """Train a world model and an agent inside it. The same command resumes a run that was stopped.
+
+    With --data DIR the world model of any data set is trained (recipe world); no game is needed then.
+    """
 
     config: Annotated[Config, tyro.conf.arg(name="")]
     preset: str = "demo"
-    """The configuration to start from; every option below overrides a field of it."""
+    """The configuration to start from; every option below overrides a field of it (with --data: world)."""
     out: Path | None = None
     """The run folder (default: runs/PRESET-GAME-SEED)."""
     dry_run: bool = False
@@ -31,7 +33,8 @@ def main(arguments: list[str]) -> int:
     """Train, resume, or with --dry-run only say what would be trained."""
     options = resolve(arguments)
     config = options.config
-    out = options.out or Path("runs") / f"{options.preset}-{config.env.replace('/', '-')}-{config.seed}"
+    game = (Path(config.data).name if config.data else config.env).replace("/", "-")
+    out = options.out or Path("runs") / f"{options.preset}-{game}-{config.seed}"
     if options.dry_run:
         from diffworld.training.dry_run import dry_run
 
@@ -50,16 +53,10 @@ def main(arguments: list[str]) -> int:
 
 def resolve(arguments: list[str]) -> TrainOptions:
     """What the arguments of `diffworld train` mean, not yet checked to work together; UserError, one line."""
-    name = _preset_name(arguments)
+    fixed = given_option(arguments, "--data") is not None
+    name = given_option(arguments, "--preset") or ("world" if fixed else "demo")
     arguments = split_commas(arguments, but=("--out", "--data", "--init-from", "--env"))
-    return parse(TrainOptions, PROGRAM, arguments, TrainOptions(preset(name), preset=name))
-
-
-def _preset_name(arguments: list[str]) -> str:
-    """The preset is looked for first: it gives the defaults of everything else."""
-    for i, argument in enumerate(arguments):
-        if argument == "--preset" and i + 1 < len(arguments):
-            return arguments[i + 1]
-        if argument.startswith("--preset="):
-            return argument.removeprefix("--preset=")
-    return "demo"
+    options = parse(TrainOptions, PROGRAM, arguments, TrainOptions(preset(name), preset=name))
+    if options.config.data and options.config.recipe == "diamond":  # of a preset that collects, on data: its sizes
+        options = replace(options, config=replace(options.config, recipe="world"))
+    return options

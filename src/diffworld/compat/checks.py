@@ -8,14 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from diffworld.agent.actor_critic import ActorCritic
-from diffworld.agent.returns import ReturnConfig, actor_critic_losses, lambda_returns
+from diffworld.agents.returns import ReturnConfig, actor_critic_losses, lambda_returns
 from diffworld.envs import list_envs, make_env
-from diffworld.world_model.denoiser import Denoiser, resize_bicubic
-from diffworld.world_model.diffusion import NoiseLevels, Randn
-from diffworld.world_model.reward_end import RewardEndModel
-from diffworld.world_model.sampler import SamplerConfig, karras_schedule
-from diffworld.world_model.upsampler import SHOOTER_NOISE
+from diffworld.models.actor_critic import ActorCritic
+from diffworld.models.denoiser import Denoiser, resize_bicubic
+from diffworld.models.diffusion import LogNormalSigma, Randn
+from diffworld.models.reward_end import RewardEndModel
+from diffworld.models.sampler import SamplerConfig, karras_schedule
+from diffworld.models.shooter import SHOOTER_NOISE
 
 Arrays = Mapping[str, Tensor]
 ONE_LEVEL = 2 / 255
@@ -106,7 +106,7 @@ def check_forward(model: Denoiser, arrays: Arrays, check: Checker) -> None:
         check.on_grid("denoised", denoised, share=1e-3)
 
 
-def check_loss(model: Denoiser, arrays: Arrays, check: Checker, levels: NoiseLevels) -> None:
+def check_loss(model: Denoiser, arrays: Arrays, check: Checker, levels: LogNormalSigma) -> None:
     """`*_loss`: the loss of a window and its gradient's norm, from the stored draws."""
     model.config = replace(model.config, noise_levels=levels)
     upsampler = model.config.upsampling_factor > 1
@@ -217,12 +217,12 @@ def check_file(name: str, arrays: Arrays, parts: Mapping[str, dict[str, nn.Modul
     """Check one `.npz` by the kind its name tells."""
     check = Checker(arrays)
     atari, csgo = parts.get("atari", {}), parts.get("csgo", {})
-    wide = NoiseLevels(std=6.0)
+    wide = LogNormalSigma(std=6.0)
     shooter = SHOOTER_NOISE
     kinds: dict[str, Callable[[], None]] = {
         "denoiser_forward": lambda: check_forward(_denoiser(atari, "denoiser"), arrays, check),
         "csgo_denoiser_forward": lambda: check_forward(_denoiser(csgo, "denoiser"), arrays, check),
-        "denoiser_loss": lambda: check_loss(_denoiser(atari, "denoiser"), arrays, check, NoiseLevels()),
+        "denoiser_loss": lambda: check_loss(_denoiser(atari, "denoiser"), arrays, check, LogNormalSigma()),
         "denoiser_loss_clipped": lambda: check_loss(_denoiser(atari, "denoiser"), arrays, check, wide),
         "csgo_denoiser_loss": lambda: check_loss(_denoiser(csgo, "denoiser"), arrays, check, shooter),
         "csgo_upsampler_loss": lambda: check_loss(_denoiser(csgo, "upsampler"), arrays, check, shooter),

@@ -19,7 +19,7 @@ from torch import nn
 from diffworld.compat.checks import Result, check_file
 from diffworld.compat.names import load_published
 from diffworld.compat.sizes import build_parts
-from diffworld.errors import UserError
+from diffworld.runtime.errors import UserError
 
 
 def fill_weights(parts: Mapping[str, nn.Module], shapes: Mapping[str, list[int]], salt: str) -> None:

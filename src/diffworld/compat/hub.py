@@ -6,7 +6,7 @@ from pathlib import Path
 
 from diffworld.compat.published import Published, read_config
 from diffworld.envs.make import ATARI_100K_GAMES
-from diffworld.errors import UserError
+from diffworld.runtime.errors import UserError
 
 REPOSITORY = "eloialonso/diamond"
 WEIGHTS = "atari_100k/models/{game}.pt"

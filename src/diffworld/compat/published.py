@@ -18,11 +18,11 @@ from torch import Tensor
 from diffworld.compat.names import load_published
 from diffworld.compat.sizes import sizes_from_config, sizes_from_tensors, tensor_size
 from diffworld.config import Config, from_dict, to_json
-from diffworld.errors import UserError
-from diffworld.files import write_json
-from diffworld.networks import Networks, build_networks
-from diffworld.presets import atari100k
-from diffworld.run_folder import RunFolder, versions
+from diffworld.config.presets import atari100k
+from diffworld.recipes.networks import Networks, build_networks
+from diffworld.runs.folder import RunFolder, versions
+from diffworld.runtime.errors import UserError
+from diffworld.runtime.files import write_json
 
 
 @dataclass(frozen=True)

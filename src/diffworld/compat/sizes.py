@@ -13,11 +13,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from diffworld.agent.actor_critic import ActorCritic, ActorCriticConfig
-from diffworld.errors import UserError
-from diffworld.world_model.denoiser import Denoiser, DenoiserConfig
-from diffworld.world_model.diffusion import SIGMA_DATA
-from diffworld.world_model.reward_end import RewardEndConfig, RewardEndModel
+from diffworld.models.actor_critic import ActorCritic, ActorCriticConfig
+from diffworld.models.denoiser import Denoiser, DenoiserConfig
+from diffworld.models.diffusion import SIGMA_DATA
+from diffworld.models.reward_end import RewardEndConfig, RewardEndModel
+from diffworld.runtime.errors import UserError
 
 LARGEST_SIDE = 512  # of the square frames that shapes are compared with
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import asdict
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
@@ -13,8 +14,9 @@ from ale_py.vector_env import AtariVectorEnv
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
-from diffworld.envs.base import StepResult, VectorEnv
-from diffworld.errors import UserError
+from diffworld.envs.base import EnvironmentConfig, StepResult, VectorEnv
+from diffworld.runtime.errors import UserError
+from diffworld.spec import ActionSpace, GameSpec
 
 GAME_FRAMES_LIMIT = 108_000
 """ALE's customary limit on a game: 30 minutes at 60 frames a second."""
@@ -29,8 +31,8 @@ class AtariEnv(VectorEnv):
     maximum of the last two, resized by area averaging. A reset plays 0 to noop_max - 1 no-op frames (uniform,
     from the seed) and presses nothing for the player. A game is truncated at 108,000 frames or `max_steps`.
 
-    life_loss_ends: a lost life is `terminated`, and the game plays on.
-    sticky_actions: probability, at each frame, that the emulator repeats the previous action instead.
+    With `life_loss_ends` a lost life is `terminated`, and the game plays on. `sticky_actions` is the probability, at
+    each frame, that the emulator repeats the previous action instead.
 
     Where the game itself ends, ale-py stops at once and draws no more (like Gymnasium's AtariPreprocessing):
     the last frame of a game may repeat the one before. A lost life's frame is always its own.
@@ -40,14 +42,7 @@ class AtariEnv(VectorEnv):
         self,
         game: str,
         num_envs: int,
-        *,
-        frame_size: tuple[int, int] = (64, 64),
-        life_loss_ends: bool = False,
-        frame_skip: int = 4,
-        noop_max: int = 30,
-        max_pool: bool = True,
-        sticky_actions: float = 0.0,
-        max_steps: int | None = None,
+        settings: EnvironmentConfig,
     ) -> None:
         self._vector = AtariVectorEnv(
             _find_rom(game),
@@ -57,14 +52,14 @@ class AtariEnv(VectorEnv):
             # limit of length is kept by the base class: ale-py's own would leave the last frame half drawn.
             autoreset_mode=AutoresetMode.NEXT_STEP,
             max_num_frames_per_episode=_NO_LIMIT,
-            repeat_action_probability=sticky_actions,
-            img_height=frame_size[0],
-            img_width=frame_size[1],
+            repeat_action_probability=settings.sticky_actions,
+            img_height=settings.height,
+            img_width=settings.width,
             grayscale=False,
             stack_num=1,
-            frameskip=frame_skip,
-            maxpool=max_pool,
-            noop_max=noop_max,
+            frameskip=settings.frame_skip,
+            maxpool=True,
+            noop_max=settings.noop_max,
             # ale-py does not count the last life; lives are compared here instead.
             episodic_life=False,
             life_loss_info=False,
@@ -72,9 +67,17 @@ class AtariEnv(VectorEnv):
             use_fire_reset=False,
         )
         names = [action.name for action in self._vector.ale.get_action_set()]
-        limit = -(-GAME_FRAMES_LIMIT // frame_skip)
-        super().__init__(f"atari/{game}", num_envs, names, frame_size, min(limit, max_steps or limit))
-        self._life_loss_ends = life_loss_ends
+        limit = -(-GAME_FRAMES_LIMIT // settings.frame_skip)
+        spec = GameSpec(
+            f"atari/{game}",
+            settings.height,
+            settings.width,
+            ActionSpace.discrete(names),
+            steps_per_second=60 / settings.frame_skip,
+            presented=asdict(settings),
+        )
+        super().__init__(spec, num_envs, min(limit, settings.max_steps or limit))
+        self._life_loss_ends = settings.life_loss_ends
         self._lives: NDArray[np.int32] | None = None  # (N,); None before the first reset
 
     def _reset_rows(self, rows: list[int], seeds: list[int]) -> NDArray[np.uint8]:
@@ -101,7 +104,7 @@ class AtariEnv(VectorEnv):
         )
 
     def _as_frames(self, stacks: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        return stacks.reshape(self.num_envs, *self.frame_size, 3)
+        return stacks.reshape(self.num_envs, *self.spec.frame_shape)
 
     def close(self) -> None:
         """Ends ale-py's threads."""

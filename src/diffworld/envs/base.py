@@ -15,8 +15,31 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from diffworld.runtime.checked import Count, Natural, Share
+from diffworld.spec import Encoded, GameSpec
+
 SEED_LIMIT = 2**31
 """Seeds are 0 <= seed < SEED_LIMIT: the emulator keeps them in a signed 32-bit integer."""
+
+
+@dataclass(frozen=True)
+class EnvironmentConfig:
+    """How the real game is presented; the defaults are those of the Atari 100k benchmark."""
+
+    height: Count = 64
+    """Height of the frames."""
+    width: Count = 64
+    """Width of the frames."""
+    frame_skip: Count = 4
+    """Game frames an action lasts (Atari only)."""
+    noop_max: Natural = 30
+    """Fewer than this many idle frames at the start of a game, drawn at random (Atari only)."""
+    sticky_actions: Share = 0.0
+    """Probability that the game repeats the previous action instead."""
+    life_loss_ends: bool = True
+    """In training, losing a life ends the episode for the learner (the game goes on; Atari only)."""
+    max_steps: Natural = 0
+    """Truncate games after this many steps; 0 leaves the game's own limit."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +67,7 @@ class GameHistory:
     """A deterministic game in full: the seed of its last reset and every action since."""
 
     seed: int
-    actions: tuple[int, ...]
+    actions: tuple[Encoded, ...]
 
 
 class VectorEnv(ABC):
@@ -53,29 +76,15 @@ class VectorEnv(ABC):
     A subclass plays the games (`_reset_rows`, `_step`); this class keeps the rules: which row needs a reset,
     the limit of length, and each row's history, from which `restore` brings a game back to where it stood.
 
-    env_id: the id it was made from, such as "atari/Breakout".
+    spec: the game it plays, with frame size and actions.
     num_envs: N.
-    num_actions: actions are the integers 0 <= action < num_actions.
-    frame_size: (H, W) in pixels.
-    action_names: one readable name per action.
     """
 
-    def __init__(
-        self,
-        env_id: str,
-        num_envs: int,
-        action_names: Sequence[str],
-        frame_size: tuple[int, int],
-        max_steps: int | None = None,
-    ) -> None:
-        self.env_id = env_id
-        self.num_envs = num_envs
-        self.num_actions = len(action_names)
-        self.frame_size = frame_size
-        self.action_names = list(action_names)
+    def __init__(self, spec: GameSpec, num_envs: int, max_steps: int | None = None) -> None:
+        self.spec, self.num_envs = spec, num_envs
         self._max_steps = max_steps
         self._seeds: list[int | None] = [None] * num_envs
-        self._actions: list[list[int]] = [[] for _ in range(num_envs)]
+        self._actions: list[list[Encoded]] = [[] for _ in range(num_envs)]
         self._needs_reset = np.ones(num_envs, dtype=bool)
 
     @property
@@ -98,7 +107,7 @@ class VectorEnv(ABC):
         if any(not 0 <= seed < SEED_LIMIT for seed in seeds):
             raise ValueError(f"seeds must be in 0..{SEED_LIMIT - 1}, got {seeds}")
         if not rows:
-            return np.empty((0, *self.frame_size, 3), dtype=np.uint8)
+            return np.empty((0, *self.spec.frame_shape), dtype=np.uint8)
         frames = self._reset_rows(rows, seeds)
         for row, seed in zip(rows, seeds, strict=True):
             self._seeds[row] = seed
@@ -107,7 +116,7 @@ class VectorEnv(ABC):
         return frames
 
     def step(self, actions: NDArray[np.integer]) -> StepResult:
-        """Plays one action, integers (N,), in every row.
+        """Plays one encoded action, integers (N,) or zeros and ones (N, A), in every row.
 
         Raises RuntimeError if a row needs a reset, ValueError on actions of another shape, type or range.
         """
@@ -134,14 +143,14 @@ class VectorEnv(ABC):
         # Histories end together: a row begins when as many steps are left as its history is long.
         longest = max(len(history.actions) for history in histories)
         first = np.array([longest - len(history.actions) for history in histories])
-        frames = np.zeros((self.num_envs, *self.frame_size, 3), dtype=np.uint8)
+        frames = np.zeros((self.num_envs, *self.spec.frame_shape), dtype=np.uint8)
         for step in range(longest + 1):
             beginning = np.flatnonzero(first == step).tolist()
             frames[beginning] = self.reset([histories[row].seed for row in beginning], beginning)
             if step == longest:
                 break
             playing = first <= step
-            actions = np.zeros(self.num_envs, dtype=np.int64)
+            actions = np.stack([np.asarray(self.spec.actions.idle)] * self.num_envs)
             for row in np.flatnonzero(playing).tolist():
                 actions[row] = histories[row].actions[step - first[row]]
             result = self._play(actions, playing)
@@ -150,16 +159,18 @@ class VectorEnv(ABC):
 
     def _play(self, actions: NDArray[np.integer], playing: NDArray[np.bool_]) -> StepResult:
         """One step of the rows in `playing`; what the other rows give is to be ignored."""
-        if actions.shape != (self.num_envs,) or not np.issubdtype(actions.dtype, np.integer):
-            raise ValueError(f"actions must be {self.num_envs} integers, got {actions.dtype} {actions.shape}")
-        if actions.min() < 0 or actions.max() >= self.num_actions:
-            raise ValueError(f"actions must be in 0..{self.num_actions - 1}, got {actions.tolist()}")
+        space = self.spec.actions
+        shape = (self.num_envs,) if space.is_discrete else (self.num_envs, space.size)
+        if actions.shape != shape or not np.issubdtype(actions.dtype, np.integer):
+            raise ValueError(f"actions must be integers of shape {shape}, got {actions.dtype} {actions.shape}")
+        if actions.min() < 0 or actions.max() >= (space.size if space.is_discrete else 2):
+            raise ValueError(f"actions must be of the {space.size} of {self.spec.name}, got {actions.tolist()}")
         if (playing & self._needs_reset).any():
             ended = np.flatnonzero(playing & self._needs_reset).tolist()
-            raise RuntimeError(f"{self.env_id}: reset rows {ended} before stepping them")
+            raise RuntimeError(f"{self.spec.name}: reset rows {ended} before stepping them")
         result = self._step(actions.astype(np.int64), playing)
         for row in np.flatnonzero(playing):
-            self._actions[row].append(int(actions[row]))
+            self._actions[row].append(int(actions[row]) if space.is_discrete else actions[row].astype(np.uint8))
         if self._max_steps is not None:
             at_limit = np.array([len(played) >= self._max_steps for played in self._actions])
             cut = at_limit & ~result.needs_reset
@@ -180,7 +191,7 @@ class VectorEnv(ABC):
 
     @abstractmethod
     def _step(self, actions: NDArray[np.int64], playing: NDArray[np.bool_]) -> StepResult:
-        """Plays `actions` (N,) in the rows of `playing`, bool (N,). The other rows will be reset before they
+        """Plays `actions` (N,) or (N, A) in the rows of `playing`, bool (N,). The other rows will be reset before they
         play again: they may do anything, and their part of the result is ignored.
         """
 

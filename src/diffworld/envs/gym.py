@@ -1,7 +1,8 @@
-"""Any registered Gymnasium environment with discrete actions, seen through its pixels."""
+"""Any registered Gymnasium environment whose actions are choices or keys, seen through its pixels."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import gymnasium
@@ -9,18 +10,18 @@ import numpy as np
 from gymnasium.spaces import Box, Discrete
 from numpy.typing import NDArray
 
-from diffworld.envs.base import area_resize
-from diffworld.envs.serial import Game, GameStep, SerialEnv
-from diffworld.errors import UserError
+from diffworld.envs.base import EnvironmentConfig, area_resize
+from diffworld.envs.serial import Game, Played, SerialEnv
+from diffworld.runtime.errors import UserError
+from diffworld.spec import ActionSpace, Encoded, GameSpec
 
 
 class GymGame(Game):
     """One Gymnasium environment. Frames are its observations where those are images, else what it renders."""
 
-    def __init__(self, env: gymnasium.Env[Any, Any], action_start: int, frame_size: tuple[int, int]) -> None:
-        self._env = env
-        self._action_start = action_start
-        self._frame_size = frame_size
+    def __init__(self, env: gymnasium.Env[Any, Any], actions: ActionSpace, frame_size: tuple[int, int]) -> None:
+        self._env, self._actions, self._frame_size = env, actions, frame_size
+        self._first = int(env.action_space.start) if isinstance(env.action_space, Discrete) else 0
         self._sees_pixels = _is_image(env.observation_space)
 
     def reset(self, seed: int) -> NDArray[np.uint8]:
@@ -28,10 +29,13 @@ class GymGame(Game):
         observation, _ = self._env.reset(seed=seed)
         return self._frame(observation)
 
-    def step(self, action: int) -> GameStep:
-        """Plays action number `action`, counted from 0 whatever the action space starts at."""
-        observation, reward, terminated, truncated, _ = self._env.step(self._action_start + action)
-        return GameStep(self._frame(observation), float(reward), terminated, truncated)
+    def step(self, action: Encoded) -> Played:
+        """Plays an encoded action; numbers count from 0 whatever the environment's start at."""
+        played = self._actions.to_gym_action(action)
+        if self._first:
+            played += self._first
+        observation, reward, terminated, truncated, _ = self._env.step(played)
+        return Played(self._frame(observation), float(reward), terminated, truncated)
 
     def close(self) -> None:
         """Closes the environment."""
@@ -46,33 +50,33 @@ class GymGame(Game):
         return area_resize(np.broadcast_to(image, (*image.shape[:2], 3)), self._frame_size)
 
 
-def make_gym_env(
-    gym_id: str, num_envs: int, *, frame_size: tuple[int, int], sticky_actions: float, max_steps: int | None
-) -> SerialEnv:
+def make_gym_env(gym_id: str, num_envs: int, settings: EnvironmentConfig) -> SerialEnv:
     """N rows of the Gymnasium environment registered as `gym_id`. Replays are exact if it is deterministic.
 
-    Raises UserError where it cannot be made or drawn, or its actions are not discrete.
+    Raises UserError where it cannot be made or drawn, or its actions are neither choices nor keys.
     """
     env = _make(gym_id)
-    actions = env.action_space
-    if not isinstance(actions, Discrete):
+    try:
+        actions = ActionSpace.from_gymnasium(env.action_space)
+        render_mode = None
+        if not _is_image(env.observation_space):
+            if "rgb_array" not in env.metadata.get("render_modes", []):
+                raise UserError("it has no image observations and no rgb_array rendering; use another")
+            render_mode = "rgb_array"
+    except UserError as error:
+        raise UserError(f"gym/{gym_id}: {error}") from None
+    finally:
         env.close()
-        raise UserError(f"gym/{gym_id} has actions {actions}; use one with a Discrete action space")
-    render_mode = None
-    if not _is_image(env.observation_space):
-        if "rgb_array" not in env.metadata.get("render_modes", []):
-            env.close()
-            raise UserError(f"gym/{gym_id} has no image observations and no rgb_array rendering; use another")
-        render_mode = "rgb_array"
-    env.close()
-    start, count = int(actions.start), int(actions.n)
-    games = [GymGame(_make(gym_id, render_mode), start, frame_size) for _ in range(num_envs)]
+    size = settings.height, settings.width
+    games = [GymGame(_make(gym_id, render_mode), actions, size) for _ in range(num_envs)]
     try:
         games[0].reset(0)  # drawing may need a package that making does not
     except (gymnasium.error.Error, ImportError) as error:
         raise UserError(f"gym/{gym_id} cannot be drawn: {_one_line(error)}") from error
-    names = [str(start + action) for action in range(count)]
-    return SerialEnv(f"gym/{gym_id}", games, names, frame_size, sticky_actions=sticky_actions, max_steps=max_steps)
+    rate = env.metadata.get("render_fps")
+    speed = float(rate) if isinstance(rate, int | float) and 0 < rate < 1000 else 15.0
+    spec = GameSpec(f"gym/{gym_id}", *size, actions, steps_per_second=speed, presented=asdict(settings))
+    return SerialEnv(spec, games, settings)
 
 
 def _make(gym_id: str, render_mode: str | None = None) -> gymnasium.Env[Any, Any]:

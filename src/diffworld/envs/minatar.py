@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from functools import cache
 from importlib.machinery import SourceFileLoader
 from importlib.util import find_spec, module_from_spec, spec_from_loader
@@ -11,8 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from diffworld.envs.serial import Game, GameStep, SerialEnv
-from diffworld.errors import UserError
+from diffworld.envs.base import EnvironmentConfig
+from diffworld.envs.serial import Game, Played, SerialEnv
+from diffworld.runtime.errors import UserError
+from diffworld.spec import ActionSpace, Encoded, GameSpec
 
 MINATAR_GAMES = ("asterix", "breakout", "freeway", "seaquest", "space_invaders")
 
@@ -53,10 +56,10 @@ class MinAtarGame(Game):
         self._env.reset()
         return self._frame()
 
-    def step(self, action: int) -> GameStep:
+    def step(self, action: Encoded) -> Played:
         """Plays the `action`-th of the minimal actions; a MinAtar game is never truncated."""
-        reward, terminated = self._env.act(self._action_set[action])
-        return GameStep(self._frame(), float(reward), bool(terminated), False)
+        reward, terminated = self._env.act(self._action_set[int(action)])
+        return Played(self._frame(), float(reward), bool(terminated), False)
 
     def _frame(self) -> NDArray[np.uint8]:
         """The channels, bool (10, 10, C), as colours: where they overlap the later channel wins."""
@@ -67,20 +70,19 @@ class MinAtarGame(Game):
         return frame
 
 
-def make_minatar_env(
-    game: str, num_envs: int, *, frame_size: tuple[int, int], sticky_actions: float, max_steps: int | None
-) -> SerialEnv:
+def make_minatar_env(game: str, num_envs: int, settings: EnvironmentConfig) -> SerialEnv:
     """N rows of a MinAtar game; without sticky actions unless asked for (MinAtar's own default is 0.1).
 
     Raises UserError on an unknown game, a frame smaller than its 10x10 cells, or without the package MinAtar.
     """
     if game not in MINATAR_GAMES:
         raise UserError(f"no MinAtar game {game!r}; use one of {', '.join(MINATAR_GAMES)}")
-    if min(frame_size) < 10:
-        raise UserError(f"MinAtar draws 10x10 cells: frame_size must be at least 10x10, got {frame_size}")
-    games = [MinAtarGame(game, frame_size) for _ in range(num_envs)]
-    names = games[0].action_names
-    return SerialEnv(f"minatar/{game}", games, names, frame_size, sticky_actions=sticky_actions, max_steps=max_steps)
+    size = settings.height, settings.width
+    if min(size) < 10:
+        raise UserError(f"MinAtar draws 10x10 cells: frames must be at least 10x10, got {size}")
+    games = [MinAtarGame(game, size) for _ in range(num_envs)]
+    actions = ActionSpace.discrete(games[0].action_names)
+    return SerialEnv(GameSpec(f"minatar/{game}", *size, actions, 10.0, presented=asdict(settings)), games, settings)
 
 
 @cache

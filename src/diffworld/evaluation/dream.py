@@ -1,62 +1,64 @@
-"""The agent in its dream beside the real game, as films of the same length."""
+"""The dream beside the real game, as films of the same length."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from diffworld.agent.rollout import draw_actions
-from diffworld.config import Config
-from diffworld.networks import Networks
-from diffworld.world_model.diffusion import frames_from_bytes, frames_to_bytes
-from diffworld.world_model.imagination import Imagination
-
-Film = NDArray[np.uint8]  # (T, H, W, 3)
+from diffworld.agents.actions import draw_actions
+from diffworld.models.actor_critic import ActorCritic
+from diffworld.runtime.errors import UserError
+from diffworld.runtime.frames import Film, frames_from_bytes, to_numpy
+from diffworld.world import FrameStack
+from diffworld.world.noise import generator_noise
 
 
 @dataclass(frozen=True)
 class DreamFilms:
-    """What really happened, the dream of the same actions, and a dream in which the agent acts."""
+    """What really happened, the dream of the same actions, and a dream in which the agent acts (None without one)."""
 
     real: Film
     same_actions: Film
-    own_actions: Film
+    own_actions: Film | None
 
 
 @torch.no_grad()
 def dream_beside_real(
-    config: Config, networks: Networks, frames: Film, actions: list[int], start: int, length: int
+    world: FrameStack,
+    actor_critic: ActorCritic | None,
+    frames: Film,
+    actions: NDArray[Any],
+    start: int,
+    length: int,
+    temperature: float = 1.0,
 ) -> DreamFilms:
-    """Dream on from the `start`-th frame of a real game (T, H, W, 3), for up to `length` frames.
+    """Dream on from the `start`-th frame of a real game (T, H, W, 3) and its actions (T, ...), up to `length` frames.
 
     Both dreams begin with the real context frames, which every film shows first. Dreams go on past predicted
-    ends, as the films are to be compared frame by frame.
+    ends, as the films are to be compared frame by frame. UserError if the game is too short for that.
     """
-    n = config.denoiser.context_frames
-    start = min(max(start, n - 1), len(frames) - 1)
+    n, device = world.context_frames, world.device
+    start = max(start, n - 1)
     length = min(length, len(frames) - 1 - start)
-    device = next(networks.denoiser.parameters()).device
+    if length < 1:
+        raise UserError(f"the game has {len(frames)} frames, too few to dream on from {n} of them")
     generator = torch.Generator(device).manual_seed(0)
     window = slice(start - n + 1, start + 1)
     context = frames_from_bytes(torch.from_numpy(frames[window]).to(device))[None]
-    past = torch.tensor(actions[window], device=device)[None]
-    imagination = Imagination(
-        networks.denoiser,
-        networks.reward_end,
-        config.sampler,
-        horizon=length + 1,
-        draw_starts=lambda rows: (context.expand(rows, *context.shape[1:]), past.expand(rows, n)),
-        randn=lambda shape: torch.randn(shape, generator=generator, device=device),
-    )
-    state = imagination.start(2)  # row 0 repeats the real actions, row 1 is the agent's own
-    policy = networks.actor_critic.burn_in(state.frames[1:, :-1])
-    dreamt = [frames_to_bytes(state.frames[:, t]).cpu().numpy() for t in range(n)]
+    past = torch.from_numpy(actions[window]).to(device)[None]
+    rows = 1 if actor_critic is None else 2  # row 0 repeats the real actions, row 1 is the agent's own
+    state = world.start(context.expand(rows, *context.shape[1:]), past.expand(rows, *past.shape[1:]))
+    policy = None if actor_critic is None else actor_critic.burn_in(state.frames[1:, :-1])
+    dreamt = [to_numpy(state.frames[:, t]) for t in range(n)]
     for t in range(start, start + length):
-        logits, _, policy = networks.actor_critic(state.frames[1:, -1], policy)
-        own = draw_actions(logits, config.evaluation.temperature, generator)
-        chosen = torch.cat([torch.tensor([actions[t]], device=device), own])
-        next_frames, _, _, state = imagination.predict(state, chosen)
-        dreamt.append(frames_to_bytes(next_frames).cpu().numpy())
-    both = np.stack(dreamt)
-    return DreamFilms(frames[start - n + 1 : start + length + 1], both[:, 0], both[:, 1])
+        chosen = torch.from_numpy(actions[t : t + 1]).to(device)
+        if actor_critic is not None and policy is not None:
+            logits, _, policy = actor_critic(state.frame[1:], policy)
+            own = draw_actions(actor_critic.actions, logits, temperature, generator)
+            chosen = torch.cat([chosen, own])
+        state, prediction = world.step(state, chosen, generator_noise(generator))
+        dreamt.append(to_numpy(prediction.frames))
+    films = np.stack(dreamt, axis=1)
+    return DreamFilms(frames[start - n + 1 : start + length + 1], films[0], films[1] if rows > 1 else None)

@@ -1,61 +1,57 @@
 """Tests of an agent in the real game, as training and the evaluation command run them."""
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
 
 import torch
 
-from diffworld.agent.actor_critic import ActorCritic
-from diffworld.agent.policy import ActorCriticPolicy
-from diffworld.config import Config
-from diffworld.envs import VectorEnv, make_env
+from diffworld.agents.policy import ActorCriticPolicy
+from diffworld.envs import EpisodeResult, Policy, RandomPolicy, play_episodes
+from diffworld.envs.driver import OnStep
+from diffworld.envs.make import make_game
 from diffworld.envs.seeds import test_seed
-from diffworld.evaluation.episodes import EpisodeResult, OnStep, Policy, RandomPolicy, play_episodes
+from diffworld.models.actor_critic import ActorCritic
+from diffworld.spec import GameSpec
 
 
-def make_game(config: Config, num_envs: int) -> VectorEnv:
-    """The run's real game, `num_envs` times. A lost life is told as an end, but no game stops for it."""
-    e = config.environment
-    return make_env(
-        config.env,
-        num_envs,
-        frame_size=(e.height, e.width),
-        life_loss_ends=e.life_loss_ends,
-        frame_skip=e.frame_skip,
-        noop_max=e.noop_max,
-        sticky_actions=e.sticky_actions,
-        max_steps=e.max_steps or None,
-    )
+@dataclass(frozen=True)
+class TestGames:
+    """Which games are tests, and how they are played."""
 
+    __test__ = False  # for pytest, which collects what is called so
 
-def play_games(
-    config: Config,
-    actor_critic: ActorCritic | None,
-    games: int,
-    *,
-    on_episode: Callable[[EpisodeResult], None] | None = None,
-    on_step: OnStep | None = None,
-    policy_seed: int = 0,
-) -> list[EpisodeResult]:
-    """Play whole test games of a run with its agent, or the random policy where it is None.
+    spec: GameSpec
+    seed: int
+    """Of the list of games; each game's own seed follows from it, and no training game has that."""
+    num_envs: int = 1
+    """Games played side by side."""
+    temperature: float = 1.0
+    """Of the agent's actions."""
 
-    The games' seeds are always the same. The policy's draws come from a generator of their own, so that
-    testing does not change what training does next.
-    """
-    env = make_game(config, min(config.evaluation.num_envs, games))
-    try:
-        policy: Policy = RandomPolicy(env.num_actions, seed=policy_seed)
-        if actor_critic is not None:
-            device = next(actor_critic.parameters()).device
-            policy = ActorCriticPolicy(
-                actor_critic,
-                env.num_envs,
-                temperature=config.evaluation.temperature,
-                generator=torch.Generator(device).manual_seed(policy_seed),
-            )
-        seeds = [test_seed(config.seed, game) for game in range(games)]
-        return play_episodes(env, policy, seeds, on_episode, on_step)
-    finally:
-        env.close()
+    def play(
+        self,
+        actor_critic: ActorCritic | None,
+        games: int,
+        *,
+        on_episode: Callable[[EpisodeResult], None] | None = None,
+        on_step: OnStep | None = None,
+        policy_seed: int = 0,
+    ) -> list[EpisodeResult]:
+        """Play whole games with the agent, or the random policy where it is None.
+
+        The policy's draws come from a generator of their own, so that testing does not change what training does next.
+        """
+        with closing(make_game(self.spec, min(self.num_envs, games))) as env:
+            policy: Policy = RandomPolicy(self.spec.actions, seed=policy_seed)
+            if actor_critic is not None:
+                device = next(actor_critic.parameters()).device
+                generator = torch.Generator(device).manual_seed(policy_seed)
+                policy = ActorCriticPolicy(
+                    actor_critic, env.num_envs, temperature=self.temperature, generator=generator
+                )
+            seeds = [test_seed(self.seed, game) for game in range(games)]
+            return play_episodes(env, policy, seeds, on_episode, on_step)
 
 
 def scores(results: Sequence[EpisodeResult]) -> list[float]:

@@ -1,114 +1,110 @@
 """How well the world model predicts windows it never trained on."""
 
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from diffworld.config import Config
-from diffworld.evaluation.episodes import SeenStep
-from diffworld.networks import Networks
-from diffworld.replay import Dataset, sample_around, sample_ending_near
-from diffworld.world_model.batches import to_batch
-from diffworld.world_model.denoiser import Denoiser
-from diffworld.world_model.reward_end import RewardEndModel
+from diffworld.data import (
+    Dataset,
+    EpisodeWriter,
+    GameStep,
+    frame_batch,
+    sample_context_windows,
+    sample_transition_windows,
+    transition_batch,
+)
+from diffworld.models.denoiser import Denoiser
+from diffworld.models.reward_end import RewardEndModel
+from diffworld.spec import GameSpec
+from diffworld.world import FrameStack
+from diffworld.world.noise import generator_noise
 
-BATCH = 32
+BATCH, BATCHES = 32, 4
+"""Held-out losses are means over so many windows at once, so many times."""
 GAMES = 2  # recorded whole, as far as there is room: openings alone would have no ends in them
+STEPS = 4_000
+"""Steps of those games that are kept, at most."""
 
 
-class HeldOut:
-    """Records the first test games as a data set, and measures the world model's losses on it."""
+class TestRecorder:
+    """An `on_step` that keeps the first test games as a data set in `path`, anew."""
 
-    def __init__(self, path: Path, config: Config, num_actions: int) -> None:
+    __test__ = False  # for pytest, which collects what is called so
+
+    def __init__(self, path: Path, spec: GameSpec) -> None:
         shutil.rmtree(path, ignore_errors=True)
-        size = (config.environment.height, config.environment.width, 3)
-        self.config = config
-        self.dataset = Dataset.create(path, size, num_actions=num_actions, info={"env": config.env})
-        self.growing: dict[int, int] = {}  # game -> its episode in the data set
+        self.dataset = Dataset.create(path, spec)
+        self.writer = EpisodeWriter(self.dataset)
 
-    def record(self, step: SeenStep) -> None:
+    def __call__(self, step: GameStep) -> None:
         """Keep a step, as long as there is room."""
-        if step.game >= GAMES or self.dataset.num_steps >= self.config.evaluation.held_out_steps:
-            return
-        if step.game not in self.growing:
-            self.growing[step.game] = self.dataset.new_episode()
-        ended = step.terminated or step.truncated
-        self.dataset.append(
-            self.growing[step.game],
-            step.frame,
-            step.action,
-            step.reward,
-            step.terminated,
-            step.truncated,
-            step.next_frame if ended else None,
-        )
-        if ended:
-            del self.growing[step.game]
+        if step.game < GAMES and self.dataset.num_steps < STEPS:
+            self.writer(step)
 
-    def losses(self, networks: Networks, device: torch.device) -> dict[str, float]:
-        """See `held_out_losses`."""
-        c = self.config
-        return held_out_losses(
-            networks.denoiser,
-            networks.reward_end,
-            self.dataset,
-            windows=c.evaluation.held_out_windows,
-            denoiser_length=c.denoiser.context_frames + 1 + c.autoregressive_steps,
-            reward_end_length=c.reward_end_window + c.denoiser.context_frames,
-            device=device,
-        )
 
-    def __enter__(self) -> Self:
-        return self
+@dataclass(frozen=True)
+class HeldOutWindows:
+    """Windows of data that were not learnt from."""
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.dataset.close()
+    dataset: Dataset
+    reward_end_window: int
+    among: NDArray[np.bool_] | None = None
+    """bool (E,), the episodes that count; all if None."""
+
+    def losses(self, world: FrameStack) -> dict[str, float]:
+        """Losses, and precision, recall and F1 of reward and end; none where there is nothing held out.
+
+        Noise and windows are the same at every call on the same data, so that losses can be compared.
+        """
+        if not len(self.dataset.episodes) or (self.among is not None and not self.among.any()):
+            return {}
+        found = denoiser_losses(world.denoiser, self)
+        if world.reward_end is not None:
+            length = world.context_frames + self.reward_end_window
+            found |= reward_end_losses(world.reward_end, self, length)
+        return found
 
 
 @torch.no_grad()
-def held_out_losses(
-    denoiser: Denoiser,
-    reward_end: RewardEndModel,
-    dataset: Dataset,
-    *,
-    windows: int,
-    denoiser_length: int,
-    reward_end_length: int,
-    device: torch.device,
-) -> dict[str, float]:
-    """Losses on `windows` windows drawn with a fixed seed, and precision, recall and F1 of reward and end.
-
-    Noise and windows are the same at every call on the same data, so that losses can be compared.
-    """
+def denoiser_losses(denoiser: Denoiser, held_out: HeldOutWindows) -> dict[str, float]:
+    """The denoiser's loss on windows as it trains on them."""
+    device, config = denoiser.network.conv_in.weight.device, denoiser.config
     rng, generator = np.random.default_rng(0), torch.Generator(device).manual_seed(0)
+    length = config.context_frames + 1 + config.autoregressive_steps
+    total = 0.0
+    for _ in range(BATCHES):
+        windows = sample_context_windows(
+            held_out.dataset,
+            rng,
+            BATCH,
+            length,
+            recency=False,
+            final_frames=config.final_frames,
+            among=held_out.among,
+        )
+        total += denoiser.loss(*frame_batch(windows, device), generator_noise(generator)).item()
+    return {"denoiser/held_out_loss": total / BATCHES}
 
-    def randn(shape: tuple[int, ...]) -> Tensor:
-        return torch.randn(shape, generator=generator, device=device)
 
+@torch.no_grad()
+def reward_end_losses(model: RewardEndModel, held_out: HeldOutWindows, length: int) -> dict[str, float]:
+    """The reward/end model's losses, and what it said against what was."""
+    device, rng = model.action_embedding.weight.device, np.random.default_rng(0)
     sums: dict[str, float] = {}
     counts = {"reward": np.zeros(3), "end": np.zeros(3)}
-    batches = max(1, windows // BATCH)
-    for _ in range(batches):
-        batch = to_batch(sample_ending_near(dataset, rng, BATCH, denoiser_length, recency=False), device)
-        loss = denoiser.loss(batch.frames, batch.actions, batch.mask, randn)
-        sums["denoiser/held_out_loss"] = sums.get("denoiser/held_out_loss", 0) + loss.item() / batches
-        batch = to_batch(sample_around(dataset, rng, BATCH, reward_end_length, recency=False), device)
-        losses = reward_end.loss(batch.frames, batch.actions, batch.rewards, batch.ends, batch.successor)
-        for name, value in (
-            ("reward_end/held_out_loss", losses.total),
-            ("reward_end/held_out_loss_reward", losses.reward),
-            ("reward_end/held_out_loss_end", losses.end),
-        ):
-            sums[name] = sums.get(name, 0) + value.item() / batches
-        mask = batch.successor[:, :-1]
-        signs = batch.rewards[:, :-1].sign()
+    for _ in range(BATCHES):
+        windows = sample_transition_windows(held_out.dataset, rng, BATCH, length, recency=False, among=held_out.among)
+        batch = transition_batch(windows, device)
+        losses = model.loss(*batch)
+        for name, value in (("", losses.total), ("_reward", losses.reward), ("_end", losses.end)):
+            key = f"reward_end/held_out_loss{name}"
+            sums[key] = sums.get(key, 0.0) + value.item() / BATCHES
+        mask, signs = batch.mask[:, :-1], batch.rewards[:, :-1].sign()
         counts["reward"] += _hits(losses.reward_logits.argmax(-1) - 1, signs, mask)
         counts["end"] += _hits(losses.end_logits.argmax(-1), batch.ends[:, :-1], mask)
     for name, (right, said, true) in counts.items():

@@ -14,7 +14,7 @@ from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, MaxNLocat
 from numpy.typing import NDArray
 
 from diffworld.evaluation.statistics import Interval
-from diffworld.files import atomic_file
+from diffworld.runtime.files import atomic_file
 
 # A palette that colour-blind readers can tell apart (Okabe and Ito 2008).
 _BLUE, _ORANGE, _GREEN, _GREY = "#0072B2", "#D55E00", "#009E73", "#777777"

@@ -10,7 +10,7 @@ from typing import Any
 
 from diffworld.config import Config
 from diffworld.envs import ATARI_100K_GAMES
-from diffworld.errors import UserError
+from diffworld.runtime.errors import UserError
 
 _CUSTOMARY_LIMIT = 108_000  # game frames: ALE's own limit, 30 minutes
 

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Literal
 
 from diffworld.config import from_dict
-from diffworld.errors import UserError
-from diffworld.evaluation.episodes import EpisodeResult
+from diffworld.envs.driver import EpisodeResult
 from diffworld.evaluation.protocol import Protocol, departures
 from diffworld.evaluation.statistics import Interval, mean_interval
-from diffworld.files import write_json
-from diffworld.run_folder import RunFolder, versions
+from diffworld.runs.folder import RunFolder, versions
+from diffworld.runtime.errors import UserError
+from diffworld.runtime.files import write_json
 
 FORMAT = 1
 LARGEST = 1e100  # no score comes near it

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from diffworld.errors import UserError
+from diffworld.runtime.errors import UserError
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from diffworld.device import in_precision, native_bfloat16
-from diffworld.nn.compiling import compile_forward
+from diffworld.models.denoiser import Denoiser
 from diffworld.play.dreaming import Dreamer
-from diffworld.play.sources import Model
-from diffworld.play.starts import make_window
-from diffworld.play.worlds import DreamWorld, Moment
-from diffworld.world_model.denoiser import Denoiser
+from diffworld.play.worlds import DreamWorld, StepKey
+from diffworld.runs.load import Model
+from diffworld.runs.starts import make_window
+from diffworld.runtime.compiling import compile_forward
+from diffworld.runtime.device import in_precision, native_bfloat16
 
 SWITCH_SECONDS = 0.0005
 """How long the compiler may hold Python's lock while players wait for it: a tenth of Python's own choice."""
@@ -62,4 +62,4 @@ def _rehearse(model: Model) -> None:
     state = world.start(make_window([frame] * n, [0] * (n - 1), n))
     for step in range(2):
         sampler = replace(model.config.sampler, denoising_steps=steps)
-        state, _ = world.step(state, 0, sampler, 2, Moment(0, 0, step))
+        state, _ = world.step(state, 0, sampler, 2, StepKey(0, 0, step))

@@ -15,14 +15,14 @@ from typing import Any, TypeVar
 
 from fastapi import WebSocket, WebSocketDisconnect
 
-from diffworld.errors import UserError
 from diffworld.play import protocol
-from diffworld.play.answers import answer, describe
-from diffworld.play.house import House
-from diffworld.play.lobby import LobbyFull
 from diffworld.play.pace import Allowance, Meter, Pace
 from diffworld.play.protocol import ProtocolError
+from diffworld.play.queries import answer, describe
+from diffworld.play.queue import QueueFull
+from diffworld.play.server_state import ServerState
 from diffworld.play.session import PlaySession, View
+from diffworld.runtime.errors import UserError
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ POLICY_VIOLATION, TRY_AGAIN_LATER, INTERNAL_ERROR = 1008, 1013, 1011  # RFC 6455
 class Connection:
     """A player from the handshake to the closed tab."""
 
-    def __init__(self, socket: WebSocket, house: House) -> None:
+    def __init__(self, socket: WebSocket, house: ServerState) -> None:
         self._socket, self._house = socket, house
         self._allowance = Allowance(MESSAGES_PER_SECOND, MESSAGES_AT_ONCE)
         self._commands: asyncio.Queue[protocol.Command] = asyncio.Queue(COMMANDS_AT_ONCE)
@@ -79,7 +79,7 @@ class Connection:
                 return
             case ProtocolError() as error:
                 await self._close(POLICY_VIOLATION, str(error))
-            case LobbyFull():
+            case QueueFull():
                 await self._close(TRY_AGAIN_LATER, "too many players are waiting; try again later")
             case UserError() as error:
                 await self._close(INTERNAL_ERROR, str(error)[:100])  # a reason may have 123 bytes

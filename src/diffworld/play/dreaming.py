@@ -10,12 +10,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from diffworld.agent.actor_critic import PolicyState
-from diffworld.play.together import Together
-from diffworld.world_model.diffusion import Randn, frames_to_bytes
-from diffworld.world_model.imagination import ImaginationState
-from diffworld.world_model.reward_end import LstmState
-from diffworld.world_model.sampler import SamplerConfig
+from diffworld.models.actor_critic import PolicyState
+from diffworld.models.diffusion import Randn, frames_to_bytes
+from diffworld.models.reward_end import LstmState
+from diffworld.models.sampler import SamplerConfig
+from diffworld.play.batcher import DynamicBatcher
+from diffworld.world.imagination import ImaginationState
 
 SampleFrame = Callable[[Tensor, Tensor, SamplerConfig, Randn], tuple[Tensor, list[Tensor]]]
 """`Denoiser.sample`: frames (B, n, 3, H, W), actions (B, n) -> the next frame (B, 3, H, W) and its trajectory."""
@@ -75,7 +75,7 @@ class Dreamer:
         """`threads` is how many torch uses for a batch; everything else in the process should `use_threads(1)`."""
         self.sample_frame, self.predict_reward_end, self.act = sample_frame, predict_reward_end, act
         self.threads = threads
-        self.step: Together[DreamRequest, Dreamt] = Together(
+        self.step: DynamicBatcher[DreamRequest, Dreamt] = DynamicBatcher(
             self._step, lambda r: (r.sampler, r.memory is None), prepare=lambda: use_threads(threads)
         )
 

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from diffworld.errors import UserError
+from diffworld.data import Dataset, Episode
+from diffworld.data.episodes import Episodes
+from diffworld.data.schema import DESCRIPTION, FRAMES, ROWS, DatasetSchema
 from diffworld.play.recording import FilmKind, export_film
 from diffworld.play.worlds import Tape
-from diffworld.replay import Dataset, Episode
-from diffworld.replay.episodes import Episodes
-from diffworld.replay.format import DESCRIPTION, FRAMES, ROWS, Format
+from diffworld.runtime.errors import UserError
 
 MAX_FILMS = 32
 """Exported films kept, the last ones."""
@@ -32,7 +32,7 @@ class Shelf:
     folder: Path
     size: int
     """Bytes of its records, by which growth is noticed."""
-    format: Format
+    format: DatasetSchema
     episodes: Episodes
 
 

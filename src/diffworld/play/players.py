@@ -8,15 +8,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from diffworld.agent.actor_critic import ActorCritic, PolicyState
-from diffworld.agent.rollout import draw_actions
-from diffworld.errors import UserError
+from diffworld.agents.rollout import draw_actions
+from diffworld.models.actor_critic import ActorCritic, PolicyState
+from diffworld.runtime.errors import UserError
 
 Player = Literal["human", "agent", "random", "recording"]
 
 
 @dataclass(frozen=True, eq=False)
-class Opinion:
+class PolicyOutput:
     """What the agent makes of the current frame."""
 
     logits: Tensor
@@ -31,11 +31,11 @@ class Opinion:
 
 
 @torch.inference_mode()
-def opinion(logits: Tensor, value: Tensor, state: PolicyState) -> Opinion:
+def opinion(logits: Tensor, value: Tensor, state: PolicyState) -> PolicyOutput:
     """What the agent's answer to one more frame says: logits (1, A), value (1,), and the state after it."""
     log_probs = logits[0].log_softmax(-1).cpu().numpy()
     probs = np.exp(log_probs)
-    return Opinion(logits, probs, float(value), float(-(probs * log_probs).sum()), state)
+    return PolicyOutput(logits, probs, float(value), float(-(probs * log_probs).sum()), state)
 
 
 @torch.inference_mode()
@@ -51,7 +51,7 @@ def choose_action(
     *,
     pressed: int,
     recorded: int | None = None,
-    thinks: Opinion | None = None,
+    thinks: PolicyOutput | None = None,
     temperature: float = 1.0,
 ) -> int:
     """The action of whoever plays. `pressed` is the human's, `recorded` the recording's, `thinks` the agent's.

@@ -12,13 +12,13 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from diffworld.data import Dataset
 from diffworld.envs import VectorEnv
+from diffworld.envs.driver import GameStep, Policy
 from diffworld.envs.seeds import training_seed
-from diffworld.errors import UserError
-from diffworld.evaluation.episodes import Policy, SeenStep
-from diffworld.evaluation.video import write_gif, write_video
-from diffworld.files import write_error
-from diffworld.replay import Dataset
+from diffworld.runtime.errors import UserError
+from diffworld.runtime.files import write_error
+from diffworld.runtime.video import write_gif, write_video
 
 FilmKind = Literal["mp4", "gif"]
 GIF_FRAMES = 1_000
@@ -32,7 +32,7 @@ class EpisodeWriter:
         self.dataset = dataset
         self._growing: dict[int, int] = {}
 
-    def add(self, step: SeenStep) -> None:
+    def add(self, step: GameStep) -> None:
         """Write one step; after an end, the game's next step begins another episode."""
         if step.game not in self._growing:
             self._growing[step.game] = self.dataset.new_episode()
@@ -60,7 +60,7 @@ class Recorder:
     def __init__(self, parent: Path, name: str, held_back: int, num_actions: int, info: dict[str, Any]) -> None:
         self._parent, self._name = parent, name
         self._held_back, self._num_actions, self._info = held_back, num_actions, info
-        self._held: deque[SeenStep] = deque()
+        self._held: deque[GameStep] = deque()
         self._writer: EpisodeWriter | None = None
 
     @property
@@ -68,7 +68,7 @@ class Recorder:
         """The data set; None before a step was written."""
         return self._writer.dataset.path if self._writer else None
 
-    def add(self, step: SeenStep) -> None:
+    def add(self, step: GameStep) -> None:
         """Take one step."""
         self._held.append(step)
         if len(self._held) > self._held_back:
@@ -144,7 +144,7 @@ def record_games(
             terminated = bool(result.terminated[row])
             cut = bool(result.truncated[row]) or (last and not terminated)
             reward, before, after = float(result.rewards[row]), frames[row], result.frames[row]
-            writer.add(SeenStep(row, before, int(actions[row]), reward, terminated, cut, after))
+            writer.add(GameStep(row, before, int(actions[row]), reward, terminated, cut, after))
         scores += result.rewards
         frames, fresh = result.frames.copy(), result.terminated | result.truncated
         for row in np.flatnonzero(result.needs_reset).tolist():

@@ -17,12 +17,12 @@ import uvicorn
 from fastapi import FastAPI, Response, WebSocket
 from fastapi.responses import FileResponse, PlainTextResponse
 
-from diffworld.errors import UserError
-from diffworld.play.answers import KINDS
 from diffworld.play.connection import Connection
 from diffworld.play.guard import LOOPBACK, Guard
-from diffworld.play.house import House
 from diffworld.play.protocol import MAX_MESSAGE_BYTES
+from diffworld.play.queries import KINDS
+from diffworld.play.server_state import ServerState
+from diffworld.runtime.errors import UserError
 
 MEDIA_TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 PING_SECONDS = 15.0
@@ -70,7 +70,7 @@ def listen(host: str, port: int) -> tuple[socket.socket, Address]:
     return listener, Address(host, listener.getsockname()[1], token)
 
 
-def create_app(house: House, address: Address) -> FastAPI:
+def create_app(house: ServerState, address: Address) -> FastAPI:
     """The application, with `Guard` in front of it."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     pages = _static_pages()
@@ -99,7 +99,7 @@ def create_app(house: House, address: Address) -> FastAPI:
     return app
 
 
-def serve(house: House, listener: socket.socket, address: Address, open_browser: bool = False) -> None:
+def serve(house: ServerState, listener: socket.socket, address: Address, open_browser: bool = False) -> None:
     """Serve until Ctrl-C or SIGTERM, and end every session before returning."""
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # what a client breaks off is no news
     server = make_server(house, address)
@@ -112,7 +112,7 @@ def serve(house: House, listener: socket.socket, address: Address, open_browser:
         house.close()
 
 
-def make_server(house: House, address: Address) -> uvicorn.Server:
+def make_server(house: ServerState, address: Address) -> uvicorn.Server:
     """Uvicorn, with messages bounded in size and clients that have gone found out."""
     config = uvicorn.Config(
         create_app(house, address),

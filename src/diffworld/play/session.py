@@ -9,19 +9,19 @@ from typing import Any
 
 import torch
 
+from diffworld.envs.driver import GameStep
 from diffworld.envs.seeds import test_seed
-from diffworld.errors import UserError
-from diffworld.evaluation.episodes import SeenStep
+from diffworld.models.diffusion import frames_from_bytes
 from diffworld.play.dreaming import stopwatch
 from diffworld.play.library import Library
-from diffworld.play.players import Opinion, burned_in, choose_action, opinion
+from diffworld.play.players import PolicyOutput, burned_in, choose_action, opinion
 from diffworld.play.recording import Recorder
 from diffworld.play.settings import RANGES, Settings, missing_players, missing_worlds
-from diffworld.play.sources import Model
 from diffworld.play.view import View, make_view
-from diffworld.play.worlds import DreamWorld, Game, GameState, Moment, RealWorld, Tape, WorldStep
-from diffworld.world_model.diffusion import frames_from_bytes
-from diffworld.world_model.imagination import ImaginationState
+from diffworld.play.worlds import DreamWorld, Game, GameState, RealWorld, StepKey, Tape, WorldStep
+from diffworld.runs.load import Model
+from diffworld.runtime.errors import UserError
+from diffworld.world.imagination import ImaginationState
 
 __all__ = ["PlaySession", "Settings", "View"]
 
@@ -33,14 +33,14 @@ REWIND_STEPS = 150
 class Position:
     """Where everything stands after a step. Going on from an older one is all there is to rewinding."""
 
-    moment: Moment
+    moment: StepKey
     """Random numbers of the step that comes next."""
     key: int
     """Tells the session's episodes apart."""
     view: View
     dream: ImaginationState | None
     game: GameState | None
-    thinks: Opinion | None
+    thinks: PolicyOutput | None
 
 
 class PlaySession:
@@ -212,11 +212,11 @@ class PlaySession:
             self._real = RealWorld(self.model.config)
         return self._real
 
-    def _next_moment(self) -> Moment:
+    def _next_moment(self) -> StepKey:
         seed = self.settings.seed
         if self._past and self._past[-1].moment.seed == seed:
-            return Moment(seed, self._past[-1].moment.episode + 1, 0)
-        return Moment(seed, 0, 0)
+            return StepKey(seed, self._past[-1].moment.episode + 1, 0)
+        return StepKey(seed, 0, 0)
 
     def _begin(self, game: GameState | None, start: int | None = None) -> View:
         """Begin an episode where `game` stands, or in a new game, or in a dream of its own."""
@@ -244,12 +244,12 @@ class PlaySession:
         for world, step in happened.items():
             before, after = getattr(now.view, world), getattr(view, world)
             if after is not None:
-                self._record(world, SeenStep(now.key, before, action, step.reward, step.ended, step.truncated, after))
+                self._record(world, GameStep(now.key, before, action, step.reward, step.ended, step.truncated, after))
         return view
 
     def _stand(
         self,
-        moment: Moment,
+        moment: StepKey,
         key: int,
         dream: ImaginationState | None,
         game: GameState | None,
@@ -270,7 +270,7 @@ class PlaySession:
         self._past.append(Position(moment, key, view, dream, game, thinks))
         return self._show()
 
-    def _think(self, dream: ImaginationState | None, game: GameState | None, before: Position | None) -> Opinion:
+    def _think(self, dream: ImaginationState | None, game: GameState | None, before: Position | None) -> PolicyOutput:
         """The agent looks at the leading world's frame; at a start, after the context a dream begins with."""
         actor_critic = self.model.networks.actor_critic
         if dream is not None:
@@ -287,7 +287,7 @@ class PlaySession:
         with torch.inference_mode():
             return opinion(*self.model.dreamer.act(frame, state))
 
-    def _record(self, world: str, step: SeenStep) -> None:
+    def _record(self, world: str, step: GameStep) -> None:
         if self._recorders is None or self._recordings is None:
             return
         if world not in self._recorders:

@@ -5,11 +5,11 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from diffworld.errors import UserError
+from diffworld.models.sampler import SamplerConfig
 from diffworld.play.players import Player
-from diffworld.play.sources import Model
 from diffworld.play.worlds import Rules
-from diffworld.world_model.sampler import SamplerConfig
+from diffworld.runs.load import Model
+from diffworld.runtime.errors import UserError
 
 WorldName = Literal["dream", "real", "both"]
 WORLDS: tuple[WorldName, ...] = get_args(WorldName)

@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffworld.play.dreaming import to_bytes
-from diffworld.play.players import Opinion
+from diffworld.play.players import PolicyOutput
 from diffworld.play.settings import Settings
 from diffworld.play.worlds import Frame, GameState, WorldStep
-from diffworld.world_model.imagination import ImaginationState
+from diffworld.world.imagination import ImaginationState
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +73,7 @@ def make_view(
     happened: dict[str, WorldStep],
     dream: ImaginationState | None,
     game: GameState | None,
-    thinks: Opinion | None,
+    thinks: PolicyOutput | None,
     milliseconds: dict[str, float],
 ) -> View:
     """What is seen where things stand now, after `happened` (by world; nothing at a start)."""

@@ -12,17 +12,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from diffworld.agent.actor_critic import PolicyState
 from diffworld.config import Config
 from diffworld.envs import GameHistory
 from diffworld.evaluation.games import make_game
+from diffworld.models.actor_critic import PolicyState
+from diffworld.models.diffusion import frames_from_bytes
+from diffworld.models.sampler import SamplerConfig
 from diffworld.play.dreaming import DreamRequest, stopwatch
-from diffworld.play.players import Opinion, opinion
-from diffworld.play.sources import Model
-from diffworld.play.starts import Window, make_window
-from diffworld.world_model.diffusion import frames_from_bytes
-from diffworld.world_model.imagination import ImaginationState
-from diffworld.world_model.sampler import SamplerConfig
+from diffworld.play.players import PolicyOutput, opinion
+from diffworld.runs.load import Model
+from diffworld.runs.starts import Window, make_window
+from diffworld.world.imagination import ImaginationState
 
 Frame = NDArray[np.uint8]
 """uint8 (H, W, 3), RGB."""
@@ -32,7 +32,7 @@ Rules = Literal["train", "test"]
 
 
 @dataclass(frozen=True)
-class Moment:
+class StepKey:
     """Which random numbers belong to a step: the session's seed, the episode and the step in it."""
 
     seed: int
@@ -40,13 +40,13 @@ class Moment:
     step: int
 
 
-class Chance:
+class KeyedGenerators:
     """Generators that are set anew for each moment, one kind for each purpose, so that no draw shifts another."""
 
     def __init__(self, device: torch.device) -> None:
         self._generator = torch.Generator(device)
 
-    def at(self, moment: Moment, purpose: Literal["frame", "reward_end", "action"]) -> torch.Generator:
+    def at(self, moment: StepKey, purpose: Literal["frame", "reward_end", "action"]) -> torch.Generator:
         """The generator for a purpose at a moment; valid until the next call."""
         number = ("frame", "reward_end", "action").index(purpose)
         entropy = (moment.seed, moment.episode, moment.step, number)
@@ -77,7 +77,7 @@ class WorldStep:
     why: str
     """Why it is over, in words; empty while it goes on."""
     prediction: Prediction | None = None
-    thinks: Opinion | None = None
+    thinks: PolicyOutput | None = None
     """What the agent makes of the frame, where the dream was asked for it."""
     milliseconds: dict[str, float] = field(default_factory=dict)
 
@@ -90,7 +90,7 @@ class DreamWorld:
 
     def __init__(self, model: Model) -> None:
         self.model, self.device = model, model.device
-        self.chance = Chance(self.device)
+        self.chance = KeyedGenerators(self.device)
 
     @torch.inference_mode()
     def start(self, window: Window) -> ImaginationState:
@@ -111,7 +111,7 @@ class DreamWorld:
         action: int,
         sampler: SamplerConfig,
         horizon: int,
-        moment: Moment,
+        moment: StepKey,
         memory: PolicyState | None = None,
     ) -> tuple[ImaginationState, WorldStep]:
         """The next frame, and reward and end sampled from the model's logits; truncated after `horizon` steps.

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 
-from diffworld.errors import UserError
 from diffworld.report.aggregates import (
     RESAMPLES,
     Estimate,
@@ -19,6 +18,7 @@ from diffworld.report.aggregates import (
 )
 from diffworld.report.runs import Run, named, read_run
 from diffworld.report.scores import Benchmark, Method, load_benchmark, read_method
+from diffworld.runtime.errors import UserError
 
 TAU = np.linspace(0, 4, 161)
 REFERENCE_METHOD = "DIAMOND"  # whom others are compared with where the user brings no complete method

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import av
 from PIL import Image
 
-from diffworld.errors import UserError
 from diffworld.report.runs import Run
+from diffworld.runtime.errors import UserError
 
 EMBEDDED_BYTES = 4_000_000  # a film up to this size lies in the page itself ...
 EMBEDDED_TOTAL = 60_000_000  # ... as long as all of them together stay below this

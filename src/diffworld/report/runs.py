@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from diffworld.config import Config, differences
-from diffworld.errors import UserError
+from diffworld.config.presets import PRESETS
 from diffworld.evaluation.protocol import atari_game, departures, protocol_of
 from diffworld.evaluation.saved import Evaluation, check_scores, read_evaluations
 from diffworld.evaluation.statistics import Interval, mean_interval
-from diffworld.files import whole_lines
-from diffworld.presets import PRESETS
-from diffworld.run_folder import RunFolder
+from diffworld.runs.folder import RunFolder
+from diffworld.runtime.errors import UserError
+from diffworld.runtime.files import whole_lines
 
 USUAL_GAMES = 100
 NOT_THE_METHOD = (

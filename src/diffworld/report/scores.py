@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from diffworld.errors import UserError
 from diffworld.evaluation.protocol import ATARI_100K, departures, protocol_from
 from diffworld.evaluation.saved import check_scores
+from diffworld.runtime.errors import UserError
 
 REFERENCES = ("Random", "Human")
 TAKEN = ("game", *REFERENCES)  # columns of the tables that are no method's

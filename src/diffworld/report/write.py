@@ -7,16 +7,16 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
-from diffworld.errors import UserError
 from diffworld.evaluation.protocol import ATARI_100K
-from diffworld.files import atomic_folder, without_nan
 from diffworld.report.contents import Contents
 from diffworld.report.figures import aggregate_figure, curve_figure, improvement_figure, profile_figure
 from diffworld.report.films import films
 from diffworld.report.page import page
 from diffworld.report.runs import Run
 from diffworld.report.tables import tables, to_csv
-from diffworld.run_folder import versions
+from diffworld.runs.folder import versions
+from diffworld.runtime.errors import UserError
+from diffworld.runtime.files import atomic_folder, without_nan
 
 PAGE, NUMBERS = "report.html", "report.json"
 FORMAT = 1

@@ -17,15 +17,15 @@ from pathlib import Path
 import torch
 from rich.progress import BarColumn, Progress, TextColumn
 
-from diffworld.errors import UserError
 from diffworld.evaluation.statistics import Interval
-from diffworld.files import write_error
-from diffworld.run_folder import RunFolder
+from diffworld.runs.folder import RunFolder
+from diffworld.runtime.errors import UserError
+from diffworld.runtime.files import write_error
+from diffworld.runtime.metrics import METRICS_FILE
+from diffworld.runtime.progress import Display
 from diffworld.sweep.plan import PlannedRun
-from diffworld.training.display import Display
 from diffworld.training.dry_run import duration
 from diffworld.training.interrupt import Interrupted, StopRequest
-from diffworld.training.metrics import METRICS_FILE
 
 LOOK_SECONDS = 0.2  # between two looks at the children
 COUNT_SECONDS = 2.0  # between two looks at how far they are

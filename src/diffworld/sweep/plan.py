@@ -8,9 +8,9 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from diffworld.errors import UserError
-from diffworld.presets import preset
-from diffworld.run_folder import RunFolder
+from diffworld.config.presets import preset
+from diffworld.runs.folder import RunFolder
+from diffworld.runtime.errors import UserError
 
 REPORT = "report"
 GIVEN_ABOVE = {"env": "games", "seed": "seeds", "out": "out"}  # options of a run that other keys decide

@@ -2,15 +2,16 @@
 
 import tempfile
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 
 import numpy as np
 
-from diffworld.config import PARTS, Config, Part, to_json
-from diffworld.device import resolve_device
-from diffworld.replay import Dataset
-from diffworld.training.run import make_training_env
+from diffworld.config import Config, NetworkName, to_json
+from diffworld.data import Dataset
+from diffworld.spec import GameSpec
+from diffworld.training.run import make_trainer, open_source
 from diffworld.training.trainer import Trainer
 
 MEASURED_SECONDS = 10.0  # at most about this long on each network
@@ -20,77 +21,67 @@ GIB = 2**30
 def dry_run(config: Config) -> None:
     """Print it all; nothing is written where the run would be."""
     config.check()
-    resolve_device(config.device)
     print(to_json(config))
-    env = make_training_env(config)
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            dataset = None if config.model_free else _grey_data(config, env.num_actions, Path(folder))
-            trainer = Trainer(config, env.num_actions, dataset, env)
-            parts: tuple[Part, ...] = ("actor_critic",) if config.model_free else PARTS
-            counts = trainer.networks.parameter_counts()
-            for part in parts:
-                print(f"{part:14} {counts[part]:>12,} parameters")
-            _print_memory(config, sum(counts[part] for part in parts))
-            seconds = {part: _seconds_an_update(trainer, part) for part in parts}
-            _print_time(config, seconds)
-            if dataset is not None:
-                dataset.close()
-    finally:
-        env.close()
+    with ExitStack() as resources:
+        env, data = open_source(config, resources)
+        spec = (env or data).spec  # type: ignore[union-attr]
+        if config.recipe == "diamond":
+            folder = resources.enter_context(tempfile.TemporaryDirectory())
+            data = resources.enter_context(_grey_data(spec, Path(folder)))
+        trainer = make_trainer(config, spec, data, env)
+        counts = trainer.networks.parameter_counts()
+        for name, count in counts.items():
+            print(f"{name:14} {count:>12,} parameters")
+        parameters = sum(counts.values())
+        # Weight, gradient and AdamW's two moments, 4 bytes each.
+        training, saved = 16 * parameters / GIB, 12 * parameters / GIB
+        print(f"weights, gradients and optimisers {training:.2f} GiB; a checkpoint {saved:.2f} GiB")
+        if config.recipe == "diamond":
+            replay = config.collection.total_steps * (3 * spec.height * spec.width + 17) / GIB
+            print(f"replay {replay:.2f} GiB on disk, read through the page cache")
+        _print_time(trainer, epochs(config))
 
 
 def epochs(config: Config) -> int:
     """Epochs of a run, if the first collection is no longer than it must be."""
-    c = config.collection
-    if config.data:
-        return config.epochs_on_data
-    if config.model_free:
-        a = config.actor_critic_updates
+    c, a = config.collection, config.actor_critic_updates
+    if config.recipe == "world":
+        return config.epochs
+    if config.recipe == "model_free":
         updates = -(-c.total_steps // (a.batch_size * config.horizon))
-        return 1 + max(0, -(-(updates - a.first_steps) // a.steps))
-    return 1 + max(0, -(-(c.total_steps - c.first_steps) // c.steps_per_epoch)) + config.epochs_after_collection
+        return 1 + max(0, -(-(updates - a.first_steps) // max(a.steps, 1)))
+    return 1 + max(0, -(-(c.total_steps - c.first_steps) // c.steps_per_epoch)) + config.epochs
 
 
-def _grey_data(config: Config, num_actions: int, folder: Path) -> Dataset:
+def _grey_data(spec: GameSpec, folder: Path) -> Dataset:
     """A little data of the right shape: the time of an update does not depend on what it shows."""
-    shape = (config.environment.height, config.environment.width, 3)
-    dataset = Dataset.create(folder / "data", shape, num_actions=num_actions)
+    dataset = Dataset.create(folder / "data", spec)
     episode, rng = dataset.new_episode(), np.random.default_rng(0)
     for _ in range(64):
-        dataset.append(episode, rng.integers(0, 256, shape, dtype=np.uint8), 0, 0.0, False, False)
+        frame = rng.integers(0, 256, spec.frame_shape, dtype=np.uint8)
+        dataset.append(episode, frame, spec.actions.idle, 0.0, False, False)
     return dataset
 
 
-def _seconds_an_update(trainer: Trainer, part: Part) -> float:
+def _seconds_an_update(trainer: Trainer, name: NetworkName) -> float:
     """Median time of an update, after one that warms up."""
-    trainer.update(part)
+    trainer.update(name)
     times: list[float] = []
     while sum(times) < MEASURED_SECONDS and len(times) < 10:
         start = time.perf_counter()
-        trainer.update(part)
+        trainer.update(name)
         trainer.averages.means()  # waits for the device
         times.append(time.perf_counter() - start)
     return median(times)
 
 
-def _print_memory(config: Config, parameters: int) -> None:
-    e = config.environment
-    training = 16 * parameters  # weight, gradient and AdamW's two moments, 4 bytes each
-    replay = config.collection.total_steps * (e.height * e.width * 3 + 17)
-    print(f"weights, gradients and optimisers {training / GIB:.2f} GiB; a checkpoint {12 * parameters / GIB:.2f} GiB")
-    if not config.model_free:
-        print(f"replay {replay / GIB:.2f} GiB on disk, read through the page cache")
-
-
-def _print_time(config: Config, seconds: dict[Part, float]) -> None:
-    count = epochs(config)
+def _print_time(trainer: Trainer, count: int) -> None:
     total = 0.0
-    for part, each in seconds.items():
-        u = config.updates(part)
-        updates = u.first_steps + (count - 1) * u.steps
+    for name, part in trainer.recipe.parts.items():
+        each = _seconds_an_update(trainer, name)
+        updates = part.updates.first_steps + (count - 1) * part.updates.steps
         total += updates * each
-        print(f"{part:14} {updates:>12,} updates of {each:.3f} s: {duration(updates * each)}")
+        print(f"{name:14} {updates:>12,} updates of {each:.3f} s: {duration(updates * each)}")
     print(f"about {duration(total)} for {count} epochs, without collection and tests")
 
 

@@ -7,9 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from diffworld.config import UpdateConfig
-
-Losses = dict[str, Tensor]
-"""Scalar tensors to log; 'loss' is the one to descend."""
+from diffworld.recipes import Losses
 
 
 def descend(losses: Callable[..., Losses]) -> Callable[..., Losses]:
@@ -26,8 +24,8 @@ def descend(losses: Callable[..., Losses]) -> Callable[..., Losses]:
 class Optimiser:
     """Updates a network; `steps` counts the updates done."""
 
-    def __init__(self, module: nn.Module, config: UpdateConfig) -> None:
-        self.module, self.config, self.steps = module, config, 0
+    def __init__(self, module: nn.Module, config: UpdateConfig, accumulate: int = 1) -> None:
+        self.module, self.config, self.accumulate, self.steps = module, config, accumulate, 0
         decay, no_decay = split_parameters(module)
         self.adamw = torch.optim.AdamW(
             [
@@ -40,14 +38,14 @@ class Optimiser:
         )
 
     def update(self, gradients: Callable[[], Losses]) -> dict[str, Tensor]:
-        """One update from `config.accumulate` micro-batches, their losses summed; returns what to log.
+        """One update from `accumulate` micro-batches, their losses summed; returns what to log.
 
         `gradients` adds those of one micro-batch to the network (see `descend`) and returns its losses.
         """
         logged: dict[str, Tensor] = {}
-        for _ in range(self.config.accumulate):
+        for _ in range(self.accumulate):
             for name, value in gradients().items():
-                logged[name] = logged.get(name, 0) + value / self.config.accumulate
+                logged[name] = logged.get(name, 0) + value / self.accumulate
         logged["grad_norm"] = nn.utils.clip_grad_norm_(self.module.parameters(), self.config.clip)
         for group in self.adamw.param_groups:
             group["lr"] = learning_rate(self.config, self.steps)
@@ -67,14 +65,8 @@ class Optimiser:
 
 
 def learning_rate(config: UpdateConfig, steps: int) -> float:
-    """The rate after `steps` updates: linear warm-up, times a fall over the first epoch or a decay after it, if any."""
-    warmup = min(1.0, steps / config.warmup) if config.warmup else 1.0
-    rate, later = config.learning_rate, steps - config.first_steps
-    if config.first_learning_rate and later < 0:
-        rate -= later / config.first_steps * (config.first_learning_rate - rate)
-    if config.half_life and later > 0:
-        rate *= 0.5 ** (later / config.half_life)
-    return rate * warmup
+    """The rate after `steps` updates: linear warm-up, then constant."""
+    return config.learning_rate * (min(1.0, steps / config.warmup) if config.warmup else 1.0)
 
 
 def split_parameters(module: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:

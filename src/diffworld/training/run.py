@@ -1,25 +1,28 @@
 """A run from the command to the summary: begin or resume, train, test, draw."""
 
-from contextlib import ExitStack, closing, nullcontext
+from contextlib import ExitStack, closing
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from diffworld.config import Config
-from diffworld.device import resolve_device
-from diffworld.envs import VectorEnv
-from diffworld.errors import UserError
-from diffworld.evaluation.games import make_game
-from diffworld.networks import build_networks
-from diffworld.replay import Dataset
-from diffworld.replay.format import DESCRIPTION
-from diffworld.run_folder import Checkpoint, RunFolder
-from diffworld.training.display import Display
-from diffworld.training.finish import finish
-from diffworld.training.interrupt import StopRequest
+from diffworld.data import Dataset
+from diffworld.data.schema import DESCRIPTION
+from diffworld.envs import VectorEnv, make_env
+from diffworld.evaluation.games import TestGames
+from diffworld.recipes import Materials, Recipe, build_networks, compile_networks, make_recipe
+from diffworld.runs.folder import Checkpoint, RunFolder
+from diffworld.runtime.checked import read_as
+from diffworld.runtime.device import resolve_compile, resolve_device, resolve_precision
+from diffworld.runtime.errors import UserError
+from diffworld.runtime.metrics import MetricsLog
+from diffworld.runtime.progress import Display
+from diffworld.spec import GameSpec
+from diffworld.training.interrupt import Interrupted, StopRequest
 from diffworld.training.loop import Loop, Progress
-from diffworld.training.metrics import MetricsLog
+from diffworld.training.testing import Tester
 from diffworld.training.trainer import Trainer
 
 
@@ -29,100 +32,112 @@ def train(config: Config, out: Path) -> None:
     run, display = RunFolder(out), Display()
     with ExitStack() as resources:
         stop = resources.enter_context(StopRequest())
-        env = resources.enter_context(closing(make_training_env(config))) if not config.data else None
+        env, data = open_source(config, resources)
+        spec = (env or data).spec  # type: ignore[union-attr]
         if not run.exists():
-            _check_new(config, env)
-        run.begin(config)
+            _check_new(config, spec)
+        run.begin(config, spec)
         if run.summary_path.is_file():
             display.line(f"{out} is finished: see {run.summary_path}. To train anew, choose another --out.")
             return
         checkpoint = run.load()
-        dataset = open_replay(config, run, env, checkpoint)
-        if dataset is not None:
-            resources.enter_context(dataset)
-        trainer = Trainer(config, num_actions(env, dataset), dataset, env)
+        if env is not None and config.recipe == "diamond":
+            data = resources.enter_context(open_replay(run, spec, checkpoint))
+        trainer = make_trainer(config, spec, data, env)
         progress = _starting_point(trainer, config, checkpoint)
         if checkpoint is not None:
             done = f"{progress.wall_seconds:.0f} s of training done"
             display.line(f"resuming {out} in epoch {progress.epoch}, {done}")
-        log = resources.enter_context(
-            MetricsLog(out, wandb=config.wandb, trackio=config.trackio, config=asdict(config))
-        )
+        wandb, trackio = ("wandb" in config.log_to, "trackio" in config.log_to)
+        log = resources.enter_context(MetricsLog(out, wandb=wandb, trackio=trackio, config=asdict(config)))
         log.cut(progress.epoch - 1)
-        loop = Loop(config, run, trainer, progress, display, log, stop)
+        e, games = config.evaluation, None
+        if env is not None:
+            games = TestGames(spec, config.seed, e.num_envs, e.temperature)
+        tester = Tester(run, trainer.recipe, e, games, None if games else data, config.reward_end.window, display)
+        loop = Loop(run, trainer, progress, display, log, stop, config.checkpoint_seconds, tester.test)
+        if checkpoint is None:
+            loop.save()  # before the first row of replay: rows without a checkpoint are never thrown away
         loop.run()
-        finish(config, run, trainer, loop.counters(), display, stop)
+        tester.finish(loop.counters(), lambda: _stop_if_asked(stop))
+
+
+def make_trainer(config: Config, spec: GameSpec, dataset: Dataset | None, env: VectorEnv | None) -> Trainer:
+    """The trainer of a configuration's recipe, its networks fresh from the seed."""
+    torch.manual_seed(config.seed)
+    device = resolve_device(config.device)
+    given = Materials(spec, device, dataset, env, np.random.default_rng(config.seed))
+    recipe: Recipe = make_recipe(config, given)
+    if resolve_compile(config.compile, device):
+        compile_networks(recipe.networks, config)
+    trainer = Trainer(recipe, given, resolve_precision(config.precision, device))
+    if device.type == "cuda" and config.compile != "off":
+        trainer.record()
+    return trainer
 
 
 def check_new_run(config: Config) -> None:
     """UserError for whatever would keep a new run from beginning; nothing is written."""
     config.check()
-    with closing(make_training_env(config)) if not config.data else nullcontext() as env:
-        _check_new(config, env)
+    with ExitStack() as resources:
+        env, data = open_source(config, resources)
+        _check_new(config, (env or data).spec)  # type: ignore[union-attr]
 
 
-def _check_new(config: Config, env: VectorEnv | None) -> None:
-    """UserError for what would go wrong once the folder is claimed: put right, the same command must do."""
-    resolve_device(config.device)
-    if env is None:
-        make_game(config, 1).close()  # learning from data needs no game, but the tests do
-    with open_data(config) if config.data else nullcontext() as data:
-        actions = num_actions(env, data)
-    if config.init_from:
-        networks = build_networks(config, actions, torch.device("cpu"))
-        networks.load(RunFolder(Path(config.init_from)).weights(), config.parts)
-    else:
-        with torch.device("meta"):  # shapes alone
-            build_networks(config, actions, torch.device("meta"))
+def open_source(config: Config, resources: ExitStack) -> tuple[VectorEnv | None, Dataset | None]:
+    """The game that a run collects from, or the data it learns from; closed with `resources`."""
+    if config.recipe == "world":
+        data = resources.enter_context(Dataset.open(config.data))
+        if not data.num_steps:
+            raise UserError(f"{config.data} has no steps to learn from")
+        return None, data
+    rows = config.actor_critic_updates.batch_size if config.recipe == "model_free" else config.collection.num_envs
+    return resources.enter_context(closing(make_env(config.env, config.environment, rows))), None
 
 
-def make_training_env(config: Config) -> VectorEnv:
-    """The game to collect from; for the model-free baseline, one row a rollout."""
-    rows = config.actor_critic_updates.batch_size if config.model_free else config.collection.num_envs
-    return make_game(config, rows)
-
-
-def open_replay(config: Config, run: RunFolder, env: VectorEnv | None, checkpoint: Checkpoint | None) -> Dataset | None:
-    """The data to learn from: `config.data` as it is, or the run's own replay, cut to the checkpoint."""
-    if config.data:
-        return open_data(config)
-    if env is None or config.model_free:
-        return None
+def open_replay(run: RunFolder, spec: GameSpec, checkpoint: Checkpoint | None) -> Dataset:
+    """The run's own replay, cut to the checkpoint; UserError for rows whose checkpoint is gone."""
     if not (run.replay / DESCRIPTION).exists():  # a kill may have left the folder without it
-        info = {"env": env.env_id, "action_names": env.action_names}
-        Dataset.create(run.replay, (*env.frame_size, 3), num_actions=env.num_actions, info=info).close()
+        Dataset.create(run.replay, spec).close()
+    if checkpoint is None:
+        with Dataset.open(run.replay) as replay:
+            if replay.num_rows:
+                raise UserError(
+                    f"{run.replay} holds {replay.num_rows:,} rows, but no checkpoint in {run.path}/checkpoints tells "
+                    "how they were collected: put the checkpoints back, or move the replay away to begin anew"
+                )
     return Dataset.open(run.replay, writable=True, num_rows=checkpoint.progress["replay_rows"] if checkpoint else 0)
 
 
-def open_data(config: Config) -> Dataset:
-    """The data set `config.data`, as it is."""
-    if config.model_free:
-        raise UserError("the model-free baseline learns from the game itself: leave out --data or --model-free")
-    dataset = Dataset.open(config.data)
-    wanted = (config.environment.height, config.environment.width, 3)
-    if dataset.format.frame_shape != wanted:
-        height, width, _ = dataset.format.frame_shape
-        dataset.close()
-        raise UserError(
-            f"{config.data} has frames of {height}x{width}: add "
-            f"--environment.height {height} --environment.width {width}"
-        )
-    return dataset
-
-
-def num_actions(env: VectorEnv | None, dataset: Dataset | None) -> int:
-    """How many actions the game has, or the data set says it has."""
-    if env is not None:
-        return env.num_actions
-    if dataset is None or dataset.format.num_actions is None:
-        raise UserError("the data set's actions are multi-hot: this trainer needs discrete ones")
-    return dataset.format.num_actions
+def _check_new(config: Config, spec: GameSpec) -> None:
+    """UserError for what would go wrong once the folder is claimed: put right, the same command must do."""
+    resolve_device(config.device)
+    if config.init_from:
+        networks = build_networks(config, spec, torch.device("cpu"))
+        networks.load(_weights(config.init_from), config.init_networks)
+    else:
+        with torch.device("meta"):  # shapes alone
+            build_networks(config, spec, torch.device("meta"))
 
 
 def _starting_point(trainer: Trainer, config: Config, checkpoint: Checkpoint | None) -> Progress:
     if checkpoint is not None:
         trainer.restore(checkpoint)
-        return Progress(**checkpoint.progress["progress"])
+        return read_as(Progress, checkpoint.progress.get("progress"), "the checkpoint's progress")
     if config.init_from:
-        trainer.networks.load(RunFolder(Path(config.init_from)).weights(trainer.device), config.parts)
+        trainer.networks.load(_weights(config.init_from), config.init_networks)
     return Progress()
+
+
+def _weights(folder: str) -> dict[str, torch.Tensor]:
+    run = RunFolder(Path(folder))
+    run.config()
+    checkpoint = run.load()
+    if checkpoint is None:
+        raise UserError(f"{folder} has no checkpoint yet: train it first")
+    return checkpoint.weights
+
+
+def _stop_if_asked(stop: StopRequest) -> None:
+    if stop.asked:
+        raise Interrupted

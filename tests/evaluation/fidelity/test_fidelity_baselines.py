@@ -5,8 +5,8 @@ import pytest
 import torch
 from tiny_fidelity import fill, some_starts
 
+from diffworld.data import Dataset
 from diffworld.evaluation.fidelity.baselines import TrainingFrames, last_frame_film, nearest_frame_film
-from diffworld.replay import Dataset
 
 CPU = torch.device("cpu")
 

@@ -9,8 +9,8 @@ import pytest
 from tiny_fidelity import fill, make_run, tiny_config
 
 from diffworld.commands.fidelity import main
-from diffworld.errors import UserError
 from diffworld.evaluation.fidelity import study
+from diffworld.runtime.errors import UserError
 
 QUICK = ["--horizon", "12", "--starts", "3", "--episodes", "2"]
 

@@ -16,7 +16,7 @@ from tiny_fidelity import some_starts, tiny_networks
 from diffworld.evaluation.fidelity.figures import draw_curves, draw_strip, pooled, write_film
 from diffworld.evaluation.fidelity.rollouts import denoiser_frames
 from diffworld.evaluation.fidelity.study import Dream, study_dreams
-from diffworld.world_model.sampler import SamplerConfig
+from diffworld.models.sampler import SamplerConfig
 
 
 def nothing(name: str, unit: str, total: int) -> Any:

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from diffworld.errors import UserError
 from diffworld.evaluation.fidelity import frame_metrics as metrics
+from diffworld.runtime.errors import UserError
 
 
 def pair(seed: int, count: int, height: int, width: int, noise: float) -> tuple[np.ndarray, np.ndarray]:

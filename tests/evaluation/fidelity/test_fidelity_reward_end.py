@@ -16,9 +16,9 @@ from diffworld.evaluation.fidelity.reward_end import (
     step_ranges,
 )
 from diffworld.evaluation.fidelity.rollouts import denoiser_frames, roll_out
-from diffworld.world_model.diffusion import frames_from_bytes
-from diffworld.world_model.imagination import Imagination
-from diffworld.world_model.sampler import SamplerConfig
+from diffworld.models.diffusion import frames_from_bytes
+from diffworld.models.sampler import SamplerConfig
+from diffworld.world.imagination import Imagination
 
 CPU = torch.device("cpu")
 

@@ -6,9 +6,9 @@ from tiny_fidelity import some_starts, tiny_networks
 from torch import Tensor
 
 from diffworld.evaluation.fidelity.rollouts import denoiser_frames, frames_per_second, roll_out, step_noise
-from diffworld.world_model.diffusion import Randn, frames_from_bytes, frames_to_bytes
-from diffworld.world_model.imagination import Imagination
-from diffworld.world_model.sampler import SamplerConfig
+from diffworld.models.diffusion import Randn, frames_from_bytes, frames_to_bytes
+from diffworld.models.sampler import SamplerConfig
+from diffworld.world.imagination import Imagination
 
 CPU = torch.device("cpu")
 

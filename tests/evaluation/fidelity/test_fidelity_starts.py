@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_fidelity import ACTIONS, episode, fill, some_starts, tiny_config, tiny_networks
 
-from diffworld.errors import UserError
+from diffworld.data import Dataset
 from diffworld.evaluation.fidelity.starts import Starts, dataset_episodes, draw_starts, record_episodes
-from diffworld.replay import Dataset
+from diffworld.runtime.errors import UserError
 
 
 def where(frame: np.ndarray) -> tuple[int, int]:

@@ -7,11 +7,11 @@ import numpy as np
 import torch
 
 from diffworld.config import Config, EnvironmentConfig
+from diffworld.config.presets import preset
+from diffworld.data import Dataset
 from diffworld.evaluation.fidelity.starts import RealEpisode, Starts, draw_starts
-from diffworld.networks import Networks, build_networks
-from diffworld.presets import preset
-from diffworld.replay import Dataset
-from diffworld.run_folder import Checkpoint, RunFolder
+from diffworld.recipes.networks import Networks, build_networks
+from diffworld.runs.folder import Checkpoint, RunFolder
 
 HEIGHT, WIDTH, ACTIONS = 16, 20, 4
 

@@ -8,8 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from diffworld.data import Dataset
 from diffworld.evaluation.fidelity.starts import Film, Starts
-from diffworld.replay import Dataset
 
 _CHUNK = 1024  # frames compared at once
 

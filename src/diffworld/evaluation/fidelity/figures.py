@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from diffworld.evaluation.fidelity.starts import Film
 from diffworld.evaluation.fidelity.study import LAST_FRAME, NEAREST_FRAME, REAL
-from diffworld.evaluation.video import side_by_side, write_video
-from diffworld.files import atomic_file
+from diffworld.runtime.files import atomic_file
+from diffworld.runtime.video import side_by_side, write_video
 
 STRIP_STEPS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
 

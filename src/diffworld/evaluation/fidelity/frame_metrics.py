@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from diffworld.errors import UserError
+from diffworld.runtime.errors import UserError
 
 MSE_FLOOR = 1 / 12
 """Mean square error of rounding to whole levels: equal frames count as this far apart, not 0."""

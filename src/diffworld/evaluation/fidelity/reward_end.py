@@ -8,8 +8,8 @@ import torch
 from numpy.typing import NDArray
 
 from diffworld.evaluation.fidelity.starts import Film, Starts
-from diffworld.world_model.diffusion import frames_from_bytes
-from diffworld.world_model.reward_end import RewardEndModel
+from diffworld.models.diffusion import frames_from_bytes
+from diffworld.models.reward_end import RewardEndModel
 
 RANGE_ENDS = (10, 50, 100, 200, 500, 1000, 2000, 5000, 10_000)
 """Rewards and ends are rare: steps are pooled up to each of these."""

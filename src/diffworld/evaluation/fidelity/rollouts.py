@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from diffworld.evaluation.fidelity.starts import Film, Starts
-from diffworld.world_model.denoiser import Denoiser
-from diffworld.world_model.diffusion import Randn, frames_from_bytes, frames_to_bytes
-from diffworld.world_model.sampler import SamplerConfig
+from diffworld.models.denoiser import Denoiser
+from diffworld.models.diffusion import Randn, frames_from_bytes, frames_to_bytes
+from diffworld.models.sampler import SamplerConfig
 
 NextFrame = Callable[[Tensor, Tensor, Randn], Tensor]
 """(context frames (B, n, 3, H, W) in [-1, 1], their actions (B, n), noise) -> next frames (B, 3, H, W).

@@ -6,15 +6,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from diffworld.agent.actor_critic import ActorCritic
 from diffworld.config import Config
-from diffworld.errors import UserError
-from diffworld.evaluation.episodes import EpisodeResult, SeenStep
+from diffworld.data import Dataset
+from diffworld.envs.driver import EpisodeResult, GameStep
 from diffworld.evaluation.games import play_games
-from diffworld.replay import Dataset
+from diffworld.models.actor_critic import ActorCritic
+from diffworld.runtime.errors import UserError
 
 RECORDED_STEPS = 20_000
-"""Recorded games share this many steps (245 MB of 64x64 frames): each is cut at its share of them."""
+"""GraphedCallable games share this many steps (245 MB of 64x64 frames): each is cut at its share of them."""
 
 Film = NDArray[np.uint8]
 
@@ -86,10 +86,10 @@ def record_episodes(
     """
     limit = min(steps, config.environment.max_steps or steps)
     config = replace(config, environment=replace(config.environment, max_steps=limit))
-    seen: list[list[SeenStep]] = []
-    growing: dict[int, list[SeenStep]] = {}
+    seen: list[list[GameStep]] = []
+    growing: dict[int, list[GameStep]] = {}
 
-    def on_step(step: SeenStep) -> None:
+    def on_step(step: GameStep) -> None:
         if step.game not in growing:
             growing[step.game] = []
             seen.append(growing[step.game])
@@ -101,7 +101,7 @@ def record_episodes(
     return [_episode(steps) for steps in seen]
 
 
-def _episode(steps: list[SeenStep]) -> RealEpisode:
+def _episode(steps: list[GameStep]) -> RealEpisode:
     frames = [*(step.frame for step in steps), steps[-1].next_frame]
     return RealEpisode(
         actions=np.array([step.action for step in steps]),

@@ -7,7 +7,6 @@ from typing import Any, Literal
 
 import torch
 
-from diffworld.device import autocast
 from diffworld.evaluation.fidelity import frame_metrics
 from diffworld.evaluation.fidelity.baselines import TrainingFrames, last_frame_film, nearest_frame_film
 from diffworld.evaluation.fidelity.drift import CELL, KnownColours
@@ -15,7 +14,8 @@ from diffworld.evaluation.fidelity.measure import by_step, flip_steps, measure
 from diffworld.evaluation.fidelity.reward_end import judge, reward_end_scores
 from diffworld.evaluation.fidelity.rollouts import NextFrame, frames_per_second, roll_out
 from diffworld.evaluation.fidelity.starts import Film, Starts
-from diffworld.world_model.reward_end import RewardEndModel
+from diffworld.models.reward_end import RewardEndModel
+from diffworld.runtime.device import autocast
 
 REAL, LAST_FRAME, NEAREST_FRAME = "real game", "last frame repeated", "nearest training frame"
 

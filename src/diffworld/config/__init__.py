@@ -1,0 +1,28 @@
+"""The configuration of a run, and the presets that fill it."""
+
+from diffworld.config.config import (
+    NETWORKS,
+    CollectionConfig,
+    Config,
+    EvaluationConfig,
+    NetworkName,
+    UpdateConfig,
+    differences,
+    read_config,
+    to_json,
+)
+from diffworld.config.presets import PRESETS, preset
+
+__all__ = [
+    "NETWORKS",
+    "PRESETS",
+    "CollectionConfig",
+    "Config",
+    "EvaluationConfig",
+    "NetworkName",
+    "UpdateConfig",
+    "differences",
+    "preset",
+    "read_config",
+    "to_json",
+]

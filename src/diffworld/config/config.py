@@ -1,0 +1,229 @@
+"""The whole configuration of a run: one tree of frozen dataclasses, each field documented where it stands.
+
+A preset (`presets.py`) returns a `Config`; the command line overrides any field; a run keeps the result as
+`config.json`, which is read back strictly. Components see their own section, never the whole.
+"""
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from diffworld.agents.returns import ReturnConfig
+from diffworld.envs.base import EnvironmentConfig
+from diffworld.models.actor_critic import ActorCriticConfig
+from diffworld.models.denoiser import DenoiserConfig
+from diffworld.models.reward_end import RewardEndConfig
+from diffworld.models.sampler import SamplerConfig
+from diffworld.nn.blocks import num_groups, num_heads
+from diffworld.runtime.checked import Amount, Count, Natural, Positive, Share, checked, read_as
+from diffworld.runtime.errors import UserError
+
+NetworkName = Literal["denoiser", "reward_end", "actor_critic"]
+NETWORKS: tuple[NetworkName, ...] = get_args(NetworkName)
+RecipeName = Literal["diamond", "world", "model_free"]
+
+
+@dataclass(frozen=True)
+class CollectionConfig:
+    """Steps taken in the real game."""
+
+    total_steps: Count = 100_000
+    """Real steps in all."""
+    first_steps: Count = 5_000
+    """Steps before the first update; up to twice as many until ten rewards are off the commonest sign."""
+    steps_per_epoch: Count = 100
+    """Steps of each later epoch."""
+    epsilon: Share = 0.01
+    """Share of uniformly random actions."""
+    temperature: Amount = 1.0
+    """Temperature of the policy's actions."""
+    num_envs: Count = 1
+    """Games played side by side."""
+
+
+@dataclass(frozen=True)
+class UpdateConfig:
+    """How one network is updated."""
+
+    first_steps: Natural
+    """Updates in the first epoch."""
+    steps: Natural
+    """Updates in each later epoch."""
+    learning_rate: Amount = 1e-4
+    """AdamW's learning rate."""
+    weight_decay: Amount = 1e-2
+    """AdamW's weight decay; never on biases, norms and embeddings."""
+    clip: Positive = 1.0
+    """Largest norm of the gradient."""
+    warmup: Natural = 100
+    """Updates over which the learning rate grows linearly from 0."""
+    batch_size: Count = 32
+    """Windows (or dreams) of an update."""
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """Tests: games of the agent, and losses on what was never trained on."""
+
+    every_epochs: Natural = 10
+    """Epochs between tests; 0 tests only at the end."""
+    episodes: Natural = 4
+    """Games of a test."""
+    final_episodes: Count = 100
+    """Games of the last test, by the agent and as many at random."""
+    temperature: Amount = 1.0
+    """Temperature of the policy's actions."""
+    num_envs: Count = 20
+    """Games played side by side."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything that decides what a run does."""
+
+    recipe: RecipeName = "diamond"
+    """What is trained: diamond (world model and agent, collecting), world (a world model from --data, no game needed)
+    or model_free (the same agent in the real game itself)."""
+    env: str = "atari/Breakout"
+    """The real game: atari/<Game>, gym/<registered id> or minatar/<game>; not looked at with --data."""
+    data: str = ""
+    """Data set to learn from (recipe world)."""
+    networks: tuple[NetworkName, ...] = ()
+    """Networks to train; none named: all of the recipe, of world the agent only if it is named."""
+    seed: Natural = 0
+    """Seed of everything random."""
+    device: str = "auto"
+    """auto, cpu, cuda or mps."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Number format of the networks' arithmetic; auto takes bfloat16 where the processor has it natively."""
+    compile: Literal["auto", "on", "off"] = "auto"
+    """Compile the networks (minutes at the start); auto does so on CUDA."""
+    init_from: str = ""
+    """Start from the weights of this run ..."""
+    init_networks: tuple[NetworkName, ...] = NETWORKS
+    """... taking these networks of it."""
+    epochs: Natural = 50
+    """Epochs once all real steps are taken; with --data, in all."""
+    horizon: Count = 15
+    """Steps of a dream, and of the agent's rollout, H."""
+    environment: EnvironmentConfig = field(default_factory=EnvironmentConfig)
+    collection: CollectionConfig = field(default_factory=CollectionConfig)
+    denoiser: DenoiserConfig = field(default_factory=DenoiserConfig)
+    denoiser_updates: UpdateConfig = field(default_factory=lambda: UpdateConfig(10_000, 400))
+    sampler: SamplerConfig = field(default_factory=SamplerConfig)
+    reward_end: RewardEndConfig = field(default_factory=RewardEndConfig)
+    reward_end_updates: UpdateConfig = field(default_factory=lambda: UpdateConfig(10_000, 400, clip=100.0))
+    actor_critic: ActorCriticConfig = field(default_factory=ActorCriticConfig)
+    actor_critic_updates: UpdateConfig = field(
+        default_factory=lambda: UpdateConfig(5_000, 400, weight_decay=0.0, clip=100.0)
+    )
+    returns: ReturnConfig = field(default_factory=ReturnConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    checkpoint_seconds: Amount = 60.0
+    """Save at least this often (and at the end, and on Ctrl-C)."""
+    log_to: tuple[Literal["wandb", "trackio"], ...] = ()
+    """Where else to log, besides metrics.jsonl and TensorBoard."""
+
+    def updates(self, network: NetworkName) -> UpdateConfig:
+        """The update settings of a network."""
+        settings: UpdateConfig = getattr(self, f"{network}_updates")
+        return settings
+
+    def check(self) -> None:
+        """UserError for a value out of its range, and for values that cannot work together."""
+        checked(self)
+        for name in ("denoiser", "reward_end"):
+            c = getattr(self, name)
+            if not len(c.channels) == len(c.depths) == len(c.attention) >= 1:
+                raise UserError(f"{name}.channels, .depths and .attention need one entry a level each")
+        if not len(self.actor_critic.channels) == len(self.actor_critic.pool) >= 1:
+            raise UserError("actor_critic.channels and .pool need one entry a stage each")
+        for name in NETWORKS:
+            for channels in getattr(self, name).channels:
+                if channels % num_groups(channels) or channels % num_heads(channels):
+                    raise UserError(f"{name}.channels has {channels}: take multiples of 32, or of 8 below 32")
+        if self.sampler.sigma_min > self.sampler.sigma_max:
+            raise UserError("sampler.sigma_max must be no less than sampler.sigma_min")
+        d = self.denoiser
+        if d.cond_channels % 2 or d.cond_channels % d.context_frames:
+            raise UserError("denoiser.cond_channels must be even and a multiple of denoiser.context_frames")
+        if self.data and self.recipe == "model_free":
+            raise UserError("the model-free baseline learns from the game itself: leave out --data or its recipe")
+        if bool(self.data) != (self.recipe == "world"):
+            raise UserError("recipe world and --data go together: give both or neither")
+        if self.recipe == "world" and not self.epochs:
+            raise UserError("epochs is 0: nothing would be trained on the data; give --epochs")
+
+
+def to_json(config: Config) -> str:
+    """A configuration as JSON text."""
+    return json.dumps(dataclasses.asdict(config), indent=2) + "\n"
+
+
+def read_config(path: Path) -> Config:
+    """Read a run's `config.json`, also of the version before; UserError, one line, if it is damaged."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"cannot read {path}: {error}") from error
+    return read_as(Config, upgraded(data), path.name)
+
+
+def upgraded(data: Any) -> Any:
+    """A configuration of the version before, whose top level had `parts`, in today's form; anything else as it is."""
+    if not isinstance(data, dict) or "parts" not in data or "model_free" not in data:
+        return data
+    try:
+        old = json.loads(json.dumps(data))
+        fixed = bool(old.pop("data"))
+        recipe = "model_free" if old.pop("model_free") else "world" if fixed else "diamond"
+        for name in NETWORKS:
+            old[f"{name}_updates"] = _without(old[f"{name}_updates"], "first_learning_rate", "half_life", "accumulate")
+        denoiser = _without(old["denoiser"], "multi_hot_actions", "noise_context", "upsampling_factor")
+        levels = _without(denoiser["noise_levels"])
+        window, epochs = old.pop("reward_end_window"), [old.pop("epochs_after_collection"), old.pop("epochs_on_data")]
+        new = {
+            **_without(
+                old, "reward_end_drawn_share", "rewarded_share", "checkpoints_kept", "parts", "wandb", "trackio"
+            ),
+            "recipe": recipe,
+            "data": data["data"],
+            "networks": list(NETWORKS) if fixed else [],
+            "init_networks": old["parts"],
+            "epochs": epochs[fixed],
+            "log_to": [name for name in ("wandb", "trackio") if old[name]],
+            "collection": _without(old["collection"], "first_steps_max", "first_rewards"),
+            "denoiser": {
+                **denoiser,
+                "noise_levels": levels,
+                "autoregressive_steps": old["autoregressive_steps"],
+                "final_frames": False,
+            },
+            "reward_end": {**old["reward_end"], "window": window},
+            "returns": {
+                **_without(old["returns"], "lambda_", "value_weight"),
+                "lambda_return": old["returns"]["lambda_"],
+            },
+            "evaluation": _without(old["evaluation"], "random_episodes", "held_out_steps", "held_out_windows"),
+        }
+        return _without(new, "autoregressive_steps")
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"config.json of the version before is damaged near {error}: restore it from a copy") from error
+
+
+def _without(section: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {name: value for name, value in section.items() if name not in names}
+
+
+def differences(a: Any, b: Any, prefix: str = "") -> list[str]:
+    """Names of the fields in which two configurations differ."""
+    found = []
+    for f in dataclasses.fields(a):
+        x, y = getattr(a, f.name), getattr(b, f.name)
+        if dataclasses.is_dataclass(x):
+            found += differences(x, y, f"{prefix}{f.name}.")
+        elif x != y:
+            found.append(f"{prefix}{f.name} ({x} -> {y})")
+    return found

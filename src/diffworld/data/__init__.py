@@ -1,0 +1,34 @@
+"""Data: episodes on disk, written step by step, and windows and batches drawn from them."""
+
+from diffworld.data.batches import FrameBatch, TransitionBatch, frame_batch, transition_batch
+from diffworld.data.dataset import Dataset
+from diffworld.data.episodes import Episode, Episodes
+from diffworld.data.schema import DatasetSchema
+from diffworld.data.windows import (
+    Windows,
+    episode_weights,
+    episode_windows,
+    held_out_episodes,
+    sample_context_windows,
+    sample_transition_windows,
+)
+from diffworld.data.writer import EpisodeWriter, GameStep
+
+__all__ = [
+    "Dataset",
+    "DatasetSchema",
+    "Episode",
+    "EpisodeWriter",
+    "Episodes",
+    "FrameBatch",
+    "GameStep",
+    "TransitionBatch",
+    "Windows",
+    "episode_weights",
+    "episode_windows",
+    "frame_batch",
+    "held_out_episodes",
+    "sample_context_windows",
+    "sample_transition_windows",
+    "transition_batch",
+]

@@ -1,0 +1,105 @@
+"""What a data set on disk looks like: `dataset.json`, and the record of one row of the log."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from diffworld.runtime.errors import UserError
+from diffworld.runtime.files import write_json
+from diffworld.spec import ActionSpace, Encoded, GameSpec, Keys
+
+FORMAT_VERSION = 2
+DESCRIPTION, FRAMES, ROWS = "dataset.json", "frames.bin", "rows.bin"
+
+# Flags of a row: one of the two kinds and, on the last step of an ended episode, why it ended.
+STEP, FINAL, TERMINATED, TRUNCATED = 1, 2, 4, 8
+ENDED = TERMINATED | TRUNCATED
+
+Records = npt.NDArray[np.void]  # structured: episode, action, reward, flags, crc
+
+
+@dataclass(frozen=True)
+class DatasetSchema:
+    """The game that a data set is of. `info` is free, in JSON's types: who played, for instance."""
+
+    spec: GameSpec
+    info: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def frame_shape(self) -> tuple[int, int, int]:
+        """(H, W, 3)."""
+        return self.spec.frame_shape
+
+    @property
+    def frame_bytes(self) -> int:
+        """Bytes of one frame on disk."""
+        return 3 * self.spec.height * self.spec.width
+
+    @property
+    def record(self) -> np.dtype[np.void]:
+        """Record of one row, little-endian and packed; `crc` (of the frame, then the rest) comes last."""
+        form = "<i4" if self.spec.actions.is_discrete else f"({self.spec.actions.size},)u1"
+        fields = {"episode": "<u4", "action": form, "reward": "<f4", "flags": "u1", "crc": "<u4"}
+        return np.dtype(list(fields.items()))
+
+    def check_action(self, action: Any) -> Encoded:
+        """The action as it is stored; UserError if it is not of this data set's form."""
+        return self.spec.actions.check(action)
+
+    def check_frame(self, frame: Any) -> npt.NDArray[np.uint8]:
+        """The frame (H, W, 3) uint8 itself; UserError if it is anything else."""
+        array = np.asarray(frame)
+        if array.dtype != np.uint8 or array.shape != self.frame_shape:
+            raise UserError(f"frame is {array.dtype} {array.shape}, but the data set stores uint8 {self.frame_shape}")
+        return array
+
+    def write(self, folder: Path) -> None:
+        """Write `dataset.json` into the folder, whole or not at all."""
+        description = {"format_version": FORMAT_VERSION, "game": self.spec.to_json(), "info": self.info}
+        try:
+            write_json(folder / DESCRIPTION, description)
+        except (TypeError, ValueError) as error:
+            raise UserError(f"the data set's info cannot be written as JSON: {error}") from error
+
+    @classmethod
+    def read(cls, folder: Path) -> DatasetSchema:
+        """Read `dataset.json`; UserError if it is missing, damaged or of a version unknown here."""
+        path = folder / DESCRIPTION
+        try:
+            description = json.loads(path.read_text(encoding="utf-8"))
+            version = description["format_version"]
+            if version == FORMAT_VERSION:
+                return cls(GameSpec.from_json(description["game"]), dict(description["info"]))
+            if version == 1:
+                return _from_version_1(description)
+        except FileNotFoundError:
+            raise UserError(f"no data set at {folder} ({DESCRIPTION} is missing): check the path") from None
+        except OSError as error:
+            raise UserError(f"cannot read {path} ({error.strerror}): check its permissions") from error
+        except (UserError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            raise UserError(f"{path} is damaged: restore it from a copy") from error
+        raise UserError(f"{path} has format version {version}, not {FORMAT_VERSION}: use the diffworld that wrote it")
+
+
+def _from_version_1(description: dict[str, Any]) -> DatasetSchema:
+    """Before there was a `GameSpec`: the number of actions in `action`, their names and the game in `info`."""
+    action, info = description["action"], dict(description["info"])
+    height, width, channels = description["frame_shape"]
+    if channels != 3:
+        raise UserError("frames have three channels")
+    if {"discrete": True, "multi_hot": False}[action["kind"]]:
+        count, names = action["num_actions"], info.get("action_names")
+        if isinstance(names, list) and len(names) == count:
+            actions = ActionSpace.discrete([str(name) for name in names])
+        else:
+            actions = ActionSpace.discrete(count)
+    else:
+        actions = ActionSpace((Keys(tuple(str(i) for i in range(action["size"]))),))
+    presented = info.get("environment") or {}
+    return DatasetSchema(GameSpec(str(info.get("env", "")), height, width, actions, presented=presented), info)

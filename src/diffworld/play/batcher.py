@@ -1,0 +1,61 @@
+"""Work that several threads ask for at the same time, done as one batch in a thread of its own."""
+
+import threading
+from collections.abc import Callable, Hashable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Generic, TypeVar
+
+Request = TypeVar("Request")
+Result = TypeVar("Result")
+
+
+class DynamicBatcher(Generic[Request, Result]):
+    """Does requests that are alike and wait at the same moment in one go; the oldest one's kind comes first.
+
+    Nothing is waited for: while one batch is done, the next one gathers, so batches grow with the load alone.
+    """
+
+    def __init__(
+        self,
+        work: Callable[[list[Request]], list[Result]],
+        alike: Callable[[Request], Hashable],
+        prepare: Callable[[], None],
+    ) -> None:
+        """`work` answers requests of one kind, in order; `alike` tells the kind; `prepare` begins the thread."""
+        self._work, self._alike = work, alike
+        self._waiting: list[tuple[Request, Future[Result]]] = []
+        self._lock = threading.Lock()
+        self._thread = ThreadPoolExecutor(1, "together", initializer=prepare)
+
+    def __call__(self, request: Request) -> Result:
+        """The result of a request; raises what its batch raised."""
+        future: Future[Result] = Future()
+        with self._lock:
+            self._waiting.append((request, future))
+        self._thread.submit(self._serve)  # as often as there are requests, so none is left waiting
+        return future.result()
+
+    def close(self) -> None:
+        """End the thread, once what waits is done."""
+        self._thread.shutdown()
+
+    def _serve(self) -> None:
+        batch = self._take()
+        if not batch:  # an earlier call did it all
+            return
+        try:
+            results = self._work([request for request, _ in batch])
+        except BaseException as error:
+            for _, future in batch:
+                future.set_exception(error)
+        else:
+            for (_, future), result in zip(batch, results, strict=True):
+                future.set_result(result)
+
+    def _take(self) -> list[tuple[Request, Future[Result]]]:
+        """The oldest request that waits, and those like it."""
+        with self._lock:
+            kinds = [self._alike(request) for request, _ in self._waiting]
+            batch = [waiting for waiting, kind in zip(self._waiting, kinds, strict=True) if kind == kinds[0]]
+            self._waiting = [waiting for waiting, kind in zip(self._waiting, kinds, strict=True) if kind != kinds[0]]
+            return batch

@@ -1,0 +1,58 @@
+"""Who may play now and who waits: places are given in the order of arrival."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+MAX_WAITING = 64
+
+
+class QueueFull(Exception):
+    """So many wait already that another should come back later."""
+
+
+class PlayerQueue:
+    """At most `max_players` play at once; the next ones wait in line."""
+
+    def __init__(self, max_players: int) -> None:
+        self.max_players = max_players
+        self.playing = 0
+        self._line: list[asyncio.Event] = []
+
+    @property
+    def waiting(self) -> int:
+        """How many stand in line."""
+        return len(self._line)
+
+    @asynccontextmanager
+    async def place(self, tell: Callable[[int], Awaitable[None]]) -> AsyncIterator[None]:
+        """Hold a place inside the `with`; before that, `tell(n)` says how many are ahead, plus one, as it changes.
+
+        Raises: QueueFull.
+        """
+        if self._line or self.playing >= self.max_players:
+            await self._wait(tell)
+        self.playing += 1
+        try:
+            yield
+        finally:
+            self.playing -= 1
+            self._wake()
+
+    async def _wait(self, tell: Callable[[int], Awaitable[None]]) -> None:
+        if len(self._line) >= MAX_WAITING:
+            raise QueueFull
+        moved = asyncio.Event()
+        self._line.append(moved)
+        try:
+            while self._line[0] is not moved or self.playing >= self.max_players:
+                moved.clear()
+                await tell(self._line.index(moved) + 1)
+                await moved.wait()
+        finally:  # also where the one who waited has gone
+            self._line.remove(moved)
+            self._wake()
+
+    def _wake(self) -> None:
+        for moved in self._line:
+            moved.set()

@@ -1,0 +1,31 @@
+"""Recipes: what is trained, on what, and in which order. One file tells one method."""
+
+from diffworld.config import Config
+from diffworld.recipes.diamond import Diamond
+from diffworld.recipes.model_free import ModelFree
+from diffworld.recipes.networks import Networks, build_networks, compile_networks, network_names
+from diffworld.recipes.recipe import COLLECT, TEST, Losses, Materials, Part, Recipe
+from diffworld.recipes.world import World
+
+RECIPES: dict[str, type[Recipe]] = {"diamond": Diamond, "world": World, "model_free": ModelFree}
+
+
+def make_recipe(config: Config, given: Materials) -> Recipe:
+    """The recipe that a configuration names, ready to train."""
+    return RECIPES[config.recipe](config, given)  # type: ignore[call-arg]
+
+
+__all__ = [
+    "COLLECT",
+    "RECIPES",
+    "TEST",
+    "Losses",
+    "Materials",
+    "Networks",
+    "Part",
+    "Recipe",
+    "build_networks",
+    "compile_networks",
+    "make_recipe",
+    "network_names",
+]

@@ -1,0 +1,86 @@
+"""DIAMOND (Alonso et al. 2024, arXiv:2405.12399): collect, learn the world, learn to act in its dreams, again."""
+
+from typing import Any
+
+import numpy as np
+
+from diffworld.agents.policy import ActorCriticPolicy
+from diffworld.config import Config
+from diffworld.recipes.collection import Collector
+from diffworld.recipes.learning import Agent, WindowSource, denoiser_part, reward_end_part
+from diffworld.recipes.networks import build_networks
+from diffworld.recipes.recipe import COLLECT, TEST, Materials, Recipe
+from diffworld.world import FrameStack, Imagination
+
+ENOUGH_REWARDS = 10
+"""Rewards off the commonest sign that the first collection should find."""
+GRAIN = 100
+"""Steps by which the first collection goes on until then."""
+
+
+class Diamond(Recipe):
+    """World model and agent, learnt together from a replay that the agent fills."""
+
+    phases = (COLLECT, "denoiser", "reward_end", "actor_critic", TEST)
+
+    def __init__(self, config: Config, given: Materials) -> None:
+        assert given.dataset is not None and given.env is not None
+        self.given, self.dataset, self.collection = given, given.dataset, config.collection
+        self.final_epochs = config.epochs
+        self.networks = networks = build_networks(config, given.spec, given.device)
+        assert networks.denoiser and networks.reward_end and networks.actor_critic
+        self.world = FrameStack(networks.denoiser, networks.reward_end, config.sampler)
+
+        source = WindowSource(config, given.dataset, given, recency=True)
+        imagination = Imagination(self.world, config.horizon, source.draw_starts, given.randn)
+        self.agent = Agent(config, networks.actor_critic, imagination)
+        self.parts = {
+            "denoiser": denoiser_part(config, networks.denoiser, source),
+            "reward_end": reward_end_part(config, networks.reward_end, source),
+            "actor_critic": self.agent.part(),
+        }
+
+        c = config.collection
+        policy = ActorCriticPolicy(
+            networks.actor_critic, given.env.num_envs, temperature=c.temperature, epsilon=c.epsilon
+        )
+        self.collector = Collector(given.env, given.dataset, policy, config.seed)
+
+    @property
+    def env_steps(self) -> int:
+        """Real steps in the replay."""
+        return self.dataset.num_steps
+
+    @property
+    def steps_left(self) -> int:
+        """Real steps still to collect."""
+        return max(0, self.collection.total_steps - self.env_steps)
+
+    def steps_wanted(self, epoch: int, done: int) -> int:
+        """So many steps an epoch; the first is longer, and goes on to twice that while there is nothing to learn."""
+        c, left = self.collection, self.steps_left
+        usual = min(c.first_steps if epoch == 1 else c.steps_per_epoch, left + done)
+        if epoch == 1 and usual <= done < 2 * c.first_steps and not self._enough_rewards():
+            return min(done + GRAIN, 2 * c.first_steps, done + left)
+        return max(usual, done)
+
+    def _enough_rewards(self) -> bool:
+        episodes = self.dataset.episodes
+        signs = np.sign(episodes.records["reward"][episodes.step_rows])
+        return bool(len(signs) - np.bincount(signs.astype(np.int64) + 1, minlength=3).max() >= ENOUGH_REWARDS)
+
+    def record(self) -> None:
+        """Take steps of dreams as CUDA graphs."""
+        assert self.world is not None
+        self.world.record(self.given.randn)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The agent's dreams and the games being played."""
+        assert self.collector is not None
+        return {"rollout": self.agent.state_dict(), "collector": self.collector.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on dreaming and playing where it stopped; the replay must already be cut to its rows."""
+        assert self.collector is not None
+        self.agent.load_state_dict(state["rollout"], self.given.device)
+        self.collector.load_state_dict(state["collector"])

@@ -1,0 +1,149 @@
+"""What several recipes share: batches and losses of the world model's networks, and the agent in any world."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from diffworld.agents.returns import ReturnConfig, actor_critic_losses, lambda_returns
+from diffworld.agents.rollout import RolloutState, World, rollout, start_rollout
+from diffworld.config import Config
+from diffworld.data import (
+    Dataset,
+    FrameBatch,
+    TransitionBatch,
+    frame_batch,
+    sample_context_windows,
+    sample_transition_windows,
+    transition_batch,
+)
+from diffworld.models.actor_critic import ActorCritic
+from diffworld.models.denoiser import Denoiser
+from diffworld.models.reward_end import RewardEndModel
+from diffworld.recipes.recipe import Losses, Materials, NoBatch, Part
+
+
+class WindowSource:
+    """Draws the batches of a world model from a data set by the models' rules."""
+
+    def __init__(
+        self, config: Config, dataset: Dataset, given: Materials, recency: bool, among: np.ndarray | None = None
+    ) -> None:
+        """`recency`: recent episodes more often, as while a replay grows. `among`: episodes (E,) to draw from."""
+        n = config.denoiser.context_frames
+        self.context_frames, self.frames = n, n + 1 + config.denoiser.autoregressive_steps
+        self.transitions = n + config.reward_end.window
+        self.final_frames = config.denoiser.final_frames
+        self.dataset, self.given = dataset, given
+        self.drawn_from: dict[str, Any] = {"recency": recency, "among": among}
+
+    def frame_batch(self, size: int) -> FrameBatch:
+        """Windows for the denoiser."""
+        windows = sample_context_windows(
+            self.dataset, self.given.rng, size, self.frames, final_frames=self.final_frames, **self.drawn_from
+        )
+        return frame_batch(windows, self.given.device)
+
+    def transition_batch(self, size: int) -> TransitionBatch:
+        """Windows for the reward/end model."""
+        windows = sample_transition_windows(self.dataset, self.given.rng, size, self.transitions, **self.drawn_from)
+        return transition_batch(windows, self.given.device)
+
+    def draw_starts(self, count: int) -> tuple[Tensor, Tensor]:
+        """Windows for dreams to start in: frames (count, n, 3, H, W) and actions (count, n)."""
+        windows = sample_context_windows(self.dataset, self.given.rng, count, self.context_frames, **self.drawn_from)
+        batch = frame_batch(windows, self.given.device)
+        return batch.frames, batch.actions
+
+
+def denoiser_part(config: Config, denoiser: Denoiser, source: WindowSource) -> Part:
+    """The next frame, from those before it."""
+
+    def loss(batch: FrameBatch) -> Losses:
+        return {"loss": denoiser.loss(*batch, source.given.randn)}
+
+    updates = config.denoiser_updates
+    return Part(denoiser, updates, FrameBatch, lambda: source.frame_batch(updates.batch_size), loss, same_kernels=True)
+
+
+def reward_end_part(config: Config, model: RewardEndModel, source: WindowSource) -> Part:
+    """Reward and end of each step of a window."""
+
+    def loss(batch: TransitionBatch) -> Losses:
+        losses = model.loss(*batch)
+        return {"loss": losses.total, "loss_reward": losses.reward, "loss_end": losses.end}
+
+    updates = config.reward_end_updates
+    return Part(
+        model, updates, TransitionBatch, lambda: source.transition_batch(updates.batch_size), loss, same_kernels=True
+    )
+
+
+class Agent:
+    """The actor-critic learning in a world: its rollouts go on from one update to the next."""
+
+    def __init__(self, config: Config, actor_critic: ActorCritic, world: World[Any]) -> None:
+        self.actor_critic, self.world = actor_critic, world
+        self.horizon, self.returns = config.horizon, config.returns
+        self.updates = config.actor_critic_updates
+        self.state: RolloutState[Any] | None = None
+
+    def part(self) -> Part:
+        """Policy and value from the next steps of its rollouts."""
+        return Part(self.actor_critic, self.updates, NoBatch, NoBatch, self.loss, after=self.follow)
+
+    def loss(self, batch: NoBatch) -> Losses:
+        """Take `horizon` steps in every row, and learn from them."""
+        if self.state is None:
+            self.state = start_rollout(self.actor_critic, self.world, self.updates.batch_size)
+        self.actor_critic.recentre(self.world.frames(self.state.world))
+        steps, self.state = rollout(self.actor_critic, self.world, self.state, self.horizon)
+        settings: ReturnConfig = self.returns
+        returns = lambda_returns(steps.rewards, steps.ends, steps.truncated, steps.next_values, settings)
+        space = self.actor_critic.actions
+        losses = actor_critic_losses(space, steps.logits, steps.actions, steps.values, returns, settings)
+        return {
+            "loss": losses.total,
+            "loss_policy": losses.policy,
+            "loss_value": losses.value,
+            "entropy": losses.policy_entropy,
+            "imagined_return": returns.mean(),
+            "imagined_reward": steps.rewards.sign().mean(),
+            "imagined_end": steps.ends.float().mean(),
+            "value": steps.values.mean(),
+        }
+
+    def follow(self, logged: Losses) -> None:
+        """Let the values' bias take up their mean error, where features are centred."""
+        self.actor_critic.follow(logged["imagined_return"] - logged["value"])
+
+    def state_dict(self) -> Any:
+        """Where the rollouts stand, as dicts of tensors."""
+        return _plain(self.state)
+
+    def load_state_dict(self, state: Any, device: Any) -> None:
+        """Go on from there."""
+        if state is not None:
+            state = _to_device(state, device)
+            self.state = RolloutState(self.world.state_from(state["world"]), state["policy"])
+
+
+def _plain(state: Any) -> Any:
+    """A dataclass tree as dicts, without copying tensors."""
+    if dataclasses.is_dataclass(state):
+        return {f.name: _plain(getattr(state, f.name)) for f in dataclasses.fields(state)}
+    return state
+
+
+def _to_device(value: Any, device: Any) -> Any:
+    """Move the tensors of a tree of dicts and tuples."""
+    if isinstance(value, Tensor):
+        return value.to(device)
+    if isinstance(value, tuple):
+        return tuple(_to_device(v, device) for v in value)
+    if isinstance(value, dict):
+        return {k: _to_device(v, device) for k, v in value.items()}
+    return value

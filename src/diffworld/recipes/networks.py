@@ -1,0 +1,97 @@
+"""The networks of a run, built together from its configuration and its game."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from diffworld.config import NETWORKS, Config, NetworkName
+from diffworld.models.actor_critic import ActorCritic
+from diffworld.models.denoiser import Denoiser
+from diffworld.models.reward_end import RewardEndModel
+from diffworld.runtime.compiling import compile_forward
+from diffworld.runtime.errors import UserError
+from diffworld.spec import GameSpec
+
+
+@dataclass(frozen=True)
+class Networks:
+    """Denoiser, reward/end model and actor-critic, as far as a run has them."""
+
+    denoiser: Denoiser | None = None
+    reward_end: RewardEndModel | None = None
+    actor_critic: ActorCritic | None = None
+
+    def items(self) -> Iterator[tuple[NetworkName, nn.Module]]:
+        """(name, network) of each that is there."""
+        for name in NETWORKS:
+            if (network := getattr(self, name)) is not None:
+                yield name, network
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Every weight as 'network.name'."""
+        return {f"{name}.{k}": v for name, module in self.items() for k, v in module.state_dict().items()}
+
+    def load(self, tensors: dict[str, Tensor], names: tuple[NetworkName, ...] = NETWORKS) -> None:
+        """Take the weights of those networks from `tensors`; UserError if names or shapes do not fit."""
+        for name, module in self.items():
+            if name in names:
+                own = {k[len(name) + 1 :]: v for k, v in tensors.items() if k.startswith(name + ".")}
+                try:
+                    module.load_state_dict(own)
+                except RuntimeError as error:
+                    reason = " ".join(str(error).split())[:160]
+                    raise UserError(f"weights of the {name} do not fit this configuration: {reason}") from error
+
+    def parameter_counts(self) -> dict[NetworkName, int]:
+        """Trainable parameters of each network (the fixed Fourier weights not counted)."""
+        return {name: sum(p.numel() for p in module.parameters()) for name, module in self.items()}
+
+
+def network_names(config: Config, spec: GameSpec) -> tuple[NetworkName, ...]:
+    """The networks that a run of `config` trains on that game; UserError for names its recipe has no use for."""
+    if config.recipe != "world":
+        if config.networks:
+            raise UserError(f"recipe {config.recipe} knows what it trains: leave out --networks, which is for --data")
+        return NETWORKS if config.recipe == "diamond" else ("actor_critic",)
+    judged = spec.rewards or spec.ends
+    names = config.networks or (NETWORKS[:2] if judged else NETWORKS[:1])
+    if "denoiser" not in names:
+        raise UserError("a world model needs its denoiser: name it in --networks")
+    if not judged and len(names) > 1:
+        raise UserError("the data know neither rewards nor ends: only --networks denoiser can learn from them")
+    if "actor_critic" in names and "reward_end" not in names:
+        raise UserError("an agent learns in dreams that pay and end: name denoiser, reward_end and actor_critic")
+    return tuple(name for name in NETWORKS if name in names)
+
+
+def build_networks(
+    config: Config, spec: GameSpec, device: torch.device, names: tuple[NetworkName, ...] | None = None
+) -> Networks:
+    """Freshly initialised networks, those of the recipe or the ones named.
+
+    Convolutions are in the memory format that the device computes fastest in.
+    """
+    names = network_names(config, spec) if names is None else names
+    size, actions = spec.frame_size, spec.actions
+    networks = Networks(
+        Denoiser(config.denoiser, actions) if "denoiser" in names else None,
+        RewardEndModel(config.reward_end, actions, size) if "reward_end" in names else None,
+        ActorCritic(config.actor_critic, actions, size) if "actor_critic" in names else None,
+    )
+    for _, module in networks.items():
+        module.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return networks
+
+
+def compile_networks(networks: Networks, config: Config) -> None:
+    """Compile what a run of `config` spends its time in, at the batch sizes it repeats; see `runtime/compiling.py`."""
+    dreams = config.actor_critic_updates.batch_size
+    windows = config.reward_end_updates.batch_size * (config.reward_end.window + config.denoiser.context_frames - 1)
+    if networks.denoiser is not None:
+        compile_forward("denoiser", networks.denoiser.network, {config.denoiser_updates.batch_size, dreams})
+    if networks.reward_end is not None:
+        compile_forward("reward/end encoder", networks.reward_end.encoder, {windows, dreams})
+    if networks.actor_critic is not None:
+        compile_forward("actor-critic encoder", networks.actor_critic.stages, {dreams})

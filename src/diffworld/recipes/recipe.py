@@ -1,0 +1,123 @@
+"""What a training is made of: parts, each a network with its batches and loss, and the order of phases.
+
+A recipe file tells one method from top to bottom. The trainer and the loop know none of them by name.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from diffworld.config import NetworkName, UpdateConfig
+from diffworld.data import Dataset
+from diffworld.envs import VectorEnv
+from diffworld.recipes.collection import Collector
+from diffworld.recipes.networks import Networks
+from diffworld.spec import GameSpec
+from diffworld.world import FrameStack
+
+Losses = dict[str, Tensor]
+"""Scalar tensors to log; 'loss' is the one to descend."""
+
+COLLECT, TEST = "collect", "test"
+"""Phases that update nothing; every other phase is the name of a part."""
+
+
+class NoBatch(NamedTuple):
+    """Of a part that makes its own experience."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One network, how it is updated, what from, and what for."""
+
+    network: nn.Module
+    updates: UpdateConfig
+    kind: type[Any]
+    """Named tuple of a batch's tensors."""
+    batch: Callable[[], Any]
+    """Draws a batch of that kind."""
+    loss: Callable[[Any], Losses]
+    """Of a batch; where `same_kernels`, what it runs must depend on shapes alone."""
+    after: Callable[[Losses], None] = lambda logged: None
+    """Called with what is logged once the update is done."""
+    same_kernels: bool = False
+    """Whether every update runs the same kernels, so that a GPU can record it."""
+    accumulate: int = 1
+    """Batches of an update; their losses are summed."""
+
+
+@dataclass(frozen=True)
+class Materials:
+    """What a recipe is given besides its configuration."""
+
+    spec: GameSpec
+    device: torch.device
+    dataset: Dataset | None
+    """To learn from: the replay that collection fills, or a fixed data set."""
+    env: VectorEnv | None
+    """The real game to collect from; none with fixed data."""
+    rng: np.random.Generator
+    """Draws windows and starts of dreams."""
+
+    def randn(self, shape: tuple[int, ...]) -> Tensor:
+        """Standard normal numbers on the device, from torch's own generator."""
+        return torch.randn(shape, device=self.device)
+
+
+class Recipe(ABC):
+    """A training. Subclasses fill the attributes and say what lasts from one update to the next."""
+
+    phases: tuple[str, ...]
+    """Of an epoch, in order: names of parts, `COLLECT` and `TEST`."""
+    networks: Networks
+    parts: dict[NetworkName, Part]
+    world: FrameStack | None = None
+    """The world model, where there is one: for films and held-out losses."""
+    collector: Collector | None = None
+    """Who plays in the phase `COLLECT`."""
+    held_out: np.ndarray | None = None
+    """bool (E,), episodes of a fixed data set that are not learnt from."""
+    final_epochs = 0
+    """Epochs once all real steps are taken."""
+
+    @property
+    @abstractmethod
+    def env_steps(self) -> int:
+        """Real steps learnt from so far."""
+
+    @property
+    def steps_left(self) -> int:
+        """Real steps still to take."""
+        return 0
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether updates have used up all they may."""
+        return False
+
+    def steps_wanted(self, epoch: int, done: int) -> int:
+        """Real steps of this epoch's collection in all, as far as is known after `done` of them."""
+        return done
+
+    def take_finished(self) -> list[float]:
+        """Scores of games that ended inside updates since the last call."""
+        return []
+
+    def record(self) -> None:
+        """Take steps of dreams as CUDA graphs from now on."""
+        return
+
+    @abstractmethod
+    def state_dict(self) -> dict[str, Any]:
+        """Plain data and tensors of what lasts from one update to the next, besides weights."""
+
+    @abstractmethod
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Put it back."""

@@ -1,0 +1,169 @@
+"""The run folder: what a run leaves on disk, and how to read it again. Every path in it is relative.
+
+config.json       the resolved configuration
+version.json      code, Python and library versions that wrote it
+checkpoints/N/    weights.safetensors, state.pt (optimisers, random states, dreams, games), progress.json
+replay/           real steps;  held_out/: steps of the last test, for held-out losses
+metrics.jsonl     one line an epoch; tensorboard/ has the same
+summary.json, curves.png, dream.mp4   once finished (game.mp4 for the model-free baseline)
+run_id            by what name wandb or trackio know the run
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from diffworld.config import Config, differences, read_config, to_json
+from diffworld.runtime.errors import UserError
+from diffworld.runtime.files import atomic_folder, write_atomic, write_json
+from diffworld.runtime.versions import versions
+from diffworld.spec import GameSpec
+
+MAY_CHANGE = ("log_to", "checkpoint_seconds")
+"""Settings that do not touch what a run computes: it may be resumed with others."""
+
+CHECKPOINTS_KEPT = 3
+"""How many of the last checkpoints stay."""
+GAME = "game.json"
+CHECKPOINT_FILES = ("weights.safetensors", "state.pt")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A loaded checkpoint: weights by 'part.name', the trainer's state, and its plain progress numbers."""
+
+    weights: dict[str, Tensor]
+    state: dict[str, Any]
+    progress: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A run folder at `path`, which may be moved anywhere."""
+
+    path: Path
+
+    @property
+    def config_path(self) -> Path:
+        """The resolved configuration."""
+        return self.path / "config.json"
+
+    @property
+    def replay(self) -> Path:
+        """The real steps collected."""
+        return self.path / "replay"
+
+    @property
+    def held_out(self) -> Path:
+        """Steps of the last test games."""
+        return self.path / "held_out"
+
+    @property
+    def summary_path(self) -> Path:
+        """Written last; a run that has it is finished."""
+        return self.path / "summary.json"
+
+    def exists(self) -> bool:
+        """Whether a run has begun here."""
+        return self.config_path.is_file()
+
+    def config(self) -> Config:
+        """The run's configuration; UserError if this is no run folder."""
+        if not self.exists():
+            raise UserError(f"{self.path} is no run folder: it has no config.json")
+        return read_config(self.config_path)
+
+    @property
+    def imported_from(self) -> str:
+        """Where the weights of an imported run were published; empty for a run that was trained here."""
+        try:
+            return str(json.loads((self.path / "version.json").read_text()).get("imported_from", ""))
+        except (OSError, ValueError, AttributeError):
+            return ""
+
+    def spec(self) -> GameSpec | None:
+        """The run's game; None in a folder that the version before wrote. UserError if it is damaged."""
+        path = self.path / GAME
+        try:
+            return GameSpec.from_json(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None
+        except (OSError, ValueError, RecursionError, UserError) as error:
+            raise UserError(f"cannot read {path} ({error}): restore it from a copy") from error
+
+    def begin(self, config: Config, spec: GameSpec) -> bool:
+        """Claim the folder for a run of `config` on a game; True if such a run is already there, to be resumed.
+
+        UserError if the folder holds a run of another configuration or anything else.
+        """
+        if self.holds(config):
+            return True
+        write_atomic(self.config_path, to_json(config))  # first: from here on the folder is a run's
+        write_json(self.path / GAME, spec.to_json())
+        write_json(self.path / "version.json", versions())
+        return False
+
+    def holds(self, config: Config) -> bool:
+        """Whether a run of `config` has begun here; UserError if anything else is in its place."""
+        if self.imported_from:
+            raise UserError(
+                f"{self.path} holds imported weights, to evaluate and to play: to train on from them, take another "
+                f"folder and --init-from {self.path}"
+            )
+        if self.exists():
+            changed = [c for c in differences(self.config(), config) if c.split()[0] not in MAY_CHANGE]
+            if changed:
+                raise UserError(
+                    f"{self.path} holds a run of another configuration: {', '.join(changed[:4])}"
+                    f"{' ...' if len(changed) > 4 else ''}; choose another --out, or give the same options"
+                )
+            return True
+        if self.path.exists() and (not self.path.is_dir() or any(self.path.glob("[!.]*"))):
+            raise UserError(f"{self.path} exists and is no run folder: choose another --out")
+        return False
+
+    def checkpoints(self) -> list[Path]:
+        """Checkpoint folders, oldest first."""
+        return sorted(p for p in (self.path / "checkpoints").glob("[0-9]*") if p.is_dir())
+
+    def save(self, number: int, checkpoint: Checkpoint) -> None:
+        """Write a checkpoint whole or not at all, then drop all but the last `CHECKPOINTS_KEPT`."""
+        with atomic_folder(self.path / "checkpoints" / f"{number:08d}") as folder:
+            weights = {k: v.detach().cpu().contiguous() for k, v in checkpoint.weights.items()}
+            (folder / "weights.safetensors").write_bytes(safetensors.torch.save(weights))
+            torch.save(checkpoint.state, folder / "state.pt")
+            hashes = {name: _sha256(folder / name) for name in CHECKPOINT_FILES}
+            write_json(folder / "progress.json", {**checkpoint.progress, "sha256": hashes})
+        for old in self.checkpoints()[:-CHECKPOINTS_KEPT]:
+            for file in old.iterdir():
+                file.unlink()
+            old.rmdir()
+
+    def load(self, device: torch.device | str = "cpu") -> Checkpoint | None:
+        """The last checkpoint, or None if there is none yet; UserError if it is damaged."""
+        found = self.checkpoints()
+        if not found:
+            return None
+        folder = found[-1]
+        try:
+            progress = json.loads((folder / "progress.json").read_text())
+            for name in CHECKPOINT_FILES:
+                if _sha256(folder / name) != progress["sha256"][name]:
+                    raise ValueError(f"{name} has changed since it was written")
+            weights = safetensors.torch.load_file(folder / "weights.safetensors", device=str(device))
+            state = torch.load(folder / "state.pt", map_location="cpu", weights_only=True)
+        except Exception as error:
+            reason = " ".join(str(error).split())[:120]
+            older = "resume from the one before it" if len(found) > 1 else "start over (without replay/)"
+            raise UserError(f"checkpoint {folder} is damaged ({reason}): delete that folder to {older}") from error
+        return Checkpoint(weights, state, progress)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

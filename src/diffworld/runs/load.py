@@ -1,0 +1,223 @@
+"""The one way in which anything trained is loaded: `diffworld.load`."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from diffworld.agents.policy import ActorCriticPolicy
+from diffworld.config import NETWORKS, Config, NetworkName, read_config, to_json
+from diffworld.data import Dataset, DatasetSchema
+from diffworld.data.schema import DESCRIPTION
+from diffworld.envs import Policy, RandomPolicy
+from diffworld.envs.make import make_game
+from diffworld.models.actor_critic import ActorCritic
+from diffworld.recipes.networks import Networks, build_networks
+from diffworld.runs.folder import GAME, RunFolder
+from diffworld.runs.starts import COLLECT_GAMES, Starts, Window, collect_windows, windows_of
+from diffworld.runtime.device import resolve_device, resolve_precision
+from diffworld.runtime.errors import UserError
+from diffworld.runtime.files import atomic_folder, write_json
+from diffworld.spec import ActionSpace, GameSpec
+from diffworld.world import FrameStack
+
+DEMO = "demo"
+"""Instead of a path: the small model that comes with the package."""
+DEMO_MODEL = Path(__file__).parent / "demo_model"
+CONFIG, WEIGHTS, STARTS = "config.json", "weights.safetensors", "starts"
+
+SMALL_BELOW = 64
+"""Denoisers whose levels all have fewer channels are small: for their arithmetic neither casting to a narrower format
+nor waking a second core pays; see docs/performance.md."""
+
+
+@dataclass
+class Model:
+    """What was trained, ready for use: its game, its world model and its agent, as far as it has them.
+
+    Networks do not learn and keep no state, so several threads may use them at once.
+    """
+
+    title: str
+    """What it is called: the run's folder, or demo."""
+    spec: GameSpec
+    config: Config
+    world: FrameStack | None
+    policy: ActorCritic | None
+    starts: Starts
+    """Where its dreams may begin."""
+    device: torch.device
+    datasets: dict[str, Path] = field(default_factory=dict)
+    """Data sets that belong to it, by what they are: replay, data, starts, held_out."""
+    progress: Mapping[str, Any] = field(default_factory=dict)
+    """What its checkpoint says of the training: epoch, saves, wall_seconds, env_steps."""
+
+    @property
+    def small(self) -> bool:
+        """Whether its networks are so small that one core in float32 is the fastest (see `SMALL_BELOW`)."""
+        return max(self.config.denoiser.channels) < SMALL_BELOW
+
+    @functools.cached_property
+    def no_game(self) -> str:
+        """Why the real game cannot be played here; empty where it can."""
+        try:
+            make_game(self.spec).close()
+        except UserError as error:
+            return str(error)
+        return ""
+
+    def require_world(self) -> FrameStack:
+        """Its world model; UserError if there is none."""
+        if self.world is None:
+            raise UserError(f"{self.title} has no dream: give a run whose world model was trained")
+        return self.world
+
+    def player(
+        self, rows: int, *, temperature: float = 1.0, epsilon: float = 0.0, seed: int | None = None
+    ) -> ActorCriticPolicy:
+        """Its agent as a player of real games; UserError if there is none.
+
+        With `seed` its draws come from a generator of their own.
+        """
+        if self.policy is None:
+            raise UserError(f"{self.title} has no agent: give a run that trained one")
+        generator = None if seed is None else torch.Generator(self.device).manual_seed(seed)
+        return ActorCriticPolicy(self.policy, rows, temperature=temperature, epsilon=epsilon, generator=generator)
+
+
+def load(path: str | Path = DEMO, device: str = "auto", precision: str = "") -> Model:
+    """What was trained in the run folder `path`, from its last checkpoint, or the package's own model for "demo".
+
+    precision: float32, bfloat16 or auto; by default auto for networks that are not small.
+
+    Raises: UserError, one line, if there is nothing trained at that path, or it is damaged.
+    """
+    if str(path) == DEMO:
+        return _load_packed(DEMO_MODEL, device, precision)
+    run = RunFolder(Path(path))
+    if not run.exists():
+        raise UserError(f'{path} is no run folder: give a folder that diffworld train has made, or "demo"')
+    checkpoint = run.load()
+    if checkpoint is None:
+        raise UserError(f"{path} has no checkpoint yet: train it first (diffworld train)")
+    config = run.config()
+    found = {"replay": run.replay, "data": Path(config.data) if config.data else None, "held_out": run.held_out}
+    datasets = {name: folder for name, folder in found.items() if folder and (folder / DESCRIPTION).exists()}
+    spec = run.spec() or _older_spec(config, list(datasets.values()), checkpoint.weights)
+    known = {k: v for k, v in checkpoint.progress.items() if k in ("env_steps", "replay_rows")}
+    progress = {**checkpoint.progress.get("progress", {}), **known}
+    title = Path(path).resolve().name
+    return _assemble(title, config, spec, checkpoint.weights, datasets, progress, device, precision)
+
+
+def pack(model: Model, folder: Path, starts: int = 64) -> None:
+    """Write a model to `folder` as small as it can be played: settings, game, weights, `starts` windows.
+
+    This is how the package's own model is made.
+    """
+    windows = model.starts.windows()
+    chosen = [windows[i] for i in np.linspace(0, len(windows) - 1, min(starts, len(windows))).round().astype(int)]
+    dream = model.world
+    networks = Networks(dream.denoiser if dream else None, dream.reward_end if dream else None, model.policy)
+    with atomic_folder(folder) as new:
+        config = replace(model.config, init_from="")  # a path of the machine it was made on
+        (new / CONFIG).write_text(to_json(config))
+        write_json(new / GAME, model.spec.to_json())
+        # Half the size; in the shipped model it moves 1 % of a drawn frame's values by one level of 8 bits.
+        weights = {name: tensor.half() for name, tensor in networks.tensors().items()}
+        (new / WEIGHTS).write_bytes(safetensors.torch.save(weights))
+        with Dataset.create(new / STARTS, model.spec) as dataset:
+            for window in chosen:
+                episode = dataset.new_episode()
+                for frame, action, real in zip(window.frames, window.actions, window.has_frame, strict=True):
+                    if real:
+                        dataset.append(episode, frame, action, 0.0, False, False)
+
+
+def _load_packed(folder: Path, device: str, precision: str) -> Model:
+    if not (folder / CONFIG).exists():
+        raise UserError("this installation has no demo model: give a run of your own")
+    try:
+        weights = safetensors.torch.load_file(folder / WEIGHTS)
+    except (OSError, safetensors.SafetensorError) as error:
+        raise UserError("the package's demo model is damaged: install diffworld again") from error
+    config, starts = read_config(folder / CONFIG), {"starts": folder / STARTS}
+    spec = RunFolder(folder).spec() or DatasetSchema.read(folder / STARTS).spec
+    return _assemble(DEMO, config, spec, weights, starts, {}, device, precision)
+
+
+def _assemble(
+    title: str,
+    config: Config,
+    spec: GameSpec,
+    weights: dict[str, Tensor],
+    datasets: dict[str, Path],
+    progress: Mapping[str, Any],
+    device: str,
+    precision: str,
+) -> Model:
+    where, learnt = resolve_device(device), _learnt(config, weights)
+    networks = build_networks(config, spec, where, learnt)
+    networks.load(weights)
+    for _, module in networks.items():
+        module.eval().requires_grad_(False)
+    small = max(config.denoiser.channels) < SMALL_BELOW
+    dtype = resolve_precision(precision or ("float32" if small else "auto"), where)
+    world = None
+    if networks.denoiser is not None:
+        world = FrameStack(networks.denoiser, networks.reward_end, config.sampler, dtype)
+    model = Model(title, spec, config, world, networks.actor_critic, Starts(list), where, datasets, progress)
+    model.starts = Starts(lambda: _load_starts(model))
+    return model
+
+
+def _learnt(config: Config, weights: dict[str, Tensor]) -> tuple[NetworkName, ...]:
+    """The networks that the weights hold and that have learnt something."""
+
+    def learnt(name: NetworkName) -> bool:
+        if config.init_from and name in config.init_networks:
+            return True
+        updates = config.updates(name)
+        possible = name == "actor_critic" or config.recipe != "model_free"
+        return possible and bool(updates.first_steps or updates.steps)
+
+    return tuple(name for name in NETWORKS if learnt(name) and any(key.startswith(f"{name}.") for key in weights))
+
+
+def _load_starts(model: Model) -> list[Window]:
+    n = model.config.denoiser.context_frames
+    for folder in model.datasets.values():
+        with Dataset.open(folder) as dataset:
+            if dataset.num_steps and not dataset.spec.differences(replace(model.spec, name=dataset.spec.name)):
+                return windows_of(dataset, n)
+    if model.no_game:
+        raise UserError(f"{model.title} has no data to start dreams from, and no game to play: {model.no_game}")
+    with closing(make_game(model.spec, COLLECT_GAMES)) as env:
+        policy: Policy = RandomPolicy(model.spec.actions)
+        if model.policy is not None:
+            policy = model.player(COLLECT_GAMES, seed=0)
+        return collect_windows(env, policy, n, model.config.seed)
+
+
+def _older_spec(config: Config, folders: list[Path], weights: dict[str, Tensor]) -> GameSpec:
+    """The game of a run that the version before wrote: as its data tell it, else as the weights' shapes do."""
+    presented = asdict(config.environment)
+    for folder in folders:
+        spec = DatasetSchema.read(folder).spec
+        return replace(spec, name=config.env, presented=presented)
+    tables = ("actor_critic.policy_head.weight", "reward_end.action_embedding.weight")
+    size = next((len(weights[name]) for name in tables if name in weights), 0)
+    if not size:
+        raise UserError("the run holds neither an agent nor a world model: give another run")
+    e = config.environment
+    return GameSpec(config.env, e.height, e.width, ActionSpace.discrete(size), presented=presented)

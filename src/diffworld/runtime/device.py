@@ -1,0 +1,75 @@
+"""Where the networks run, and in which number format."""
+
+import contextlib
+import functools
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import TypeVar, cast
+
+import torch
+
+from diffworld.runtime.errors import UserError
+
+
+def resolve_device(name: str) -> torch.device:
+    """The device called `name`; auto takes cuda, then mps, then cpu. UserError if it is not there."""
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        return torch.device(next(n for n in ("cuda", "mps", "cpu") if available[n]))
+    kind = name.split(":")[0]
+    if kind not in available:
+        raise UserError(f"unknown device '{name}': choose auto, cpu, cuda or mps")
+    if not available[kind]:
+        raise UserError(f"device '{name}' is not available on this machine: use --device auto or cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:  # no number after the colon
+        raise UserError(f"unknown device '{name}': choose auto, cpu, cuda or mps") from None
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UserError(f"device '{name}' is not available on this machine: it has {torch.cuda.device_count()}")
+    return device
+
+
+def resolve_precision(name: str, device: torch.device) -> torch.dtype:
+    """float32 or bfloat16; auto takes bfloat16 only where the processor computes in it natively."""
+    if name == "auto":
+        return torch.bfloat16 if native_bfloat16(device) else torch.float32
+    return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]
+
+
+def resolve_compile(name: str, device: torch.device) -> bool:
+    """Whether to compile in training; auto does so on CUDA only: on CPUs it gains a few percent for minutes."""
+    return device.type == "cuda" if name == "auto" else name == "on"
+
+
+def native_bfloat16(device: torch.device) -> bool:
+    """Whether the device computes in bfloat16 by itself."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type == "cpu":
+        return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return False
+
+
+def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[object]:
+    """Arithmetic in `dtype` (weights and losses stay float32)."""
+    if dtype == torch.float32:
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, dtype)
+
+
+F = TypeVar("F", bound=Callable[..., object])
+
+
+def in_precision(function: F, device: torch.device, name: str = "auto") -> F:
+    """The same function, computed in the number format called `name` (see `resolve_precision`)."""
+    dtype = resolve_precision(name, device)
+    if dtype == torch.float32:
+        return function
+
+    @functools.wraps(function)
+    def computed(*args: object, **kwargs: object) -> object:
+        with autocast(device, dtype):
+            return function(*args, **kwargs)
+
+    return cast(F, computed)

@@ -1,0 +1,192 @@
+"""Files that are whole or absent: a kill or a full disk never leaves half of one under its own name."""
+
+import errno
+import json
+import math
+import os
+import shutil
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from io import FileIO
+from pathlib import Path
+from typing import Any
+
+from diffworld.runtime.errors import UserError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+_IN_THE_WAY = (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY)
+
+
+def write_error(path: Path | str, error: BaseException) -> UserError:
+    """Return the one line that says why `path` cannot be written and what to do about it."""
+    number = error.errno if isinstance(error, OSError) else None
+    if number is None and "No space left" in str(error):  # libraries that wrap the system's error
+        number = errno.ENOSPC
+    if number in _FULL:
+        advice = "free some space and run the same command again"
+    elif number in _FORBIDDEN:
+        advice = "choose another folder, or change its permissions"
+    elif number in _IN_THE_WAY:
+        advice = "something else has that name; move it away or choose another path"
+    else:
+        advice = "check the disk and run the same command again"
+    reason = os.strerror(number) if number is not None else " ".join(str(error).split())
+    return UserError(f"cannot write {path}: {reason}; {advice}")
+
+
+@contextmanager
+def atomic_file(path: Path | str) -> Iterator[Path]:
+    """Yield a temporary path beside `path` to write to; on success it takes the place of `path`.
+
+    The temporary name ends in `.tmp`, so tell writers that guess a format from the name which one is meant.
+    Parent folders are made. On failure the temporary file is removed and `path` is as before.
+
+    Raises: UserError if the disk is full or the folder cannot be written.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_native_id()}.tmp")
+    with _as_user_errors(path, temporary):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            _sync(temporary)
+            os.replace(temporary, path)
+            _sync(path.parent)
+        except BaseException:
+            _remove(temporary)
+            raise
+
+
+@contextmanager
+def atomic_folder(path: Path | str) -> Iterator[Path]:
+    """Yield an empty folder beside `path` to fill; on success, flushed to disk, it takes the name `path`.
+
+    What a killed run left of an earlier attempt at the same path is removed first, so one process at a time
+    may write a given folder. A folder already at `path` is replaced, and for an instant neither has the name:
+    what must always be there (a checkpoint) should get a name of its own each time.
+
+    Raises: UserError if the disk is full or the folder cannot be written.
+    """
+    path = Path(path)
+    temporary, old = path.with_name(f".{path.name}.tmp"), path.with_name(f".{path.name}.old")
+    with _as_user_errors(path, temporary):
+        if old.is_dir() and not path.exists():  # a kill came between the two renames below
+            os.rename(old, path)
+        try:
+            _remove(temporary)
+            temporary.mkdir(parents=True)
+            yield temporary
+            for inner in [*temporary.rglob("*"), temporary]:
+                _sync(inner)
+            _remove(old)
+            if path.is_dir():
+                os.rename(path, old)
+            os.rename(temporary, path)
+            _sync(path.parent)
+        except BaseException:
+            _remove(temporary)
+            raise
+    _remove(old)
+
+
+def write_atomic(path: Path | str, data: bytes | str) -> None:
+    """Write `data` (text as UTF-8) to `path`, whole or not at all. Raises: UserError, see `atomic_file`."""
+    with atomic_file(path) as temporary:
+        temporary.write_bytes(data.encode() if isinstance(data, str) else data)
+
+
+def write_json(path: Path | str, obj: Any) -> None:
+    """Write `obj` as indented JSON in its own key order.
+
+    Raises: ValueError on NaN or infinity, which JSON does not have (see `without_nan`); UserError, see
+    `atomic_file`.
+    """
+    write_atomic(path, json.dumps(obj, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def without_nan(obj: Any) -> Any:
+    """Return `obj`, a tree of mappings and sequences, with None for every number that is not finite."""
+    if isinstance(obj, Mapping):
+        return {key: without_nan(value) for key, value in obj.items()}
+    if isinstance(obj, list | tuple):
+        return [without_nan(value) for value in obj]
+    return None if isinstance(obj, float) and not math.isfinite(obj) else obj
+
+
+def append_line(path: Path | str, line: str) -> None:
+    """Append `line` and its newline to `path`; a line counts only once its newline is there.
+
+    A torn last line, left by a kill, is dropped first; a write that fails is taken back. So the file is at
+    any time a row of whole lines and at most one torn one. One process at a time may append to a file.
+
+    Raises: UserError if the disk is full or the file cannot be written.
+    """
+    if "\n" in line:
+        raise ValueError("a line must not contain a newline")
+    path = Path(path)
+    with _as_user_errors(path, path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileIO(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+") as file:
+            size = _whole_lines(file.read()) if _is_torn(file) else file.seek(0, os.SEEK_END)
+            try:
+                file.truncate(size)
+                file.seek(size)
+                data = line.encode() + b"\n"
+                while data:  # a full disk may take a part before it refuses the rest
+                    data = data[file.write(data) :]
+            except OSError:
+                file.truncate(size)
+                raise
+
+
+def whole_lines(data: bytes) -> list[str]:
+    """Return the lines of an appended file, without a last one whose newline is missing."""
+    return data[: _whole_lines(data)].decode(errors="replace").split("\n")[:-1]
+
+
+def _whole_lines(data: bytes) -> int:
+    return data.rfind(b"\n") + 1
+
+
+def _is_torn(file: FileIO) -> bool:
+    """Whether there is a last byte and it is no newline; leaves the file at its start."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - 1))
+    torn = file.read(1) not in (b"", b"\n")
+    file.seek(0)
+    return torn
+
+
+@contextmanager
+def _as_user_errors(path: Path, written: Path) -> Iterator[None]:
+    """Turn failures to write into UserError; an error about some other file stays what it is."""
+    try:
+        yield
+    except OSError as error:
+        ours = {str(folder) for folder in [path, written, *path.parents]}
+        name = None if error.filename is None else os.fspath(error.filename)
+        if name is None or name in ours or name.startswith(f"{written}{os.sep}"):
+            raise write_error(path, error) from error
+        raise
+    except Exception as error:
+        if "No space left" in str(error):
+            raise write_error(path, error) from error
+        raise
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            path.unlink()

@@ -1,0 +1,370 @@
+"""What a game is: frame size, actions and their names and keys, speed, what is known of it.
+
+A `GameSpec` stands in every data set and every run. Networks, players, the page and environments go by it, so that
+nobody counts actions in a weight's shape or opens a game to ask.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import gymnasium.spaces as spaces
+import numpy as np
+from numpy.typing import NDArray
+
+from diffworld.runtime.errors import UserError
+
+MAX_ACTIONS = 4096
+"""Most values of a choice and most keys: more is a damaged description."""
+
+Encoded = int | NDArray[np.uint8]
+"""An action as data sets store it: an index, or zeros and ones (size,)."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Exactly one of some values: the joystick of an Atari game, a mouse axis in bins."""
+
+    name: str
+    values: tuple[str, ...]
+
+    @property
+    def size(self) -> int:
+        """Numbers it takes in an encoded action."""
+        return len(self.values)
+
+    @property
+    def space(self) -> spaces.Space[Any]:
+        """Its values by number."""
+        return spaces.Discrete(self.size)
+
+
+@dataclass(frozen=True)
+class Keys:
+    """Any set of keys or buttons. Of a pair in `exclusive` (names) the later one is dropped if both are down."""
+
+    names: tuple[str, ...]
+    exclusive: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def size(self) -> int:
+        """Numbers it takes in an encoded action."""
+        return len(self.names)
+
+    @property
+    def space(self) -> spaces.Space[Any]:
+        """A 1 for each key that is down."""
+        return spaces.MultiBinary(self.size)
+
+    @property
+    def conflicts(self) -> list[tuple[int, int]]:
+        """`exclusive` by number, the key that gives way second."""
+        places = {name: place for place, name in enumerate(self.names)}
+        return [(min(places[a], places[b]), max(places[a], places[b])) for a, b in self.exclusive]
+
+
+@dataclass(frozen=True)
+class ActionSpace:
+    """A list of parts, each a `Choice` or `Keys`.
+
+    Encoded, an action of one choice alone is its number; any other is a vector of zeros and ones, part after part, a
+    choice as one-hot.
+    """
+
+    parts: tuple[Choice | Keys, ...]
+
+    def __post_init__(self) -> None:
+        """UserError for a description that no game can have."""
+        if not self.parts:
+            raise UserError("a game needs an action: give an action space at least one part")
+        for part in self.parts:
+            names = part.values if isinstance(part, Choice) else part.names
+            if not 1 <= len(names) <= MAX_ACTIONS or len(set(names)) != len(names):
+                raise UserError(f"an action part needs 1 to {MAX_ACTIONS} different names, not {len(names)}")
+            if isinstance(part, Keys) and not {name for pair in part.exclusive for name in pair} <= set(names):
+                raise UserError("keys that exclude each other must be among the keys")
+
+    @classmethod
+    def discrete(cls, values: int | Sequence[str]) -> ActionSpace:
+        """One choice, of so many values or of these names."""
+        names = [str(i) for i in range(min(values, MAX_ACTIONS + 1))] if isinstance(values, int) else values
+        return cls((Choice("action", tuple(names)),))
+
+    @property
+    def is_discrete(self) -> bool:
+        """Whether an encoded action is one number."""
+        return len(self.parts) == 1 and isinstance(self.parts[0], Choice)
+
+    @property
+    def size(self) -> int:
+        """How many actions there are to choose from, or the length of an encoded vector."""
+        return sum(part.size for part in self.parts)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """A name for each number of an encoded action."""
+        if self.is_discrete:
+            return self.parts[0].values  # type: ignore[union-attr]
+        return tuple(
+            name
+            for part in self.parts
+            for name in (part.names if isinstance(part, Keys) else [f"{part.name} {value}" for value in part.values])
+        )
+
+    @property
+    def idle(self) -> Encoded:
+        """Doing nothing: NOOP where there is one, no key down, and of each choice its "0", "NOOP" or first value."""
+        values: list[Any] = []
+        for part in self.parts:
+            if isinstance(part, Keys):
+                values.append(np.zeros(part.size, np.uint8))
+            else:
+                values.append(next((i for i, v in enumerate(part.values) if v.upper() in ("NOOP", "0")), 0))
+        return self.encode(values)
+
+    def encode(self, values: Sequence[Any]) -> Encoded:
+        """The action of one value a part: a choice's number, or zeros and ones for keys.
+
+        UserError for what is not of the space. Keys that exclude each other lose the later one.
+        """
+        if len(values) != len(self.parts):
+            raise UserError(f"an action has {len(self.parts)} parts here, not {len(values)}")
+        pieces: list[NDArray[Any]] = []
+        for part, value in zip(self.parts, values, strict=True):
+            if isinstance(part, Choice):
+                pieces.append(np.arange(part.size) == _index(value, part.size))
+            else:
+                down = np.array(_bits(value, part.size))
+                for first, second in part.conflicts:
+                    down[second] &= 1 - down[first]
+                pieces.append(down)
+        if self.is_discrete:
+            return int(np.flatnonzero(pieces[0])[0])
+        return np.concatenate(pieces).astype(np.uint8)
+
+    def decode(self, action: Any) -> list[Any]:
+        """One value a part (see `encode`) of an encoded action; UserError if it is not of the space."""
+        if self.is_discrete:
+            return [_index(action, self.size)]
+        vector, values, at = _bits(action, self.size), [], 0
+        for part in self.parts:
+            piece = vector[at : at + part.size]
+            at += part.size
+            if isinstance(part, Choice):
+                if piece.sum() != 1:
+                    raise UserError(f"an action needs exactly one value of {part.name}, not {int(piece.sum())}")
+                values.append(int(piece.argmax()))
+            else:
+                values.append(piece)
+        return values
+
+    def check(self, action: Any) -> Encoded:
+        """The action as it is stored; UserError if it is not of the space."""
+        return _index(action, self.size) if self.is_discrete else _bits(action, self.size)
+
+    def describe(self, action: Any) -> str:
+        """An encoded action in words, such as "LEFT" or "w+space, mouse x -4"."""
+        said = []
+        for part, value in zip(self.parts, self.decode(action), strict=True):
+            if isinstance(part, Choice):
+                said.append(part.values[value] if self.is_discrete else f"{part.name} {part.values[value]}")
+            elif value.any():
+                said.append("+".join(name for name, down in zip(part.names, value, strict=True) if down))
+        return ", ".join(said) or "nothing"
+
+    def sample(self, rng: np.random.Generator, count: int) -> NDArray[Any]:
+        """Encoded actions drawn uniformly: int64 (count,), or uint8 (count, size)."""
+        if self.is_discrete:
+            return rng.integers(self.size, size=count)
+        draws = [
+            [
+                rng.integers(part.size) if isinstance(part, Choice) else rng.integers(2, size=part.size)
+                for part in self.parts
+            ]
+            for _ in range(count)
+        ]
+        return np.stack([self.encode(draw) for draw in draws])
+
+    def to_gymnasium(self) -> spaces.Space[Any]:
+        """`Discrete` or `MultiBinary` for one part, `MultiDiscrete` for choices, a `Dict` for keys and choices."""
+        if len(self.parts) == 1:
+            return self.parts[0].space
+        if all(isinstance(part, Choice) for part in self.parts):
+            return spaces.MultiDiscrete([part.size for part in self.parts])
+        return spaces.Dict({_key(part, place): part.space for place, part in enumerate(self.parts)})
+
+    @classmethod
+    def from_gymnasium(cls, space: spaces.Space[Any], names: Sequence[str] = ()) -> ActionSpace:
+        """The space of an environment's actions; `names` are those of a `Discrete`'s values. UserError for others."""
+        match space:
+            case spaces.Discrete():
+                return cls.discrete(names or [str(int(space.start) + i) for i in range(int(space.n))])
+            case spaces.MultiBinary() if isinstance(space.n, int | np.integer):
+                return cls((Keys(tuple(str(i) for i in range(int(space.n)))),))
+            case spaces.MultiDiscrete() if space.nvec.ndim == 1:
+                sizes = enumerate(space.nvec.tolist())
+                return cls(tuple(Choice(str(i), tuple(str(v) for v in range(n))) for i, n in sizes))
+            case spaces.Dict():
+                parts = [dataclasses.replace(p, name=k) if isinstance(p, Choice) else p for k, p in _flat(space)]
+                return cls(tuple(parts))
+        raise UserError(f"actions of {space} are neither choices nor keys: use Discrete, MultiDiscrete or MultiBinary")
+
+    def from_gym_action(self, action: Any) -> Encoded:
+        """An action of `to_gymnasium()`'s space, encoded; UserError if it is none."""
+        if len(self.parts) == 1:
+            return self.encode([action])
+        if isinstance(action, Mapping):
+            return self.encode([action[_key(part, place)] for place, part in enumerate(self.parts)])
+        return self.encode(list(action))
+
+    def to_gym_action(self, action: Any) -> Any:
+        """An encoded action as `to_gymnasium()`'s space has it."""
+        values = self.decode(action)
+        if len(values) == 1:
+            return values[0]
+        if all(isinstance(part, Choice) for part in self.parts):
+            return np.array(values)
+        return {_key(part, place): value for place, (part, value) in enumerate(zip(self.parts, values, strict=True))}
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """JSON types."""
+        return [
+            {"choice": part.name, "values": list(part.values)}
+            if isinstance(part, Choice)
+            else {"keys": list(part.names), "exclusive": [list(pair) for pair in part.exclusive]}
+            for part in self.parts
+        ]
+
+    @classmethod
+    def from_json(cls, data: Any) -> ActionSpace:
+        """What `to_json` gave; UserError for anything else."""
+        try:
+            return cls(
+                tuple(
+                    Choice(_text(part["choice"]), tuple(map(_text, part["values"])))
+                    if "choice" in part
+                    else Keys(
+                        tuple(map(_text, part["keys"])),
+                        tuple((_text(a), _text(b)) for a, b in part["exclusive"]),
+                    )
+                    for part in data
+                )
+            )
+        except (TypeError, KeyError, ValueError) as error:
+            raise UserError("this is no action space") from error
+
+
+@dataclass(frozen=True)
+class GameSpec:
+    """One game, or one recording of a game, described."""
+
+    name: str
+    """Its id, such as atari/Breakout, or what a recording is called."""
+    height: int
+    width: int
+    """Of the frames, in pixels."""
+    actions: ActionSpace
+    steps_per_second: float = 15.0
+    """At which people play it."""
+    keys: Mapping[str, str] = field(default_factory=dict)
+    """Name of an action -> key of a keyboard (`KeyboardEvent.code`), where the usual ones do not do."""
+    rewards: bool = True
+    """Whether rewards are known."""
+    ends: bool = True
+    """Whether ends are known."""
+    presented: Mapping[str, Any] = field(default_factory=dict)
+    """How the real game was presented (`EnvironmentConfig`'s fields); empty for recordings."""
+
+    def __post_init__(self) -> None:
+        """UserError for a description that no game can have."""
+        for side in (self.height, self.width):
+            if not isinstance(side, int) or isinstance(side, bool) or not 1 <= side <= 2**14:
+                raise UserError(f"frames of {self.height}x{self.width} are not usable: give pixels, 1 to 16384 a side")
+        if not 0 < self.steps_per_second < 1e6:
+            raise UserError(f"steps_per_second is {self.steps_per_second}; it must be above 0")
+
+    @property
+    def frame_shape(self) -> tuple[int, int, int]:
+        """(H, W, 3)."""
+        return self.height, self.width, 3
+
+    @property
+    def frame_size(self) -> tuple[int, int]:
+        """(H, W)."""
+        return self.height, self.width
+
+    def differences(self, other: GameSpec) -> list[str]:
+        """In words, what keeps data of one from being used as the other's: all of it, nothing of speed and keys."""
+        found = []
+        if self.name != other.name:
+            found.append(f"game {self.name}, not {other.name}")
+        if self.frame_size != other.frame_size:
+            found.append(f"frames of {self.height}x{self.width}, not {other.height}x{other.width}")
+        if self.actions != other.actions:
+            same = self.actions.size == other.actions.size
+            found.append("other actions" if same else f"{self.actions.size} actions, not {other.actions.size}")
+        shared = sorted(self.presented.keys() & other.presented.keys() - {"height", "width"})
+        changed = [name for name in shared if self.presented[name] != other.presented[name]]
+        return found + [f"{name} {self.presented[name]}, not {other.presented[name]}" for name in changed]
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON types."""
+        return {
+            "name": self.name,
+            "height": self.height,
+            "width": self.width,
+            "actions": self.actions.to_json(),
+            "steps_per_second": self.steps_per_second,
+            "keys": dict(self.keys),
+            "rewards": self.rewards,
+            "ends": self.ends,
+            "presented": dict(self.presented),
+        }
+
+    @classmethod
+    def from_json(cls, data: Any) -> GameSpec:
+        """What `to_json` gave; UserError for anything else."""
+        try:
+            own = {f.name: data[f.name] for f in dataclasses.fields(cls)}
+            own |= {"actions": ActionSpace.from_json(data["actions"]), "keys": dict(data["keys"])}
+            own["presented"] = dict(data["presented"])
+            kinds = {"name": str, "rewards": bool, "ends": bool, "steps_per_second": int | float}
+            if not all(isinstance(own[name], kind) for name, kind in kinds.items()):
+                raise TypeError
+            return cls(**own)
+        except (TypeError, KeyError, ValueError) as error:
+            raise UserError("this is no description of a game") from error
+
+
+def _key(part: Choice | Keys, place: int) -> str:
+    return part.name if isinstance(part, Choice) else "keys" if place == 0 else f"keys {place}"
+
+
+def _flat(space: spaces.Dict) -> list[tuple[str, Choice | Keys]]:
+    """Each part of a dictionary of simple spaces, by its key."""
+    return [(str(key), part) for key, inner in space.items() for part in ActionSpace.from_gymnasium(inner).parts]
+
+
+def _index(value: Any, size: int) -> int:
+    number = np.asarray(value)
+    if number.shape not in ((), (1,)) or not np.issubdtype(number.dtype, np.integer):
+        raise UserError(f"action {value!r} is not a whole number")
+    if not 0 <= (index := int(number.reshape(()))) < size:
+        raise UserError(f"action {index} is not one of 0..{size - 1}")
+    return index
+
+
+def _bits(value: Any, size: int) -> NDArray[np.uint8]:
+    numbers = np.asarray(value)
+    if numbers.shape != (size,) or not np.isin(numbers, (0, 1)).all():
+        raise UserError(f"action is not a vector of {size} zeros and ones")
+    return numbers.astype(np.uint8)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError("names are texts")
+    return value

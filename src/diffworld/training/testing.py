@@ -1,0 +1,172 @@
+"""Tests of a run: during training, and at its end with scores, curves, a film and a summary."""
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from diffworld.config import EvaluationConfig
+from diffworld.data import Dataset
+from diffworld.envs import EpisodeResult, FilmRecorder
+from diffworld.evaluation.dream import dream_beside_real
+from diffworld.evaluation.games import TestGames, scores
+from diffworld.evaluation.held_out import HeldOutWindows, TestRecorder
+from diffworld.evaluation.plots import learning_curves
+from diffworld.evaluation.statistics import Interval, apart, mean_interval
+from diffworld.recipes import Recipe
+from diffworld.runs.folder import RunFolder
+from diffworld.runtime.files import write_json
+from diffworld.runtime.frames import Film
+from diffworld.runtime.metrics import METRICS_FILE, read_metrics
+from diffworld.runtime.progress import Display
+from diffworld.runtime.versions import versions
+from diffworld.runtime.video import side_by_side, write_video
+
+FILM_STARTS_AT = 30  # steps into the game, past its opening
+FILM_FRAMES = 200
+DREAM_FILM, GAME_FILM = "dream.mp4", "game.mp4"
+
+
+@dataclass
+class Tester:
+    """Tests a recipe's agent in `games`, where there is a game, and its world model on what was held out."""
+
+    run: RunFolder
+    recipe: Recipe
+    settings: EvaluationConfig
+    games: TestGames | None
+    dataset: Dataset | None
+    """Fixed data, some of whose episodes are held out; None where test games are recorded for that."""
+    reward_end_window: int
+    display: Display
+
+    def test(self, epoch: int, may_stop: Callable[[], None]) -> dict[str, float]:
+        """What an epoch's test measured; nothing in an epoch without a test."""
+        e = self.settings
+        if not e.every_epochs or epoch % e.every_epochs:
+            return {}
+        if self.games is None:
+            return self._losses(self.dataset)
+        if not e.episodes:
+            return {}
+        results, losses, _ = self._play(f"epoch {epoch} test", e.episodes, may_stop, policy_seed=epoch)
+        return {"eval/return_mean": float(np.mean(scores(results))), **losses}
+
+    def finish(self, counters: dict[str, int | float], may_stop: Callable[[], None]) -> None:
+        """Test, draw and sum up a trained run; what is interrupted here begins anew with the same command."""
+        path, intervals = self.run.path, {}
+        summary: dict[str, Any] = {"counters": counters, "versions": versions()}
+        if self.games is None:
+            summary["held_out"], film = self._losses(self.dataset), self._held_out_game()
+        else:
+            games, random = self.settings.final_episodes, []
+            agent, losses, film = self._play("test: agent", games, may_stop)
+            with self.display.bar("test: random", "game", games) as advance:
+                look: Callable[[Any], None] = lambda _: may_stop()  # noqa: E731
+                random = self.games.play(None, games, on_episode=lambda _: advance(1), on_step=look)
+            intervals = {"random": mean_interval(scores(random)), "agent": mean_interval(scores(agent))}
+            summary |= self._scores(agent, random, intervals) | {"held_out": losses}
+        name = self._write_film(*film) if film else ""
+        learning_curves(read_metrics(path / METRICS_FILE), path / "curves.png", intervals)
+        write_json(self.run.summary_path, summary)
+        for line in self._report(counters, intervals, summary["held_out"], name):
+            self.display.line(line)
+
+    def _play(
+        self, what: str, games: int, may_stop: Callable[[], None], policy_seed: int = 0
+    ) -> tuple[list[EpisodeResult], dict[str, float], tuple[Film, np.ndarray]]:
+        """Play test games with the agent: results, losses on them, and the first one to be filmed."""
+        assert self.games is not None
+        recorder = FilmRecorder()
+        with ExitStack() as stack:
+            held_out = TestRecorder(self.run.held_out, self.games.spec)
+            stack.enter_context(held_out.dataset)
+            advance = stack.enter_context(self.display.bar(what, "game", games))
+
+            def on_step(step: Any) -> None:
+                may_stop()
+                recorder(step)
+                held_out(step)
+
+            results = self.games.play(
+                self.recipe.networks.actor_critic,
+                games,
+                on_episode=lambda _: advance(1),
+                on_step=on_step,
+                policy_seed=policy_seed,
+            )
+            losses = self._losses(held_out.dataset)
+        return results, losses, (recorder.video(), np.array(recorder.actions))
+
+    def _losses(self, dataset: Dataset | None) -> dict[str, float]:
+        """Losses of the world model on held-out windows, where there are both."""
+        if self.recipe.world is None or dataset is None:
+            return {}
+        return HeldOutWindows(dataset, self.reward_end_window, self.recipe.held_out).losses(self.recipe.world)
+
+    def _held_out_game(self) -> tuple[Film, np.ndarray] | None:
+        """The longest episode that was held out, or else of all, to be filmed."""
+        assert self.dataset is not None
+        episodes, held_out = self.dataset.episodes, self.recipe.held_out
+        lengths = episodes.lengths if held_out is None or not held_out.any() else episodes.lengths * held_out
+        longest = episodes[int(np.argmax(lengths))]
+        limit = FILM_STARTS_AT + FILM_FRAMES + self.recipe.world.context_frames if self.recipe.world else 1
+        rows = episodes.rows(episodes.position(longest.id))[:limit]
+        return self.dataset.gather_frames(rows), longest.actions[:limit]
+
+    def _write_film(self, real: Film, actions: np.ndarray) -> str:
+        """A film of the dream, or of the game where there is none; a film that cannot be made costs a line, no more."""
+        world, agent = self.recipe.world, self.recipe.networks.actor_critic
+        name = GAME_FILM if world is None else DREAM_FILM
+        fps = min(60.0, max(1.0, self.games.spec.steps_per_second)) if self.games else 15.0
+        try:
+            if world is None:
+                write_video(self.run.path / name, real, fps)
+                return name
+            start = min(FILM_STARTS_AT, len(real) // 2)
+            films = dream_beside_real(world, agent, real, actions, start, FILM_FRAMES, self.settings.temperature)
+            shown = {"real game": films.real, "dream, same actions": films.same_actions}
+            if films.own_actions is not None:
+                shown["dream, agent acts"] = films.own_actions
+            write_video(self.run.path / name, side_by_side(list(shown.values()), list(shown)), fps, scale=1)
+        except Exception as error:  # whatever an encoder may say, the run is trained
+            self.display.line(f"note: there is no {name}: {' '.join(str(error).split())[:120]}")
+            return ""
+        return name
+
+    def _scores(
+        self, agent: list[EpisodeResult], random: list[EpisodeResult], intervals: dict[str, Interval]
+    ) -> dict[str, Any]:
+        assert self.games is not None
+
+        def entry(name: str, results: list[EpisodeResult]) -> dict[str, Any]:
+            steps = [result.steps for result in results]
+            return {**asdict(intervals[name]), "scores": scores(results), "steps": steps}
+
+        better = intervals["agent"].mean > intervals["random"].mean
+        return {
+            "env": self.games.spec.name,
+            "seed": self.games.seed,
+            "agent": entry("agent", agent),
+            "random": entry("random", random),
+            "interval": "95 % bootstrap interval of the mean score over games",
+            "clearly_better_than_random": apart(intervals["agent"], intervals["random"]) and better,
+        }
+
+    def _report(
+        self, counters: dict[str, int | float], intervals: dict[str, Interval], losses: dict[str, float], film: str
+    ) -> list[str]:
+        minutes, games = counters["wall_seconds"] / 60, self.settings.final_episodes
+        name = self.games.spec.name if self.games else "world model"
+        lines = ["", f"{name} after {counters['env_steps']:,} real steps and {minutes:.1f} minutes of training"]
+        if intervals:
+            better = intervals["agent"].low > intervals["random"].high
+            verdict = "the agent is clearly better" if better else "the agent is not clearly better"
+            lines += [f"  {who + ' policy':15}{interval}   over {games} games" for who, interval in intervals.items()]
+            lines.append(f"  mean score and 95 % interval; {verdict}")
+        else:
+            lines += [f"  {key:32} {value:.4f}" for key, value in losses.items()] or ["  no episode was held out"]
+        shown = ", ".join([*([film] if film else []), "curves.png", "summary.json"])
+        return [*lines, f"  see {self.run.path}/{shown}"]

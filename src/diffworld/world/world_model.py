@@ -1,0 +1,105 @@
+"""The one interface of a world model: `start` in real frames, `step` by step from there.
+
+A state holds B dreams, a row each, and is never changed: stepping returns another. Going back is stepping from an older
+state; selecting and joining rows makes batches of any dreams that stand at that moment.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Protocol, Self, TypeVar
+
+import torch
+from torch import Tensor
+
+from diffworld.models.diffusion import Randn
+
+Clock = Callable[[str], AbstractContextManager[None]]
+"""Name of a part of a step (denoiser, reward_end) -> a context that it runs in, to be timed."""
+
+
+class DreamState:
+    """Base of states: a frozen dataclass of tensors with a row a dream, pairs of them, states, or None."""
+
+    @property
+    def frame(self) -> Tensor:
+        """The current frames (B, 3, H, W) in [-1, 1]."""
+        raise NotImplementedError
+
+    @property
+    def context(self) -> Tensor:
+        """The frames that the next one is drawn from (B, n, 3, H, W), the current one last."""
+        raise NotImplementedError
+
+    def rows(self, which: slice | Tensor) -> Self:
+        """The dreams of those rows."""
+        return _zip(lambda x: x[which], self)
+
+    def put(self, rows: Tensor, others: Self) -> Self:
+        """Other dreams in place of those at `rows` (R,)."""
+        return _zip(lambda x, y: x.index_copy(0, rows, y), self, others)
+
+    def detached(self) -> Self:
+        """The same dreams in memory of their own."""
+        return _zip(Tensor.clone, self)
+
+    @classmethod
+    def join(cls, states: Sequence[Self]) -> Self:
+        """All dreams of several states, one after another."""
+        return _zip(lambda *x: torch.cat(x), *states)
+
+
+S = TypeVar("S", bound=DreamState)
+
+
+def _zip(change: Callable[..., Tensor], *values: Any) -> Any:
+    """`change` of the tensors that stand at the same place in each value, in a value of the same form."""
+    first = values[0]
+    if first is None:
+        return None
+    if isinstance(first, Tensor):
+        return change(*values)
+    if isinstance(first, tuple):
+        return tuple(_zip(change, *each) for each in zip(*values, strict=True))
+    fields = {f.name: _zip(change, *(getattr(v, f.name) for v in values)) for f in dataclasses.fields(first)}
+    return type(first)(**fields)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a step led to, for B dreams."""
+
+    frames: Tensor
+    """(B, 3, H, W) in [-1, 1], on the 8-bit grid."""
+    reward_logits: Tensor | None
+    """(B, 3) of the reward's sign -1, 0, 1; None where the model knows nothing of rewards."""
+    end_logits: Tensor | None
+    """(B, 2) of going on and ending; None where the model knows nothing of ends."""
+    trajectory: list[Tensor] | None = None
+    """From noise to the frames, N + 1 tensors as `frames`; only on request."""
+
+
+class WorldModel(Protocol[S]):
+    """Anything dreams can be stepped in."""
+
+    @property
+    def context_frames(self) -> int:
+        """Real frames that a dream begins with, n."""
+        ...
+
+    def start(self, frames: Tensor, actions: Tensor) -> S:
+        """Dreams that go on from windows: frames (B, n, 3, H, W), actions (B, n) or (B, n, A), the last not chosen."""
+        ...
+
+    def step(
+        self, state: S, actions: Tensor, randn: Randn, *, trajectory: bool = False, clock: Clock | None = None
+    ) -> tuple[S, Prediction]:
+        """Take actions (B,) or (B, A). All random numbers come from `randn`; see `row_noise`."""
+        ...
+
+    def state_from(self, plain: dict[str, Any]) -> S:
+        """A state whose fields were kept in a checkpoint."""
+        ...

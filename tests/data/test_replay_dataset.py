@@ -1,0 +1,279 @@
+"""A data set against a plain list of rows: whatever is appended, cut and reopened, both tell the same."""
+
+import shutil
+import tempfile
+import tracemalloc
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from diffworld.data import Dataset, sample_context_windows, sample_transition_windows
+from diffworld.runtime.errors import UserError
+
+SHAPE = (2, 3, 3)
+SIZE = 5  # numbers in a multi-hot action
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of the log, as plain values."""
+
+    episode: int
+    frame: int
+    action: int = 0
+    reward: float = 0.0
+    terminated: bool = False
+    truncated: bool = False
+    final: bool = False
+
+    @property
+    def ended(self) -> bool:
+        return self.terminated or self.truncated
+
+
+def picture(value: int) -> np.ndarray:
+    """A frame that no other value below 2**16 gives."""
+    return ((np.arange(18) * 7 + value // 256 * 31 + value) % 256).astype(np.uint8).reshape(SHAPE)
+
+
+def multi_hot(action: int) -> np.ndarray:
+    return (action >> np.arange(SIZE) & 1).astype(np.uint8)
+
+
+class ReplayMachine(RuleBasedStateMachine):
+    """Random appends to interleaved episodes, cuts and reopenings."""
+
+    multi_hot = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = Path(tempfile.mkdtemp()) / "data"
+        form = {"multi_hot_size": SIZE} if self.multi_hot else {"num_actions": 1 << SIZE}
+        self.dataset = Dataset.create(self.folder, SHAPE, info={"env_id": "toy"}, **form)
+        self.log: list[Row] = []
+        self.growing: set[int] = set()
+        self.next_id = self.counter = 0
+
+    def teardown(self) -> None:
+        self.dataset.close()
+        shutil.rmtree(self.folder.parent)
+
+    @rule()
+    def begin(self) -> None:
+        episode = self.dataset.new_episode()
+        assert episode == self.next_id
+        self.next_id += 1
+        self.growing.add(episode)
+
+    @precondition(lambda self: self.growing)
+    @rule(
+        data=st.data(),
+        action=st.integers(0, (1 << SIZE) - 1),
+        reward=st.floats(-100, 100, width=32),
+        end=st.sampled_from([(False, False)] * 6 + [(True, False), (False, True), (True, True)]),
+    )
+    def step(self, data: st.DataObject, action: int, reward: float, end: tuple[bool, bool]) -> None:
+        episode = data.draw(st.sampled_from(sorted(self.growing)))
+        self.counter += 2
+        row = Row(episode, self.counter, action, reward, *end)
+        final = Row(episode, self.counter + 1, final=True)
+        self.dataset.append(
+            episode,
+            picture(row.frame),
+            multi_hot(action) if self.multi_hot else action,
+            reward,
+            *end,
+            picture(final.frame) if row.ended else None,
+        )
+        self.log += [row, final] if row.ended else [row]
+        if row.ended:
+            self.growing.remove(episode)
+
+    @rule(data=st.data())
+    def truncate(self, data: st.DataObject) -> None:
+        self._cut(data.draw(st.integers(0, len(self.log))))
+        self.dataset.truncate(self._num_rows_asked)
+
+    @rule(data=st.data(), cut=st.booleans())
+    def reopen(self, data: st.DataObject, cut: bool) -> None:
+        self._cut(data.draw(st.integers(0, len(self.log))) if cut else len(self.log))
+        self.dataset.close()
+        self.dataset = Dataset.open(self.folder, True, self._num_rows_asked if cut else None)
+        assert self.dataset.dropped_rows == self._num_rows_asked - len(self.log)
+
+    def _cut(self, num_rows: int) -> None:
+        self._num_rows_asked = num_rows
+        self.log = self.log[:num_rows]
+        if self.log and self.log[-1].ended:
+            self.log.pop()
+        ids = {row.episode for row in self.log}
+        self.growing = ids - {row.episode for row in self.log if row.final}
+        self.next_id = max(ids, default=-1) + 1
+
+    @invariant()
+    def same(self) -> None:
+        steps = [row for row in self.log if not row.final]
+        finals = {row.episode: row for row in self.log if row.final}
+        ids = list(dict.fromkeys(row.episode for row in steps))
+        dataset = self.dataset
+        assert (dataset.num_rows, dataset.num_steps) == (len(self.log), len(steps))
+        assert dataset.num_episodes == len(dataset.episodes) == len(ids)
+        for episode, number in zip(dataset.episodes, ids, strict=True):
+            rows = [row for row in steps if row.episode == number]
+            assert (episode.id, episode.length) == (number, len(rows))
+            assert (episode.terminated, episode.truncated) == (rows[-1].terminated, rows[-1].truncated)
+            assert episode.ended == (number in finals)
+            assert episode.return_ == pytest.approx(sum(row.reward for row in rows), abs=1e-6)
+            assert episode.rewards.tolist() == [row.reward for row in rows]
+            actions = [multi_hot(row.action) if self.multi_hot else row.action for row in rows]
+            np.testing.assert_array_equal(episode.actions, actions)
+            frames = dataset.episode_frames(number)
+            np.testing.assert_array_equal(frames, [picture(row.frame) for row in rows])
+            if number in finals:
+                np.testing.assert_array_equal(dataset.final_frame(number), picture(finals[number].frame))
+
+
+class MultiHotReplayMachine(ReplayMachine):
+    multi_hot = True
+
+
+TestReplayMachine = ReplayMachine.TestCase
+TestMultiHotReplayMachine = MultiHotReplayMachine.TestCase
+TestReplayMachine.settings = settings(max_examples=25, stateful_step_count=30, deadline=None)
+TestMultiHotReplayMachine.settings = TestReplayMachine.settings
+
+
+@pytest.fixture
+def dataset(tmp_path: Path):
+    with Dataset.create(tmp_path / "data", SHAPE, num_actions=4) as made:
+        yield made
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"frame": picture(0).astype(np.float32)}, "float32"),
+        ({"frame": picture(0)[:1]}, "uint8"),
+        ({"action": 4}, "0..3"),
+        ({"action": -1}, "0..3"),
+        ({"action": 1.0}, "whole number"),
+        ({"reward": float("nan")}, "finite"),
+        ({"terminated": True}, "final_frame"),
+        ({"final_frame": picture(1)}, "final_frame"),
+        ({"truncated": True, "final_frame": picture(1)[:1]}, "uint8"),
+        ({"episode": 1}, "new_episode"),
+    ],
+)
+def test_bad_step_is_refused_and_changes_nothing(dataset: Dataset, change: dict, message: str) -> None:
+    step = {"episode": dataset.new_episode(), "frame": picture(0), "action": 0, "reward": 0.0}
+    step |= {"terminated": False, "truncated": False}
+    with pytest.raises(UserError, match=message):
+        dataset.append(**(step | change))
+    assert dataset.num_rows == 0
+    dataset.append(**step)
+    assert dataset.num_rows == 1
+
+
+def test_ended_episode_takes_no_more_steps(dataset: Dataset) -> None:
+    episode = dataset.new_episode()
+    with pytest.raises(UserError, match="no step"):
+        dataset.episode_frames(episode)
+    dataset.append(episode, picture(0), np.int64(3), -1.0, False, False)
+    with pytest.raises(UserError, match="not ended"):
+        dataset.final_frame(episode)
+    dataset.append(episode, picture(1), 3, 2.5, False, True, picture(2))
+    with pytest.raises(UserError, match="ended"):
+        dataset.append(episode, picture(3), 0, 0.0, False, False)
+    dataset.close()
+    with Dataset.open(dataset.path, writable=True) as dataset:
+        with pytest.raises(UserError, match="ended"):
+            dataset.append(episode, picture(3), 0, 0.0, False, False)
+        dataset.truncate(1)
+        dataset.append(episode, picture(3), 0, 0.0, False, False)
+        assert dataset.episodes[0].length == 2
+
+
+def test_episodes_one_by_one_and_sliced(dataset: Dataset) -> None:
+    episode = dataset.new_episode()
+    dataset.append(episode, picture(0), 3, -1.0, False, False)
+    dataset.append(episode, picture(1), 3, 2.5, False, True, picture(2))
+    assert dataset.episodes[0].return_ == 1.5
+    assert dataset.episodes[-1:][0].truncated
+
+
+@pytest.mark.parametrize("action", [np.ones(SIZE + 1), np.full(SIZE, 2), np.full(SIZE, 0.5), 1])
+def test_multi_hot_action_is_zeros_and_ones(tmp_path: Path, action: object) -> None:
+    with Dataset.create(tmp_path, SHAPE, multi_hot_size=SIZE) as dataset:
+        episode = dataset.new_episode()
+        with pytest.raises(UserError, match="zeros and ones"):
+            dataset.append(episode, picture(0), action, 0.0, False, False)
+        assert dataset.num_rows == 0
+
+
+def test_one_writer_and_any_reader(dataset: Dataset) -> None:
+    episode = dataset.new_episode()
+    dataset.append(episode, picture(0), 0, 1.0, False, False)
+    with pytest.raises(UserError, match="another process"):
+        Dataset.open(dataset.path, writable=True)
+    with Dataset.open(dataset.path) as reader:
+        dataset.append(episode, picture(1), 0, 1.0, False, False)
+        assert reader.num_rows == 1  # what was there when it opened
+        for change in (
+            lambda: reader.truncate(0),
+            lambda: reader.append(0, picture(2), 0, 0.0, False, False),
+        ):
+            with pytest.raises(UserError, match="read-only"):
+                change()
+    assert dataset.num_rows == 2
+    dataset.close()
+    for use in (lambda: dataset.episode_frames(episode), dataset.sync, lambda: dataset.truncate(1)):
+        with pytest.raises(UserError, match="closed"):
+            use()
+    Dataset.open(dataset.path, writable=True).close()
+
+
+def test_truncate_beyond_the_log(dataset: Dataset) -> None:
+    dataset.append(dataset.new_episode(), picture(0), 0, 1.0, False, False)
+    dataset.sync()
+    for rows in (-1, 2):
+        with pytest.raises(UserError, match="holds 1 rows"):
+            dataset.truncate(rows)
+        with pytest.raises(UserError, match="holds 1 rows"):
+            Dataset.open(dataset.path, num_rows=rows)
+
+
+def test_episodes_are_a_snapshot(dataset: Dataset) -> None:
+    episode = dataset.new_episode()
+    dataset.append(episode, picture(0), 1, 1.0, False, False)
+    dataset.append(episode, picture(1), 2, 2.0, False, False)
+    before = dataset.episodes
+    dataset.truncate(1)
+    dataset.append(episode, picture(2), 3, 3.0, False, False)
+    assert before[0].rewards.tolist() == [1, 2]
+    assert dataset.episodes[0].rewards.tolist() == [1, 3]
+    assert dataset.episodes[0].actions.tolist() == [1, 3]
+
+
+def test_frames_stay_on_disk(tmp_path: Path) -> None:
+    frame = np.zeros((64, 64, 3), np.uint8)
+    with Dataset.create(tmp_path, frame.shape, num_actions=2) as dataset:
+        episode = dataset.new_episode()
+        for step in range(1500):
+            dataset.append(episode, frame + np.uint8(step % 256), 0, 0.0, False, False)
+    tracemalloc.start()
+    try:
+        with Dataset.open(tmp_path, writable=True) as dataset:
+            rng = np.random.default_rng(0)
+            for _ in range(20):
+                sample_context_windows(dataset, rng, 8, 6)
+                sample_transition_windows(dataset, rng, 8, 6)
+                dataset.append(episode, frame, 0, 0.0, False, False)
+            peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 1500 * frame.nbytes / 8

@@ -1,0 +1,262 @@
+"""A data set whose writer is killed, whose disk is full or whose bytes are damaged."""
+
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from diffworld.data import Dataset
+from diffworld.runtime.errors import UserError
+
+SHAPE = (2, 2, 3)
+FRAME_BYTES, RECORD_BYTES = 12, 17
+
+Contents = list[tuple[object, ...]]
+Written = tuple[Path, dict[int, Contents]]
+
+
+def write_step(dataset: Dataset, step: int) -> None:
+    """The step of that number; two episodes of 7 steps grow at the same time, one beginning late."""
+    growing = [episode.id for episode in dataset.episodes if not episode.ended]
+    episode = growing[step % 2] if len(growing) == 2 else dataset.new_episode()
+    ended = step > 4 and step % 7 < 2
+    frames = np.full((2, *SHAPE), step % 251, np.uint8)
+    final = frames[1] + np.uint8(1) if ended else None
+    dataset.append(episode, frames[0], step % 5, float(step), ended and step % 2 == 0, ended and step % 2 == 1, final)
+
+
+def contents(dataset: Dataset) -> Contents:
+    """Everything in the data set, comparable."""
+    return [
+        (
+            episode.id,
+            episode.terminated,
+            episode.truncated,
+            episode.actions.tolist(),
+            episode.rewards.tolist(),
+            dataset.episode_frames(episode.id).tolist(),
+            dataset.final_frame(episode.id).tolist() if episode.ended else None,
+        )
+        for episode in dataset.episodes
+    ]
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Written:
+    """A data set of 23 steps that ends with an ended episode, and its contents at every number of rows."""
+    folder = tmp_path_factory.mktemp("written")
+    with Dataset.create(folder, SHAPE, num_actions=5) as dataset:
+        at: dict[int, Contents] = {0: contents(dataset)}
+        for step in range(23):
+            write_step(dataset, step)
+            at[dataset.num_rows] = contents(dataset)
+        assert dataset.num_rows - 1 not in at  # the last step came with its final observation
+    return folder, at
+
+
+def prefix(at: dict[int, Contents], rows: int) -> int:
+    """The most rows, at most `rows`, that an append ended with."""
+    return rows if rows in at else rows - 1
+
+
+def test_cut_at_every_byte_near_the_tail_leaves_a_prefix(written: Written, tmp_path: Path) -> None:
+    folder, at = written
+    work = tmp_path / "work"
+    shutil.copytree(folder, work)
+    frames, rows = (folder / "frames.bin").read_bytes(), (folder / "rows.bin").read_bytes()
+    total = max(at)
+    for frames_cut in range(2 * FRAME_BYTES + 2):
+        for rows_cut in range(2 * RECORD_BYTES + 2):
+            (work / "frames.bin").write_bytes(frames[: len(frames) - frames_cut])
+            (work / "rows.bin").write_bytes(rows[: len(rows) - rows_cut])
+            whole = min((len(frames) - frames_cut) // FRAME_BYTES, (len(rows) - rows_cut) // RECORD_BYTES)
+            keep = prefix(at, whole)
+            with Dataset.open(work, writable=True) as dataset:
+                assert dataset.num_rows == keep
+                assert dataset.dropped_rows == whole - keep
+                if (frames_cut + rows_cut) % 5 == 0:  # contents are slower to compare
+                    assert contents(dataset) == at[keep]
+            assert (work / "frames.bin").read_bytes() == frames[: keep * FRAME_BYTES]
+            assert (work / "rows.bin").read_bytes() == rows[: keep * RECORD_BYTES]
+    assert total == len(rows) // RECORD_BYTES
+
+
+def test_writing_goes_on_after_a_torn_tail(written: Written, tmp_path: Path) -> None:
+    folder, at = written
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    os.truncate(tmp_path / "rows.bin", (max(at) - 1) * RECORD_BYTES + 3)
+    with Dataset.open(tmp_path, writable=True) as dataset:
+        assert dataset.num_rows == max(at) - 2
+        write_step(dataset, 22)
+        assert contents(dataset) == at[max(at)]
+    assert (tmp_path / "rows.bin").read_bytes() == (folder / "rows.bin").read_bytes()
+
+
+@pytest.mark.parametrize(("name", "size"), [("frames.bin", FRAME_BYTES), ("rows.bin", RECORD_BYTES)])
+def test_flipped_byte(written: Written, tmp_path: Path, name: str, size: int) -> None:
+    """Damage is found whatever the byte: fatal in the middle, a torn tail in the last row."""
+    folder, at = written
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    data = (folder / name).read_bytes()
+    total = max(at)
+    for row in (0, 7, total - 2, total - 1):
+        for byte in range(row * size, (row + 1) * size):
+            damaged = bytearray(data)
+            damaged[byte] ^= 0x10
+            (tmp_path / name).write_bytes(damaged)
+            if row == total - 1:
+                with Dataset.open(tmp_path) as dataset:
+                    assert dataset.num_rows == total - 2
+                continue
+            with pytest.raises(UserError, match=rf"^row {row} of .* is corrupt: .*num_rows={row}\)$"):
+                Dataset.open(tmp_path)
+    assert (tmp_path / name).stat().st_size == len(data)  # a reader changes nothing
+
+
+def test_damage_can_be_cut_off(written: Written, tmp_path: Path) -> None:
+    folder, at = written
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    with (tmp_path / "frames.bin").open("r+b") as file:
+        file.seek(10 * FRAME_BYTES)
+        file.write(bytes(2 * FRAME_BYTES))
+    with pytest.raises(UserError, match="row 10"):
+        Dataset.open(tmp_path, writable=True)
+    with pytest.raises(UserError, match=r"row 10|holds 10"):
+        Dataset.open(tmp_path, writable=True, num_rows=12)
+    with Dataset.open(tmp_path, writable=True, num_rows=10) as dataset:
+        assert contents(dataset) == at[prefix(at, 10)]
+    with Dataset.open(tmp_path) as dataset:
+        assert contents(dataset) == at[prefix(at, 10)]
+
+
+def test_lost_pages_at_the_tail_are_a_torn_tail(written: Written, tmp_path: Path) -> None:
+    folder, at = written
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    size = max(at) * FRAME_BYTES
+    os.truncate(tmp_path / "frames.bin", size - 5 * FRAME_BYTES + 4)
+    os.truncate(tmp_path / "frames.bin", size)  # zeros: what a power loss can leave
+    with Dataset.open(tmp_path) as dataset:
+        assert dataset.num_rows == prefix(at, max(at) - 5)
+        assert dataset.dropped_rows == max(at) - dataset.num_rows
+        assert contents(dataset) == at[dataset.num_rows]
+
+
+def test_files_that_do_not_belong_together(written: Written, tmp_path: Path) -> None:
+    """No row at all is sound: more likely a mistake than a torn tail, so nothing is thrown away."""
+    folder, _ = written
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    frames = (folder / "frames.bin").read_bytes()
+    (tmp_path / "frames.bin").write_bytes(b"\xff" * len(frames))
+    with pytest.raises(UserError, match="row 0"):
+        Dataset.open(tmp_path, writable=True)
+    assert (tmp_path / "rows.bin").read_bytes() == (folder / "rows.bin").read_bytes()
+
+
+@pytest.mark.parametrize("source", ["step", "final"])
+def test_sound_rows_out_of_order(written: Written, tmp_path: Path, source: str) -> None:
+    """A row in a place where none of its kind can be: its checksum is right, the log is not."""
+    folder, at = written
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    total = max(at)
+    row = {"step": total - 4, "final": total - 1}[source]  # a step of the last episode, after its end
+    for name, size in (("frames.bin", FRAME_BYTES), ("rows.bin", RECORD_BYTES)):
+        data = (folder / name).read_bytes()
+        (tmp_path / name).write_bytes(data + data[row * size : (row + 1) * size])
+    with pytest.raises(UserError, match=f"row {total} "):
+        Dataset.open(tmp_path)
+
+
+def test_missing_final_observation(written: Written, tmp_path: Path) -> None:
+    """An end without its final observation is dropped at the tail; before it, the log is damaged."""
+    folder, at = written
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    row = next(row for row in range(max(at)) if row not in at)  # the first final observation
+    for name, size in (("frames.bin", FRAME_BYTES), ("rows.bin", RECORD_BYTES)):
+        data = (folder / name).read_bytes()
+        (tmp_path / name).write_bytes(data[: row * size] + data[(row + 1) * size :])
+    with pytest.raises(UserError, match=f"row {row} "):
+        Dataset.open(tmp_path)
+    with Dataset.open(tmp_path, num_rows=row) as dataset:
+        assert contents(dataset) == at[row - 1]
+
+
+WRITER = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from test_replay_durability import write_step
+from diffworld.data import Dataset
+with Dataset.open({folder!r}, writable=True) as dataset:
+    for step in range(dataset.num_steps, 10**9):
+        write_step(dataset, step)
+        if step % 50 == 0:
+            print(step, flush=True)
+"""
+
+
+def test_killed_writer_leaves_a_prefix(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    Dataset.create(folder, SHAPE, num_actions=5).close()
+    script = WRITER.format(tests=str(Path(__file__).parent), folder=str(folder))
+    command = [sys.executable, "-c", script]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    seen = 0
+    for _ in range(3):
+        with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as process:
+            assert process.stdout is not None
+            reported = [int(process.stdout.readline()) for _ in range(3)][-1]
+            with pytest.raises(UserError, match="another process"):
+                Dataset.open(folder, writable=True)
+            process.send_signal(signal.SIGKILL)
+        with Dataset.open(folder) as dataset:
+            assert dataset.num_steps > reported > seen  # what was told to be written is there
+            seen = dataset.num_steps
+            found = contents(dataset)
+    with Dataset.create(tmp_path / "again", SHAPE, num_actions=5) as dataset:
+        for step in range(seen):
+            write_step(dataset, step)
+        assert contents(dataset) == found
+
+
+@contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    """No file of this process may grow beyond `size` bytes: writing past that fails or comes out short."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize(
+    ("shape", "row_bytes"), [((30, 40, 3), 3600), ((1, 1, 3), RECORD_BYTES)], ids=["frames", "records"]
+)
+@pytest.mark.parametrize("room", [0.0, 0.5, 1.0, 1.5])
+def test_full_disk_loses_nothing(tmp_path: Path, shape: tuple[int, int, int], row_bytes: int, room: float) -> None:
+    """Whichever of the files finds no room, and wherever it stops, the log is as before and goes on."""
+    frame = np.full(shape, 9, np.uint8)
+    with Dataset.create(tmp_path, shape, num_actions=2) as dataset:
+        episode = dataset.new_episode()
+        for _ in range(500):
+            dataset.append(episode, frame, 1, 1.0, False, False)
+        sizes = {name: (tmp_path / name).stat().st_size for name in ("frames.bin", "rows.bin")}
+        with largest_file(500 * row_bytes + int(room * row_bytes)):
+            for _ in range(2):
+                with pytest.raises(UserError, match=r"cannot write .*500 rows are safe$"):
+                    dataset.append(episode, frame, 1, 1.0, True, False, frame + np.uint8(1))
+        assert {name: (tmp_path / name).stat().st_size for name in sizes} == sizes
+        assert (dataset.num_rows, dataset.num_steps) == (500, 500)
+        dataset.append(episode, frame, 0, 5.0, True, False, frame + np.uint8(2))
+    with Dataset.open(tmp_path) as dataset:
+        assert (dataset.num_rows, dataset.dropped_rows) == (502, 0)
+        assert dataset.episodes[0].rewards[-1] == 5
+        np.testing.assert_array_equal(dataset.final_frame(episode), frame + 2)
