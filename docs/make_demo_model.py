@@ -14,7 +14,7 @@ from pathlib import Path
 
 from diffworld.cli import main as diffworld
 from diffworld.data import Dataset
-from diffworld.runs.load import DEMO_MODEL, pack_model
+from diffworld.runs.loading import DEMO_MODEL, pack_model
 
 STEPS = 24_000
 RECORD = f"record --env atari/Boxing --hold 0.8 --steps {STEPS} --seed 0 --height 48 --width 48"

@@ -149,7 +149,8 @@ class ActionSpace:
         """One value a part (see `encode`) of an encoded action; UserError if it is not of the space."""
         if self.is_discrete:
             return [_index(action, self.size)]
-        vector, values, at = _bits(action, self.size), [], 0
+        vector, at = _bits(action, self.size), 0
+        values: list[Any] = []
         for part in self.parts:
             piece = vector[at : at + part.size]
             at += part.size

@@ -16,7 +16,7 @@ from diffworld.play.library import Library
 from diffworld.play.protocol import unpack
 from diffworld.play.server import Address, listen, make_server
 from diffworld.play.server_state import ServerState
-from diffworld.runs.load import load_run
+from diffworld.runs.loading import load_run
 
 Message = dict[str, Any]
 

@@ -14,7 +14,7 @@ from tiny_run import SMALL, make_run
 
 from diffworld.play.dreaming import use_threads
 from diffworld.play.worlds import DreamWorld, StepKey, WorldStep
-from diffworld.runs.load import Model, load_run
+from diffworld.runs.loading import Model, load_run
 
 
 @pytest.fixture(scope="module")

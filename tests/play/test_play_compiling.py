@@ -9,7 +9,7 @@ from tiny_run import make_run
 
 from diffworld.play.compiling import compile_in_background
 from diffworld.play.session import PlaySession, Settings
-from diffworld.runs.load import load_run
+from diffworld.runs.loading import load_run
 
 
 @pytest.mark.filterwarnings("default")  # the compiler's own warnings are not ours

@@ -17,7 +17,7 @@ from diffworld.envs.driver import GameStep, RandomPolicy
 from diffworld.evaluation.games import make_game
 from diffworld.play.recording import Recorder, export_film, record_games
 from diffworld.play.session import REWIND_STEPS, PlaySession, Settings, View
-from diffworld.runs.load import Model, load_run
+from diffworld.runs.loading import Model, load_run
 from diffworld.runtime.errors import UserError
 
 SOURCE = Path(__file__).parents[2] / "src"

@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_run import SMALL, make_run, model_free, tiny_networks
 
-import diffworld.runs.load as sources
+import diffworld.runs.loading as sources
 from diffworld.play.library import Library
 from diffworld.play.session import PlaySession, Settings, View
 from diffworld.runs.folder import Checkpoint, RunFolder
-from diffworld.runs.load import Model, load_demo, load_run, pack_model
+from diffworld.runs.loading import Model, load_demo, load_run, pack_model
 from diffworld.runtime.errors import UserError
 
 

@@ -10,7 +10,7 @@ from tiny_run import SMALL, make_run
 from diffworld.data import Dataset
 from diffworld.models.diffusion import frames_to_bytes
 from diffworld.play.worlds import DreamWorld, KeyedGenerators, RealWorld, StepKey, Tape
-from diffworld.runs.load import Model, load_run
+from diffworld.runs.loading import Model, load_run
 from diffworld.runs.starts import make_window, windows_of
 from diffworld.world.imagination import Imagination
 

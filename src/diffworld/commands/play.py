@@ -57,7 +57,7 @@ def main(arguments: list[str]) -> int:
         from diffworld.play.library import Library
         from diffworld.play.server import serve
         from diffworld.play.server_state import ServerState
-        from diffworld.runs.load import load_demo, load_run
+        from diffworld.runs.loading import load_demo, load_run
 
         threads = torch.get_num_threads()
         use_threads(1)  # the thread that draws has them all

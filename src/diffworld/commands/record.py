@@ -146,7 +146,7 @@ def _policy(options: RecordOptions, env: "VectorEnv") -> "Policy":
     import torch
 
     from diffworld.agents.policy import ActorCriticPolicy
-    from diffworld.runs.load import load_run
+    from diffworld.runs.loading import load_run
 
     model = load_run(Path(options.policy), options.device)
     if not model.has_policy:

@@ -10,7 +10,7 @@ import numpy as np
 from diffworld.models.denoiser import Denoiser
 from diffworld.play.dreaming import Dreamer
 from diffworld.play.worlds import DreamWorld, StepKey
-from diffworld.runs.load import Model
+from diffworld.runs.loading import Model
 from diffworld.runs.starts import make_window
 from diffworld.runtime.compiling import compile_forward
 from diffworld.runtime.device import in_precision, native_bfloat16

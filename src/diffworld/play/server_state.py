@@ -13,7 +13,7 @@ from diffworld.play.dreaming import use_threads
 from diffworld.play.library import Library
 from diffworld.play.queue import PlayerQueue
 from diffworld.play.session import PlaySession, Settings
-from diffworld.runs.load import Model
+from diffworld.runs.loading import Model
 
 T = TypeVar("T")
 MAX_FILMS = 64

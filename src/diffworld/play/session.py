@@ -19,7 +19,7 @@ from diffworld.play.recording import Recorder
 from diffworld.play.settings import RANGES, Settings, missing_players, missing_worlds
 from diffworld.play.view import View, make_view
 from diffworld.play.worlds import DreamWorld, Game, GameState, RealWorld, StepKey, Tape, WorldStep
-from diffworld.runs.load import Model
+from diffworld.runs.loading import Model
 from diffworld.runtime.errors import UserError
 from diffworld.world.imagination import ImaginationState
 

@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 from diffworld.models.sampler import SamplerConfig
 from diffworld.play.players import Player
 from diffworld.play.worlds import Rules
-from diffworld.runs.load import Model
+from diffworld.runs.loading import Model
 from diffworld.runtime.errors import UserError
 
 WorldName = Literal["dream", "real", "both"]

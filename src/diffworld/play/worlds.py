@@ -20,7 +20,7 @@ from diffworld.models.diffusion import frames_from_bytes
 from diffworld.models.sampler import SamplerConfig
 from diffworld.play.dreaming import DreamRequest, stopwatch
 from diffworld.play.players import PolicyOutput, opinion
-from diffworld.runs.load import Model
+from diffworld.runs.loading import Model
 from diffworld.runs.starts import Window, make_window
 from diffworld.world.imagination import ImaginationState
 

@@ -1,7 +1,7 @@
 """Runs: their folders and checkpoints, and what was trained in them, loaded."""
 
 from diffworld.runs.folder import Checkpoint, RunFolder
-from diffworld.runs.load import Model, load, pack
+from diffworld.runs.loading import Model, load, pack
 from diffworld.runs.starts import Starts, Window, make_window, window_tensors
 
 __all__ = ["Checkpoint", "Model", "RunFolder", "Starts", "Window", "load", "make_window", "pack", "window_tensors"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from functools import cache
 from typing import Annotated, Any, TypeVar
 
 from annotated_types import Ge, Gt, Le, Lt
@@ -67,11 +66,15 @@ def _validate(cls: type[T], data: dict[str, Any], prefix: str) -> T:
         raise UserError(f"{prefix}it is no configuration") from None
 
 
-@cache
+_ADAPTERS: dict[Any, Any] = {}
+
+
 def _adapter(cls: Any) -> Any:
     from pydantic import TypeAdapter
 
-    return TypeAdapter(cls)
+    if cls not in _ADAPTERS:
+        _ADAPTERS[cls] = TypeAdapter(cls)
+    return _ADAPTERS[cls]
 
 
 def _odd_field(data: Any, expected: Any) -> str:
