@@ -14,28 +14,36 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
-from research.edm_ddpm_figures import write_compact_json
 
 from benchmarks.measuring import (
     COLOURS,
-    NUM_ACTIONS,
     command,
     dress,
     machine,
     make_folder,
     new_figure,
+    noise_spec,
     random_data,
     save_figure,
     seconds,
+    untrained,
+    write_compact_json,
 )
 from benchmarks.speed import imagine
-from diffworld.config import PARTS, Config
-from diffworld.config.presets import preset
-from diffworld.data import Dataset, sample_context_windows, sample_transition_windows
-from diffworld.data.batches import to_batch
-from diffworld.data.episodes import Episodes
+from diffworld.config import NETWORKS, Config, preset
+from diffworld.data import (
+    Dataset,
+    Episodes,
+    frame_batch,
+    sample_context_windows,
+    sample_transition_windows,
+    transition_batch,
+)
+from diffworld.runtime.checked import Count
+from diffworld.runtime.device import resolve_device
 from diffworld.runtime.errors import UserError
 from diffworld.training.trainer import Trainer
 
@@ -57,19 +65,19 @@ class Options:
     """Folder of growth.json and growth.png."""
     quick: bool = False
     """Only two values of each setting, one repetition: to see that all runs, not to quote."""
-    repetitions: int = 6
+    repetitions: Count = 6
     """Each time is the least of at most so many."""
-    batch: tuple[int, ...] = (4, 8, 16, 32)
+    batch: tuple[Count, ...] = (4, 8, 16, 32)
     """Windows of an update, or dreams side by side."""
-    horizon: tuple[int, ...] = (5, 15, 30)
+    horizon: tuple[Count, ...] = (5, 15, 30)
     """Steps of a dream."""
-    side: tuple[int, ...] = (32, 64, 96)
+    side: tuple[Count, ...] = (32, 64, 96)
     """Height and width of the frames, pixels."""
-    channels: tuple[int, ...] = (32, 64, 96)
+    channels: tuple[Count, ...] = (32, 64, 96)
     """Of each level of the denoiser and of the reward/end model."""
-    denoising_steps: tuple[int, ...] = (1, 2, 3, 5, 10)
+    denoising_steps: tuple[Count, ...] = (1, 2, 3, 5, 10)
     """Of an imagined frame."""
-    replay: tuple[int, ...] = (1_000, 10_000, 100_000)
+    replay: tuple[Count, ...] = (1_000, 10_000, 100_000)
     """Real steps in the replay."""
 
 
@@ -92,7 +100,7 @@ def centre() -> Config:
 
 def with_batch(config: Config, size: int) -> Config:
     """All three updates with that batch size."""
-    updates: dict[str, Any] = {f"{part}_updates": replace(config.updates(part), batch_size=size) for part in PARTS}
+    updates: dict[str, Any] = {f"{name}_updates": replace(config.updates(name), batch_size=size) for name in NETWORKS}
     return replace(config, **updates)
 
 
@@ -139,17 +147,17 @@ class Clock:
         missing = [part for part in parts if (config, part) not in self.known]
         if missing:
             with tempfile.TemporaryDirectory() as folder, random_data(config, Path(folder)) as dataset:
-                trainer = Trainer(config, NUM_ACTIONS, dataset, None)
+                trainer = untrained(config, dataset)
                 for part in missing:
-                    self.known[config, part] = self.least(lambda part=part: work(trainer, part), trainer)
+                    self.known[config, part] = self.least(lambda part=part: work(trainer, part), trainer.device)
         return {part: self.known[config, part] for part in parts}
 
-    def least(self, do: Callable[[], object], trainer: Trainer) -> float:
+    def least(self, do: Callable[[], object], device: torch.device) -> float:
         """The least seconds of doing it, after once to warm up: what else the machine does can only add to it."""
         do()
-        taken = [seconds(do, trainer.device)]
+        taken = [seconds(do, device)]
         while len(taken) < self.repetitions and not agree(taken):
-            taken.append(seconds(do, trainer.device))
+            taken.append(seconds(do, device))
         return min(taken)
 
 
@@ -164,32 +172,30 @@ def work(trainer: Trainer, part: str) -> None:
     if part == FRAME:
         imagine(trainer)
     else:
-        trainer.update(PARTS[UPDATES.index(part)])
+        trainer.update(NETWORKS[UPDATES.index(part)])
 
 
-def reads(trainer: Trainer, dataset: Dataset, config: Config) -> dict[str, Callable[[], object]]:
+def reads(dataset: Dataset, config: Config, device: torch.device) -> dict[str, Callable[[], object]]:
     """What training asks of the replay: the windows of two updates of batch 32, and the index after a collection."""
     n, rng = config.denoiser.context_frames, np.random.default_rng(0)
-    length, around = n + 1 + config.autoregressive_steps, n + config.reward_end_window
+    length, around = n + 1 + config.denoiser.autoregressive_steps, n + config.reward_end.window
     return {
-        READS[0]: lambda: to_batch(sample_context_windows(dataset, rng, 32, length), trainer.device),
-        READS[1]: lambda: to_batch(sample_transition_windows(dataset, rng, 32, around), trainer.device),
+        READS[0]: lambda: frame_batch(sample_context_windows(dataset, rng, 32, length), device),
+        READS[1]: lambda: transition_batch(sample_transition_windows(dataset, rng, 32, around), device),
         READS[2]: lambda: Episodes(dataset.episodes.records),
     }
 
 
 def read_times(config: Config, clock: Clock, sizes: tuple[int, ...]) -> Iterator[tuple[int, dict[str, float]]]:
     """(steps, least seconds of each read) while one replay grows through `sizes`, its file in the page cache."""
-    e = config.environment
-    frames = np.random.default_rng(0).integers(0, 256, (64, e.height, e.width, 3), dtype=np.uint8)
-    clock = replace(clock, repetitions=20)
-    with tempfile.TemporaryDirectory() as folder, random_data(config, Path(folder)) as small:
-        trainer = Trainer(config, NUM_ACTIONS, small, None)
-        with Dataset.create(Path(folder) / "replay", frames.shape[1:], num_actions=NUM_ACTIONS) as dataset:
-            for size in sorted(sizes):
-                while dataset.num_steps < size:
-                    grow(dataset, frames, min(EPISODE, size - dataset.num_steps))
-                yield size, {part: clock.least(do, trainer) for part, do in reads(trainer, dataset, config).items()}
+    spec = noise_spec(config)
+    frames = np.random.default_rng(0).integers(0, 256, (64, *spec.frame_shape), dtype=np.uint8)
+    clock, device = replace(clock, repetitions=20), resolve_device(config.device)
+    with tempfile.TemporaryDirectory() as folder, Dataset.create(folder, spec) as dataset:
+        for size in sorted(sizes):
+            while dataset.num_steps < size:
+                grow(dataset, frames, min(EPISODE, size - dataset.num_steps))
+            yield size, {part: clock.least(do, device) for part, do in reads(dataset, config, device).items()}
 
 
 def grow(dataset: Dataset, frames: np.ndarray, steps: int) -> None:
@@ -225,10 +231,8 @@ def measure(options: Options, config: Config) -> dict[str, Any]:
         rows = [(value, clock.time(s.configure(config, value), s.parts)) for value in s.values]
         entries.append(show(entry(s.name, s.unit, rows)))
     entries.append(show(entry("replay", "real steps", list(read_times(config, clock, options.replay)))))
-    with tempfile.TemporaryDirectory() as folder, random_data(config, Path(folder)) as dataset:
-        about = machine(Trainer(config, NUM_ACTIONS, dataset, None))
     around = f"paper size, batch {config.denoiser_updates.batch_size}, horizon {config.horizon}"
-    return {"centre": around, "quick": options.quick, "machine": about, "growth": entries}
+    return {"centre": around, "quick": options.quick, "machine": machine(config), "growth": entries}
 
 
 def show(measured: dict[str, Any]) -> dict[str, Any]:
@@ -289,10 +293,8 @@ def run(options: Options) -> None:
         options = replace(options, repetitions=1, **firsts)
     for name in names:
         values = getattr(options, name)
-        if len(set(values)) < 2 or min(values) < 1:
-            raise UserError(f"--{name.replace('_', '-')} needs two or more different numbers, each at least 1")
-    if options.repetitions < 1:
-        raise UserError(f"--repetitions is {options.repetitions}; it must be at least 1")
+        if len(set(values)) < 2:
+            raise UserError(f"--{name.replace('_', '-')} needs two or more different numbers")
     make_folder(options.out)
     record = measure(options, centre())
     draw_growth(record, options.out / "growth.png")

@@ -1,9 +1,13 @@
-"""What the benchmarks share: data to time with, a clock, the machine, the command line, the look of figures."""
+"""What the benchmarks share: something to time, a clock, the machine, the command line, the look of results."""
 
+import json
 import platform
+import re
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,13 +17,16 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from diffworld.commands.parsing import parse, split_commas
-from diffworld.config import Config
+from diffworld.commands.parsing import parse_checked, split_commas
+from diffworld.config import NETWORKS, Config
 from diffworld.data import Dataset
-from diffworld.runtime.device import native_bfloat16, resolve_device
+from diffworld.models.reward_end import NUM_REWARDS, RewardEndModel
+from diffworld.runtime.device import native_bfloat16, resolve_device, resolve_precision
 from diffworld.runtime.errors import UserError
-from diffworld.runtime.files import atomic_file
+from diffworld.runtime.files import atomic_file, write_atomic
 from diffworld.runtime.malloc import keep_memory
+from diffworld.spec import ActionSpace, GameSpec
+from diffworld.training.run import make_trainer
 from diffworld.training.trainer import Trainer
 
 NUM_ACTIONS = 4
@@ -29,14 +36,35 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#777777")
 T = TypeVar("T")
 
 
+def noise_spec(config: Config) -> GameSpec:
+    """No game; frames are as large as in a run of `config`."""
+    e = config.environment
+    return GameSpec("noise", e.height, e.width, ActionSpace.discrete(NUM_ACTIONS))
+
+
 def random_data(config: Config, folder: Path) -> Dataset:
     """Noise of the right shape: the time of an update does not depend on what it shows."""
-    shape = (config.environment.height, config.environment.width, 3)
-    dataset, rng = Dataset.create(folder / "data", shape, num_actions=NUM_ACTIONS), np.random.default_rng(0)
+    spec, rng = noise_spec(config), np.random.default_rng(0)
+    dataset = Dataset.create(folder / "data", spec)
     episode = dataset.new_episode()
     for _ in range(256):
-        dataset.append(episode, rng.integers(0, 256, shape, dtype=np.uint8), 0, 0.0, False, False)
+        dataset.append(episode, rng.integers(0, 256, spec.frame_shape, dtype=np.uint8), 0, 0.0, False, False)
     return dataset
+
+
+def untrained(config: Config, dataset: Dataset) -> Trainer:
+    """A trainer of all three networks on a data set; its dreams end as seldom as those of trained networks."""
+    trainer = make_trainer(replace(config, recipe="world", networks=NETWORKS), dataset.spec, dataset, None)
+    if trainer.networks.reward_end is not None:
+        seldom_end(trainer.networks.reward_end)
+    return trainer
+
+
+def seldom_end(model: RewardEndModel) -> None:
+    """Make an untrained model say "no end" always; else dreams would end, and begin anew, at every other step."""
+    with torch.no_grad():
+        model.head[0].bias[0] = 20.0  # a hidden unit that is large whatever the input
+        model.head[2].weight[NUM_REWARDS:, 0] = torch.tensor([1.0, -1.0])
 
 
 def peak(device: torch.device, dtype: torch.dtype) -> float:
@@ -55,19 +83,21 @@ def seconds(work: Callable[[], object], device: torch.device) -> float:
     return time.perf_counter() - start
 
 
-def machine(ours: Trainer) -> dict[str, Any]:
-    """What the numbers were measured on."""
+def machine(config: Config) -> dict[str, Any]:
+    """What a run of `config` is measured on."""
+    device = resolve_device(config.device)
+    dtype = resolve_precision(config.precision, device)
     name = platform.processor()
     if Path("/proc/cpuinfo").exists():
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         name = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), name)
     return {
-        "processor": torch.cuda.get_device_name() if ours.device.type == "cuda" else name,
+        "processor": torch.cuda.get_device_name() if device.type == "cuda" else name,
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
-        "native_bfloat16": native_bfloat16(ours.device),
-        "ours": f"{str(ours.dtype).removeprefix('torch.')}, compile {ours.config.compile}",
-        "matrix_product_gflops": peak(resolve_device(ours.config.device), ours.dtype) / 1e9,
+        "native_bfloat16": native_bfloat16(device),
+        "ours": f"{str(dtype).removeprefix('torch.')}, compile {config.compile}",
+        "matrix_product_gflops": peak(device, dtype) / 1e9,
     }
 
 
@@ -82,7 +112,7 @@ def command(
     arguments = sys.argv[1:] if arguments is None else arguments
     keep_memory()  # as the `diffworld` command does, before the first large tensor
     try:
-        run(parse(options, program, split_commas(arguments, ("--data", "--held-out", "--out"))))
+        run(parse_checked(options, program, split_commas(arguments, ("--data", "--held-out", "--out"))))
     except UserError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
@@ -92,24 +122,14 @@ def command(
     return 0
 
 
-def check_pair(data: Path, held_out: Path, dataset: Dataset, held_out_dataset: Dataset) -> int:
-    """The number of actions of --data and --held-out; UserError where the two do not go together."""
-    if data.resolve() == held_out.resolve():
+def check_pair(data: Dataset, held_out: Dataset) -> None:
+    """UserError where the data sets of --data and --held-out do not go together."""
+    if data.path.resolve() == held_out.path.resolve():
         raise UserError("--held-out is --data itself: give episodes that training does not see")
-    if dataset.format.num_actions is None:
-        raise UserError(f"{data} has multi-hot actions: give a data set with discrete ones")
-    for what in ("frame_shape", "num_actions"):
-        a, b = getattr(dataset.format, what), getattr(held_out_dataset.format, what)
+    for what in ("frame_size", "actions.size", "actions.is_discrete"):
+        a, b = (attrgetter(what)(dataset.spec) for dataset in (data, held_out))
         if a != b:
             raise UserError(f"--data and --held-out differ in {what} ({a}, {b}): record both with the same settings")
-    return dataset.format.num_actions
-
-
-def require_positive(options: Any, *names: str) -> None:
-    """UserError for an option among `names` that is below 1."""
-    for name in names:
-        if getattr(options, name) < 1:
-            raise UserError(f"--{name.replace('_', '-')} is {getattr(options, name)}; it must be at least 1")
 
 
 def make_folder(path: Path) -> None:
@@ -141,3 +161,12 @@ def save_figure(figure: Figure, path: Path) -> None:
     """Write a PNG, whole or not at all."""
     with atomic_file(path) as temporary:
         figure.savefig(temporary, format="png")
+
+
+def write_compact_json(path: Path | str, record: Any) -> None:
+    """Write indented JSON, but lists of plain values on one line each."""
+    text = json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False)
+    text = re.sub(
+        r"\[[^\[\]{}\"]*\]", lambda found: " ".join(found[0].split()).replace("[ ", "[").replace(" ]", "]"), text
+    )
+    write_atomic(path, text + "\n")

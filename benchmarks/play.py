@@ -1,8 +1,8 @@
 """Frames a second that each of 1 to 12 players sees.
 
-    python benchmarks/play.py --demo                     # the package's model
-    python benchmarks/play.py RUN                        # a run folder's
-    python benchmarks/play.py --paper-size --players 1   # networks of the preset atari100k, random weights
+    python -m benchmarks.play --demo                     # the package's model
+    python -m benchmarks.play RUN                        # a run folder's
+    python -m benchmarks.play --paper-size --players 1   # networks of the preset atari100k, random weights
     ... --compile on                                     # again, once the compiled drawing has been swapped in
 
 The server runs in a process of its own, as `diffworld play` starts it; the players are plain websocket clients in
@@ -31,16 +31,17 @@ import torch
 from websockets.asyncio.client import connect
 from websockets.typing import Origin
 
-from diffworld.config.presets import preset
+from benchmarks.measuring import seldom_end
+from diffworld.config import preset
+from diffworld.envs import make_env
 from diffworld.play.protocol import unpack
-from diffworld.recipes.networks import build_networks
+from diffworld.recipes import build_networks
 from diffworld.runs.folder import Checkpoint, RunFolder
 from diffworld.runtime.files import write_json
 
 WARM_UP_SECONDS = 2.0
 COMPILE_SECONDS = 1800.0
 """How long at most to wait for the compiled drawing."""
-NUM_ACTIONS = 4
 START = "import sys; from diffworld.commands.play import main; sys.exit(main(sys.argv[1:]))"
 
 
@@ -125,14 +126,12 @@ async def measure(address: str, drawing: str, players: int, fps: int, seconds: f
 def make_paper_size_run(path: Path) -> Path:
     """A run of the paper's size that was never trained; its dreams do not end."""
     run, config = RunFolder(path), preset("atari100k")
-    networks = build_networks(config, NUM_ACTIONS, torch.device("cpu"))
-    first, _, last = networks.reward_end.head
-    with torch.no_grad():
-        first.weight.zero_()
-        first.bias.fill_(1.0)
-        last.weight.copy_(torch.tensor([0.0, 0.0, 0.0, 5.0, 0.0])[:, None].expand_as(last.weight))
-    run.begin(config)
-    run.save(1, Checkpoint(networks.tensors(), {}, {}), keep=1)
+    with contextlib.closing(make_env(config.env, config.environment)) as env:
+        spec = env.spec
+    networks = build_networks(config, spec, torch.device("cpu"))
+    seldom_end(networks.reward_end)
+    run.begin(config, spec)
+    run.save(1, Checkpoint(networks.tensors(), {}, {}))
     return path
 
 

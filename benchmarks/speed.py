@@ -30,18 +30,16 @@ from typing import Any, Literal, get_args
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.measuring import NUM_ACTIONS, machine, random_data, seconds
-from diffworld.config import PARTS, Config
-from diffworld.config.presets import preset
+from benchmarks.measuring import machine, random_data, seconds, untrained
+from diffworld.config import NETWORKS, Config, preset
 from diffworld.data import Dataset
 from diffworld.models.denoiser import Denoiser
-from diffworld.models.reward_end import NUM_REWARDS, RewardEndModel
 from diffworld.models.sampler import sample
 from diffworld.play.compiling import compiled_copy
-from diffworld.runtime.device import autocast
 from diffworld.runtime.files import write_json
 from diffworld.runtime.malloc import keep_memory
 from diffworld.training.trainer import Trainer
+from diffworld.world import FrameStack
 
 Way = Literal["published", "ours"]
 SHORTEST = 0.5
@@ -70,7 +68,7 @@ def rows(config: Config) -> list[Row]:
 
 def imagine(trainer: Trainer) -> None:
     """Draw the next frame of a batch of dreams."""
-    draw(trainer, trainer.networks.denoiser, trainer.config.actor_critic_updates.batch_size)
+    draw(trainer, trainer.networks.denoiser, trainer.recipe.parts["actor_critic"].updates.batch_size)
 
 
 def play(trainer: Trainer) -> None:
@@ -80,12 +78,12 @@ def play(trainer: Trainer) -> None:
 
 def draw(trainer: Trainer, denoiser: Denoiser, count: int) -> torch.Tensor:
     """The next frames (count, 3, H, W) after random ones."""
-    generator, e = torch.Generator().manual_seed(0), trainer.config.environment
-    n = trainer.config.denoiser.context_frames
-    frames = (torch.rand(count, n, e.height, e.width, 3, generator=generator) * 2 - 1).to(trainer.device)
+    world = FrameStack(denoiser, None, trainer.recipe.world.sampler, trainer.dtype)
+    n, generator = world.context_frames, torch.Generator().manual_seed(0)
+    frames = torch.rand(count, n, *trainer.given.spec.frame_shape, generator=generator).to(trainer.device) * 2 - 1
     actions = torch.zeros(count, n, dtype=torch.int64, device=trainer.device)
-    with autocast(trainer.device, trainer.dtype):
-        return denoiser.sample(frames.movedim(-1, -3), actions, trainer.config.sampler, trainer.randn)[0]
+    _, prediction = world.step(world.start(frames.movedim(-1, -3), actions), actions[:, -1], trainer.given.randn)
+    return prediction.frames
 
 
 class PublishedDenoiser(Denoiser):
@@ -106,33 +104,26 @@ class PublishedDenoiser(Denoiser):
 
 def published_way(config: Config, dataset: Dataset) -> Trainer:
     """A trainer that computes as the published code does."""
-    trainer = Trainer(replace(config, precision="float32", compile="off"), NUM_ACTIONS, dataset, None)
+    trainer = untrained(replace(config, precision="float32", compile="off"), dataset)
     trainer.networks.denoiser.__class__ = PublishedDenoiser
-    for part, module in trainer.networks.items():
+    for name, module in trainer.networks.items():
         module.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
         for convolution in (m for m in module.modules() if isinstance(m, torch.nn.Conv2d)):
             convolution.register_forward_pre_hook(lambda _, inputs: (inputs[0].contiguous(),))
         groups = [
             {"params": g["params"], "weight_decay": g["weight_decay"]}
-            for g in trainer.optimisers[part].adamw.param_groups
+            for g in trainer.optimisers[name].adamw.param_groups
         ]
-        trainer.optimisers[part].adamw = torch.optim.AdamW(groups, lr=1e-4, eps=1e-8)
+        trainer.optimisers[name].adamw = torch.optim.AdamW(groups, lr=1e-4, eps=1e-8)
     return trainer
 
 
 def our_way(config: Config, dataset: Dataset) -> Trainer:
     """A trainer as `diffworld train` makes it, and the copy of its denoiser that `diffworld play` would draw with."""
-    trainer = Trainer(config, NUM_ACTIONS, dataset, None)
+    trainer = untrained(config, dataset)
     if config.compile != "off":
         trainer.player = compiled_copy(trainer.networks.denoiser)  # type: ignore[attr-defined]
     return trainer
-
-
-def seldom_end(model: RewardEndModel) -> None:
-    """Make an untrained model say "no end" always; else dreams would end, and begin anew, at every other step."""
-    with torch.no_grad():
-        model.head[0].bias[0] = 20.0  # a hidden unit that is large whatever the input
-        model.head[2].weight[NUM_REWARDS:, 0] = torch.tensor([1.0, -1.0])
 
 
 def serve(way: Way, config: Config, row: int, work: Connection) -> None:
@@ -144,10 +135,9 @@ def serve(way: Way, config: Config, row: int, work: Connection) -> None:
         keep_memory()
     with tempfile.TemporaryDirectory() as folder, random_data(config, Path(folder)) as dataset:
         trainer = (our_way if way == "ours" else published_way)(config, dataset)
-        seldom_end(trainer.networks.reward_end)
         do = partial(rows(config)[row].work, trainer)
         if way == "ours":
-            work.send(machine(trainer))
+            work.send(machine(config))
         while (times := work.recv()) is not None:
             if times == 0:
                 with FlopCounterMode(display=False) as counter:
@@ -226,7 +216,7 @@ def main() -> None:
     options = parser.parse_args()
     config = replace(preset("atari100k"), compile=options.compile, precision=options.precision)
     if options.quick:
-        small = {f"{part}_updates": replace(config.updates(part), batch_size=4) for part in PARTS}
+        small = {f"{name}_updates": replace(config.updates(name), batch_size=4) for name in NETWORKS}
         config = replace(config, horizon=3, **small)  # type: ignore[arg-type]
     results: list[dict[str, Any]] = []
     for number, row in enumerate(rows(config)):

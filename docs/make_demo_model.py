@@ -4,7 +4,7 @@
 
 Records Boxing with a player who holds each random action for a while, trains world model and agent on that fixed
 data with a few thousand updates of networks small enough for several players on one processor, and packs the result
-into src/diffworld/play/demo_model/.
+into src/diffworld/runs/demo_model/.
 """
 
 import argparse
@@ -14,18 +14,18 @@ from pathlib import Path
 
 from diffworld.cli import main as diffworld
 from diffworld.data import Dataset
-from diffworld.runs.loading import DEMO_MODEL, pack_model
+from diffworld.runs import load, pack
+from diffworld.runs.loading import DEMO_MODEL
 
 STEPS = 24_000
 RECORD = f"record --env atari/Boxing --hold 0.8 --steps {STEPS} --seed 0 --height 48 --width 48"
 TRAIN = """
-train --preset demo --env atari/Boxing
---environment.height 48 --environment.width 48 --environment.frame-skip 4 --epochs-on-data 5
+train --preset demo --recipe world --networks denoiser reward_end actor_critic --epochs 5
 --denoiser-updates.first-steps 2400 --denoiser-updates.steps 2400 --denoiser-updates.learning-rate 1e-3
 --reward-end-updates.first-steps 500 --reward-end-updates.steps 300
 --actor-critic-updates.first-steps 50 --actor-critic-updates.steps 100 --actor-critic-updates.batch-size 32
 --actor-critic-updates.learning-rate 1e-3
---evaluation.every-epochs 0 --evaluation.final-episodes 8 --evaluation.random-episodes 8 --evaluation.num-envs 8
+--evaluation.every-epochs 0 --evaluation.final-episodes 8 --evaluation.num-envs 8
 """
 
 
@@ -44,7 +44,7 @@ def main() -> int:
             return recorded
     trained = diffworld([*shlex.split(TRAIN), "--data", str(data), "--out", str(run)])
     if not trained:
-        pack_model(run, DEMO_MODEL)
+        pack(load(run, "cpu"), DEMO_MODEL)
         print(f"packed into {DEMO_MODEL}")
     return trained
 

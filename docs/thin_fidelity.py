@@ -1,4 +1,4 @@
-"""A record of `diffworld fidelity` made small enough to keep: python docs/thin_fidelity.py FIDELITY.JSON OUT.JSON
+"""A record of `diffworld fidelity` made small enough to keep: python -m docs.thin_fidelity FIDELITY.JSON OUT.JSON
 
 Means alone, at a few steps, four significant digits; everything that is not by step stays as it is.
 """
@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from research.edm_ddpm_figures import write_compact_json
+from benchmarks.measuring import write_compact_json
 
 STEPS = (1, 2, 5, 10, 20, 50, 100, 200, 300, 400, 500)
 

@@ -1,4 +1,4 @@
-"""A DDPM around the denoiser's own network: training loss and sampler as pure functions.
+"""A DDPM around the denoiser's own network: training loss and sampler as pure functions, and both in a `Denoiser`.
 
 Ho et al. 2020 (arXiv:2006.11239) with the settings that DIAMOND's authors compare EDM with (Alonso et al. 2024,
 section 5.1, and their published variant): 1000 diffusion steps, linear betas from 1e-4 to 0.02, the network predicts
@@ -31,8 +31,9 @@ import math
 import torch
 from torch import Tensor
 
-from diffworld.models.denoiser import Context, DenoiserNetwork
+from diffworld.models.denoiser import Context, Denoiser, DenoiserNetwork
 from diffworld.models.diffusion import SIGMA_DATA, Randn, expand, to_byte_grid
+from diffworld.models.sampler import SamplerConfig
 
 TIME_STEPS = 1000
 BETA_FIRST, BETA_LAST = 1e-4, 0.02
@@ -113,12 +114,15 @@ def sample(
     denoising_steps: int,
     offset: float,
     eta: float = 1.0,
-) -> Tensor:
-    """Draw the frame after the context (B, n, 3, H, W) and actions (B, n); (B, 3, H, W) on the 8-bit grid."""
+) -> tuple[Tensor, list[Tensor]]:
+    """Draw the frame after the context (B, n, 3, H, W) and actions (B, n).
+
+    Returns it (B, 3, H, W), on the 8-bit grid, and the states before the first and after each step.
+    """
     b, _, c, h, w = frames.shape
     context = encode(network, frames, actions)
     x = draw_noise((b, c, h, w), offset, randn)
-    steps = time_steps(denoising_steps)
+    steps, trajectory = time_steps(denoising_steps), [x]
     for t, s in zip(steps, [*steps[1:], 0], strict=True):
         eps = predict_noise(network, x, torch.full((b,), t, device=x.device), context)
         a_t = alpha_bars()[t].item()
@@ -127,4 +131,22 @@ def sample(
         x = of_frame * x_0 + of_eps * eps
         if of_new > 0:
             x = x + of_new * draw_noise((b, c, h, w), offset, randn)
-    return to_byte_grid(x)
+        trajectory.append(x)
+    return to_byte_grid(x), trajectory
+
+
+class DdpmDenoiser(Denoiser):
+    """A denoiser that draws frames as a DDPM; in a `FrameStack` it makes a world model.
+
+    Of the sampler's settings only the number of denoising steps counts. The offset noise is `config.sigma_offset`.
+    """
+
+    eta = 1.0
+    """Noise added between steps: 1 is DDPM, 0 DDIM."""
+
+    def sample(  # type: ignore[override]
+        self, frames: Tensor, actions: Tensor, config: SamplerConfig, randn: Randn
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Draw the frame after the context; returns it (B, 3, H, W) and the denoising trajectory."""
+        steps, offset = config.denoising_steps, self.config.sigma_offset
+        return sample(self.network, frames, actions, randn, denoising_steps=steps, offset=offset, eta=self.eta)

@@ -119,12 +119,3 @@ def draw_frames(shown: Mapping[str, Film], path: Path | str) -> None:
         axes.set_title(f"step {step}", fontsize=10)
     with atomic_file(path) as temporary:
         figure.savefig(temporary, format="png")
-
-
-def write_compact_json(path: Path | str, record: Any) -> None:
-    """Write indented JSON, but lists of plain values on one line each."""
-    text = json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False)
-    text = re.sub(
-        r"\[[^\[\]{}\"]*\]", lambda found: " ".join(found[0].split()).replace("[ ", "[").replace(" ]", "]"), text
-    )
-    write_atomic(path, text + "\n")

@@ -6,7 +6,8 @@ import pytest
 import torch
 from hypothesis import settings
 
-from diffworld.config import PARTS, Config, EnvironmentConfig
+from diffworld.config import NETWORKS, Config
+from diffworld.envs import EnvironmentConfig
 from diffworld.models.actor_critic import ActorCriticConfig
 from diffworld.models.denoiser import DenoiserConfig
 from diffworld.models.reward_end import RewardEndConfig
@@ -30,11 +31,10 @@ def small() -> Config:
         precision="float32",
         compile="off",
         horizon=2,
-        reward_end_window=3,
         environment=EnvironmentConfig(height=12, width=12),
         denoiser=DenoiserConfig(cond_channels=8, **LEVELS),  # type: ignore[arg-type]
-        reward_end=RewardEndConfig(cond_channels=8, lstm_channels=8, **LEVELS),  # type: ignore[arg-type]
+        reward_end=RewardEndConfig(cond_channels=8, lstm_channels=8, window=3, **LEVELS),  # type: ignore[arg-type]
         actor_critic=ActorCriticConfig(lstm_channels=8, channels=(8,), pool=(True,)),
     )
-    updates = {f"{part}_updates": replace(config.updates(part), batch_size=2) for part in PARTS}
+    updates = {f"{name}_updates": replace(config.updates(name), batch_size=2) for name in NETWORKS}
     return replace(config, **updates)  # type: ignore[arg-type]

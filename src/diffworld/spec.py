@@ -7,7 +7,7 @@ nobody counts actions in a weight's shape or opens a game to ask.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -61,9 +61,10 @@ class Keys:
 
     @property
     def conflicts(self) -> list[tuple[int, int]]:
-        """`exclusive` by number, the key that gives way second."""
+        """`exclusive` by number, the key that gives way second; in order, so that it gives way to one that stays."""
         places = {name: place for place, name in enumerate(self.names)}
-        return [(min(places[a], places[b]), max(places[a], places[b])) for a, b in self.exclusive]
+        pairs = [(min(places[a], places[b]), max(places[a], places[b])) for a, b in self.exclusive]
+        return sorted(pairs, key=lambda pair: pair[1])
 
 
 @dataclass(frozen=True)
@@ -84,13 +85,16 @@ class ActionSpace:
             names = part.values if isinstance(part, Choice) else part.names
             if not 1 <= len(names) <= MAX_ACTIONS or len(set(names)) != len(names):
                 raise UserError(f"an action part needs 1 to {MAX_ACTIONS} different names, not {len(names)}")
-            if isinstance(part, Keys) and not {name for pair in part.exclusive for name in pair} <= set(names):
-                raise UserError("keys that exclude each other must be among the keys")
+            if isinstance(part, Keys) and any(len({*pair} & {*names}) != 2 for pair in part.exclusive):
+                raise UserError("keys that exclude each other must be two of the keys")
+        keys = {_key(part, place) for place, part in enumerate(self.parts)}
+        if len(keys) < len(self.parts) or len({*self.names}) < self.size:
+            raise UserError("every part of an action, and everything in it, needs a name of its own")
 
     @classmethod
     def discrete(cls, values: int | Sequence[str]) -> ActionSpace:
         """One choice, of so many values or of these names."""
-        names = [str(i) for i in range(min(values, MAX_ACTIONS + 1))] if isinstance(values, int) else values
+        names = numbered(values) if isinstance(values, int) else values
         return cls((Choice("action", tuple(names)),))
 
     @property
@@ -164,7 +168,8 @@ class ActionSpace:
 
     def check(self, action: Any) -> Encoded:
         """The action as it is stored; UserError if it is not of the space."""
-        return _index(action, self.size) if self.is_discrete else _bits(action, self.size)
+        values = self.decode(action)
+        return values[0] if self.is_discrete else _bits(action, self.size)
 
     def describe(self, action: Any) -> str:
         """An encoded action in words, such as "LEFT" or "w+space, mouse x -4"."""
@@ -202,16 +207,15 @@ class ActionSpace:
         """The space of an environment's actions; `names` are those of a `Discrete`'s values. UserError for others."""
         match space:
             case spaces.Discrete():
-                return cls.discrete(names or [str(int(space.start) + i) for i in range(int(space.n))])
+                return cls.discrete(names or numbered(int(space.n), int(space.start)))
             case spaces.MultiBinary() if isinstance(space.n, int | np.integer):
-                return cls((Keys(tuple(str(i) for i in range(int(space.n)))),))
+                return cls((Keys(numbered(int(space.n))),))
             case spaces.MultiDiscrete() if space.nvec.ndim == 1:
-                sizes = enumerate(space.nvec.tolist())
-                return cls(tuple(Choice(str(i), tuple(str(v) for v in range(n))) for i, n in sizes))
+                return cls(tuple(Choice(str(i), numbered(n)) for i, n in enumerate(space.nvec.tolist())))
             case spaces.Dict():
-                parts = [dataclasses.replace(p, name=k) if isinstance(p, Choice) else p for k, p in _flat(space)]
-                return cls(tuple(parts))
-        raise UserError(f"actions of {space} are neither choices nor keys: use Discrete, MultiDiscrete or MultiBinary")
+                return cls(tuple(_flat(space)))
+        said = " ".join(str(space).split())
+        raise UserError(f"actions of {said} are neither choices nor keys: use Discrete, MultiDiscrete or MultiBinary")
 
     def from_gym_action(self, action: Any) -> Encoded:
         """An action of `to_gymnasium()`'s space, encoded; UserError if it is none."""
@@ -245,12 +249,9 @@ class ActionSpace:
         try:
             return cls(
                 tuple(
-                    Choice(_text(part["choice"]), tuple(map(_text, part["values"])))
+                    Choice(_text(part["choice"]), _texts(part["values"]))
                     if "choice" in part
-                    else Keys(
-                        tuple(map(_text, part["keys"])),
-                        tuple((_text(a), _text(b)) for a, b in part["exclusive"]),
-                    )
+                    else Keys(_texts(part["keys"]), tuple((_text(a), _text(b)) for a, b in part["exclusive"]))
                     for part in data
                 )
             )
@@ -330,27 +331,54 @@ class GameSpec:
         """What `to_json` gave; UserError for anything else."""
         try:
             own = {f.name: data[f.name] for f in dataclasses.fields(cls)}
-            own |= {"actions": ActionSpace.from_json(data["actions"]), "keys": dict(data["keys"])}
-            own["presented"] = dict(data["presented"])
-            kinds = {"name": str, "rewards": bool, "ends": bool, "steps_per_second": int | float}
-            if not all(isinstance(own[name], kind) for name, kind in kinds.items()):
+            own |= {"actions": ActionSpace.from_json(data["actions"]), "presented": dict(data["presented"])}
+            own["keys"] = {_text(name): _text(key) for name, key in dict(data["keys"]).items()}
+            if any(type(own[name]) not in kinds for name, kinds in _KINDS.items()):  # true is no number
                 raise TypeError
             return cls(**own)
         except (TypeError, KeyError, ValueError) as error:
             raise UserError("this is no description of a game") from error
 
 
+_KINDS = {
+    "name": (str,),
+    "height": (int,),
+    "width": (int,),
+    "steps_per_second": (int, float),
+    "rewards": (bool,),
+    "ends": (bool,),
+}
+
+
+def numbered(count: int, first: int = 0) -> tuple[str, ...]:
+    """Names for values that have none; of more than any game has, enough to be refused."""
+    return tuple(str(first + i) for i in range(min(count, MAX_ACTIONS + 1)))
+
+
 def _key(part: Choice | Keys, place: int) -> str:
     return part.name if isinstance(part, Choice) else "keys" if place == 0 else f"keys {place}"
 
 
-def _flat(space: spaces.Dict) -> list[tuple[str, Choice | Keys]]:
-    """Each part of a dictionary of simple spaces, by its key."""
-    return [(str(key), part) for key, inner in space.items() for part in ActionSpace.from_gymnasium(inner).parts]
+def _flat(space: spaces.Dict) -> Iterator[Choice | Keys]:
+    """The parts of a dictionary of simple spaces, named after its keys."""
+    for key, inner in space.items():
+        parts = ActionSpace.from_gymnasium(inner).parts
+        for part in parts:
+            if isinstance(part, Keys):
+                yield Keys(tuple(f"{key} {name}" for name in part.names))
+            else:
+                yield Choice(str(key) if len(parts) == 1 else f"{key} {part.name}", part.values)
+
+
+def _array(value: Any) -> NDArray[Any]:
+    try:
+        return np.asarray(value)
+    except ValueError:  # lists of different lengths
+        return np.zeros(0)
 
 
 def _index(value: Any, size: int) -> int:
-    number = np.asarray(value)
+    number = _array(value)
     if number.shape not in ((), (1,)) or not np.issubdtype(number.dtype, np.integer):
         raise UserError(f"action {value!r} is not a whole number")
     if not 0 <= (index := int(number.reshape(()))) < size:
@@ -359,10 +387,16 @@ def _index(value: Any, size: int) -> int:
 
 
 def _bits(value: Any, size: int) -> NDArray[np.uint8]:
-    numbers = np.asarray(value)
+    numbers = _array(value)
     if numbers.shape != (size,) or not np.isin(numbers, (0, 1)).all():
         raise UserError(f"action is not a vector of {size} zeros and ones")
     return numbers.astype(np.uint8)
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list):
+        raise TypeError("several names are a list")
+    return tuple(map(_text, value))
 
 
 def _text(value: Any) -> str:

@@ -6,13 +6,18 @@ import torch
 
 from diffworld.agents.policy import ActorCriticPolicy
 from diffworld.models.actor_critic import ActorCritic, ActorCriticConfig
-from diffworld.models.diffusion import frames_from_bytes
+from diffworld.runtime.frames import frames_from_bytes
+from diffworld.spec import ActionSpace, Choice, Keys
 
 ACTIONS = 4
 
 
-def agent() -> ActorCritic:
-    actor_critic = ActorCritic(ActorCriticConfig(lstm_channels=6, channels=(4,), pool=(True,)), ACTIONS, (4, 6))
+SPACE = ActionSpace.discrete(ACTIONS)
+SHOOTER = ActionSpace((Keys(("w", "s"), (("w", "s"),)), Choice("mouse", ("-1", "0", "1"))))
+
+
+def agent(space: ActionSpace = SPACE) -> ActorCritic:
+    actor_critic = ActorCritic(ActorCriticConfig(lstm_channels=6, channels=(4,), pool=(True,)), space, (4, 6))
     with torch.no_grad():
         for parameter in actor_critic.parameters():
             parameter.copy_(torch.randn_like(parameter) * 0.6)
@@ -108,3 +113,22 @@ def test_without_one_torchs_seed_decides() -> None:
         )
 
     assert play() == play()
+
+
+def test_a_player_of_keys_and_choices() -> None:
+    """Its actions are of the space, and a share of epsilon are drawn uniformly, whole actions at a time."""
+    actor_critic, rows = agent(SHOOTER), 6000
+    for epsilon in (0.0, 1.0):
+        policy = ActorCriticPolicy(actor_critic, rows, epsilon=epsilon)
+        actions = policy.act(np.repeat(frames(1), rows, axis=0), np.ones(rows, dtype=bool))
+        assert actions.shape == (rows, 5) and actions.dtype == np.uint8
+        for action in np.unique(actions, axis=0):
+            assert (SHOOTER.check(action) == action).all() and action[2:].sum() == 1 and action[:2].sum() < 2
+        if epsilon:
+            assert actions[:, 2:].mean(0).tolist() == pytest.approx([1 / 3] * 3, abs=0.03)
+            assert actions[:, :2].mean(0).tolist() == pytest.approx([1 / 2, 1 / 4], abs=0.03)
+    best = ActorCriticPolicy(actor_critic, 1, temperature=0.0).act(frames(1), np.array([True]))[0]
+    policy = ActorCriticPolicy(actor_critic, rows, temperature=0.0, epsilon=0.5)
+    actions = policy.act(np.repeat(frames(1), rows, axis=0), np.ones(rows, dtype=bool))
+    by_chance = (1 / 4 if not best[0] else 1 / 2) / 3  # of keys: none 1/4, s alone 1/4, w alone 1/2
+    assert (actions == best).all(1).mean() == pytest.approx(0.5 + 0.5 * by_chance, abs=0.03)

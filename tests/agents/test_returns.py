@@ -9,7 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from diffworld.agents.actions import draw_actions, entropy, log_prob
 from diffworld.agents.returns import ReturnConfig, actor_critic_losses, lambda_returns
+from diffworld.spec import ActionSpace, Choice, Keys
+
+FIVE = ActionSpace.discrete(5)
 
 
 def recursion(
@@ -25,7 +29,7 @@ def recursion(
             return sign
         if truncated[t]:
             return sign + config.discount * next_values[t]
-        lambda_ = config.lambda_
+        lambda_ = config.lambda_return
         return sign + config.discount * ((1 - lambda_) * next_values[t] + lambda_ * at(t + 1))
 
     return [at(t) for t in range(len(rewards))]
@@ -49,7 +53,7 @@ def test_lambda_returns_are_the_recursion(
     discount: float,
     lambda_: float,
 ) -> None:
-    config = ReturnConfig(discount=discount, lambda_=lambda_)
+    config = ReturnConfig(discount=discount, lambda_return=lambda_)
     rewards, ends, truncated, next_values = rollout
     returns = lambda_returns(
         torch.tensor(rewards, dtype=torch.float64),
@@ -69,17 +73,17 @@ def returns_of(rewards: list[float], values: list[float], config: ReturnConfig, 
 
 
 def test_lambda_0_looks_one_step_ahead() -> None:
-    config = ReturnConfig(discount=0.5, lambda_=0.0)
+    config = ReturnConfig(discount=0.5, lambda_return=0.0)
     assert returns_of([3.0, 0.0, -9.0], [10.0, 20.0, 30.0], config) == [1 + 5, 10, -1 + 15]
 
 
 def test_lambda_1_is_monte_carlo_with_a_bootstrap() -> None:
-    config = ReturnConfig(discount=0.5, lambda_=1.0)
+    config = ReturnConfig(discount=0.5, lambda_return=1.0)
     assert returns_of([3.0, 0.0, -9.0], [10.0, 20.0, 30.0], config) == [1 + 0.25 * 14, 0.5 * 14, -1 + 15]
 
 
 def test_an_end_cuts_what_follows_and_a_truncation_bootstraps() -> None:
-    config = ReturnConfig(discount=0.5, lambda_=1.0)
+    config = ReturnConfig(discount=0.5, lambda_return=1.0)
     assert returns_of([0.0, 1.0, 1.0], [10.0, 20.0, 30.0], config, ends=[0, 1, 0])[:2] == [0.5, 1]
     assert returns_of([0.0, 1.0, 1.0], [10.0, 20.0, 30.0], config, truncated=[0, 1, 0])[:2] == [5.5, 11]
     both = returns_of([0.0, 1.0, 1.0], [10.0, 20.0, 30.0], config, ends=[0, 1, 0], truncated=[0, 1, 0])
@@ -88,7 +92,7 @@ def test_an_end_cuts_what_follows_and_a_truncation_bootstraps() -> None:
 
 def test_defaults_are_the_papers() -> None:
     assert ReturnConfig() == ReturnConfig(
-        discount=0.985, lambda_=0.95, entropy_weight=0.001, value_weight=1.0, scale_advantages=False
+        discount=0.985, lambda_return=0.95, entropy_weight=0.001, scale_advantages=False
     )
 
 
@@ -101,8 +105,8 @@ def batch(rows: int = 3, steps: int = 4, actions: int = 5) -> tuple[Tensor, Tens
 
 def test_losses_in_numbers() -> None:
     logits, actions, values, returns = batch()
-    config = ReturnConfig(entropy_weight=0.01, value_weight=0.5)
-    losses = actor_critic_losses(logits, actions, values, returns, config)
+    config = ReturnConfig(entropy_weight=0.01)
+    losses = actor_critic_losses(FIVE, logits, actions, values, returns, config)
     policy, value, entropy = 0.0, 0.0, 0.0
     for row in range(3):
         for t in range(4):
@@ -112,7 +116,7 @@ def test_losses_in_numbers() -> None:
             value += advantage**2 / 12
             entropy -= sum(x * math.log(x) for x in p) / 12
     assert losses.policy.item() == pytest.approx(policy, rel=1e-4)
-    assert losses.value.item() == pytest.approx(0.5 * value, rel=1e-4)
+    assert losses.value.item() == pytest.approx(value, rel=1e-4)
     assert losses.entropy.item() == pytest.approx(-0.01 * entropy, rel=1e-4)
     torch.testing.assert_close(losses.total, losses.policy + losses.value + losses.entropy)
 
@@ -123,7 +127,7 @@ def policy_loss(stretch: float, scale: bool) -> float:
     logits, actions, values, _ = batch(rows=101, steps=1)
     returns = torch.linspace(-0.5, 0.5, 101)[torch.randperm(101), None] / 0.9
     config = ReturnConfig(scale_advantages=scale)
-    return actor_critic_losses(logits, actions, stretch * values, stretch * returns, config).policy.item()
+    return actor_critic_losses(FIVE, logits, actions, stretch * values, stretch * returns, config).policy.item()
 
 
 @pytest.mark.parametrize("stretch", [1.5, 10.0, 1000.0])
@@ -139,7 +143,7 @@ def test_advantages_of_a_game_that_pays_little_are_not_made_larger(stretch: floa
 
 def test_no_gradient_through_the_advantage_or_the_returns() -> None:
     logits, actions, values, returns = batch()
-    actor_critic_losses(logits, actions, values, returns, ReturnConfig(entropy_weight=0.0)).total.backward()
+    actor_critic_losses(FIVE, logits, actions, values, returns, ReturnConfig(entropy_weight=0.0)).total.backward()
     advantage = (returns - values).detach()
     assert returns.grad is None
     torch.testing.assert_close(values.grad, -2 * advantage / 12)
@@ -151,19 +155,32 @@ def test_no_gradient_through_the_advantage_or_the_returns() -> None:
 def test_descending_the_entropy_loss_raises_entropy() -> None:
     logits, actions, values, _ = batch()
     config = ReturnConfig(entropy_weight=1.0)
-    losses = actor_critic_losses(logits, actions, values, values, config)  # no advantage
+    losses = actor_critic_losses(FIVE, logits, actions, values, values, config)  # no advantage
     losses.total.backward()
     assert logits.grad is not None
     closer = (logits - 0.1 * logits.grad).detach()
-    after = actor_critic_losses(closer, actions, values, values, config)
+    after = actor_critic_losses(FIVE, closer, actions, values, values, config)
     assert -after.entropy > -losses.entropy > 0
-    uniform = actor_critic_losses(torch.zeros_like(logits), actions, values, values, config)
+    uniform = actor_critic_losses(FIVE, torch.zeros_like(logits), actions, values, values, config)
     assert uniform.entropy.item() == pytest.approx(-math.log(5))
 
 
 def test_a_certain_policy_has_finite_losses() -> None:
     _, actions, values, returns = batch()
     sure = torch.where(F.one_hot(actions, 5) == 1, 200.0, -200.0).requires_grad_()
-    losses = actor_critic_losses(sure, actions, values, returns, ReturnConfig())
+    losses = actor_critic_losses(FIVE, sure, actions, values, returns, ReturnConfig())
     losses.total.backward()
     assert losses.total.isfinite() and sure.grad is not None and sure.grad.isfinite().all()
+
+
+def test_losses_of_keys_and_choices() -> None:
+    """The same formulas with the space's own log-probabilities and entropy."""
+    space = ActionSpace((Keys(("w", "s", "a"), (("w", "s"),)), Choice("mouse", ("-", "0", "+"))))
+    logits, values, returns = torch.randn(4, 3, 6, requires_grad=True), torch.randn(4, 3), torch.randn(4, 3)
+    actions = draw_actions(space, logits.detach().flatten(0, 1)).unflatten(0, (4, 3))
+    losses = actor_critic_losses(space, logits, actions, values, returns, ReturnConfig(entropy_weight=0.1))
+    torch.testing.assert_close(losses.policy, -(log_prob(space, logits, actions) * (returns - values)).mean())
+    torch.testing.assert_close(losses.policy_entropy, entropy(space, logits).mean().detach())
+    torch.testing.assert_close(losses.entropy, -0.1 * entropy(space, logits).mean())
+    losses.total.backward()
+    assert logits.grad is not None and logits.grad.isfinite().all()

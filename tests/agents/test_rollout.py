@@ -6,12 +6,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from diffworld.agents.rollout import Rollout, RolloutState, draw_actions, rollout, start_rollout
+from diffworld.agents.rollout import Rollout, RolloutState, rollout, start_rollout
 from diffworld.models.actor_critic import ActorCritic, ActorCriticConfig, PolicyState
 from diffworld.runtime.errors import UserError
+from diffworld.spec import ActionSpace
 from diffworld.world.imagination import Outcome
 
 ACTIONS, BURN_IN = 3, 2
+SPACE = ActionSpace.discrete(ACTIONS)
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ class Corridor:
 
 
 def agent(seed: int = 0) -> ActorCritic:
-    actor_critic = ActorCritic(ActorCriticConfig(lstm_channels=6, channels=(4, 4), pool=(True, False)), ACTIONS, (4, 4))
+    actor_critic = ActorCritic(ActorCriticConfig(lstm_channels=6, channels=(4, 4), pool=(True, False)), SPACE, (4, 4))
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in actor_critic.parameters():
@@ -184,16 +186,6 @@ def test_gradient_goes_back_through_time_but_not_past_a_restart() -> None:
     assert not policy[0].grad[0].any() and policy[0].grad[1].any()
 
 
-def test_drawn_actions_follow_the_logits() -> None:
-    p = torch.tensor([0.1, 0.2, 0.7])
-    drawn = draw_actions(p.log().expand(20_000, 3))
-    assert (drawn.bincount() / 20_000).tolist() == pytest.approx(p.tolist(), abs=0.015)
-    sharper = draw_actions(p.log().expand(20_000, 3), temperature=0.5)
-    squared = p.square() / p.square().sum()
-    assert (sharper.bincount() / 20_000).tolist() == pytest.approx(squared.tolist(), abs=0.015)
-    assert draw_actions(p.log().expand(5, 3), temperature=0).tolist() == [2] * 5
-
-
 def test_burn_in_is_the_frames_one_by_one() -> None:
     actor_critic, frames = agent(), torch.randn(3, 4, 3, 4, 4)
     state = actor_critic.zero_state(3)
@@ -206,7 +198,7 @@ def test_burn_in_is_the_frames_one_by_one() -> None:
 
 @pytest.mark.parametrize("size", [(8, 8), (9, 13)])
 def test_a_new_agent_is_indifferent(size: tuple[int, int]) -> None:
-    actor_critic = ActorCritic(ActorCriticConfig(8, (4, 8, 8), (True, True, False)), 6, size)
+    actor_critic = ActorCritic(ActorCriticConfig(8, (4, 8, 8), (True, True, False)), ActionSpace.discrete(6), size)
     logits, value, _ = actor_critic(torch.randn(2, 3, *size), actor_critic.zero_state(2))
     assert logits.shape == (2, 6) and not logits.any()
     assert value.shape == (2,) and not value.any()
@@ -214,4 +206,4 @@ def test_a_new_agent_is_indifferent(size: tuple[int, int]) -> None:
 
 def test_frames_too_small_for_the_poolings() -> None:
     with pytest.raises(UserError, match="too small for 3 poolings"):
-        ActorCritic(ActorCriticConfig(8, (4, 8, 8), (True, True, True)), 6, (7, 64))
+        ActorCritic(ActorCriticConfig(8, (4, 8, 8), (True, True, True)), ActionSpace.discrete(6), (7, 64))

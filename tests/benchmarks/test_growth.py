@@ -59,7 +59,7 @@ def test_a_disturbed_time_is_taken_again() -> None:
 
 
 def test_the_replay_grows_by_whole_episodes(small: Config, tmp_path: Path) -> None:
-    with growth.random_data(small, tmp_path) as other, Dataset.create(tmp_path / "r", (12, 12, 3), 4) as dataset:
+    with growth.random_data(small, tmp_path) as other, Dataset.create(tmp_path / "r", other.spec) as dataset:
         frames = other.gather_frames(other.episodes.step_rows[:3])
         growth.grow(dataset, frames, 5)
         growth.grow(dataset, frames, 2)
@@ -70,7 +70,7 @@ def test_bad_input_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
     (tmp_path / "file").touch()
     for more, said in (
         (["--batch", "4"], "--batch needs two"),
-        (["--denoising-steps", "0,1"], "--denoising-steps needs"),
+        (["--denoising-steps", "0,1"], "--denoising-steps is 0"),
         (["--repetitions", "0"], "--repetitions is 0"),
         (["--out", str(tmp_path / "file" / "in")], "choose another --out"),
         (["--no-such-option"], "try:"),

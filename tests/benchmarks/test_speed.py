@@ -1,12 +1,13 @@
 """Both ways of the speed benchmark do the same work, and each row has what its reader looks for."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from benchmarks.measuring import NUM_ACTIONS, random_data
-from benchmarks.speed import draw, measure, published_way, rows
+from benchmarks.measuring import random_data, untrained
+from benchmarks.speed import draw, measure, our_way, published_way, rows
 
 from diffworld.config import Config
 from diffworld.training.trainer import Trainer
@@ -15,7 +16,7 @@ from diffworld.training.trainer import Trainer
 @pytest.fixture
 def trainers(tmp_path: Path, small: Config) -> Iterator[tuple[Trainer, Trainer]]:
     with random_data(small, tmp_path) as dataset:
-        yield published_way(small, dataset), Trainer(small, NUM_ACTIONS, dataset, None)
+        yield published_way(small, dataset), our_way(small, dataset)
 
 
 def test_both_ways_draw_the_same_frames(trainers: tuple[Trainer, Trainer]) -> None:
@@ -38,3 +39,11 @@ def test_every_row_is_measured(small: Config) -> None:
         assert result["ratio"] == pytest.approx(result["published_s"] / result["ours_s"])
         assert result["published_s"] > 0 and result["peak_share"] > 0
         assert result["machine"]["matrix_product_gflops"] > 0
+
+
+def test_dreams_of_untrained_networks_hardly_ever_end(small: Config, tmp_path: Path) -> None:
+    config = replace(small, horizon=20)
+    with random_data(config, tmp_path) as dataset:
+        trainer = untrained(config, dataset)
+        trainer.update("actor_critic")
+    assert trainer.averages.means()["actor_critic/imagined_end"] == 0

@@ -2,26 +2,29 @@
 
 import json
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from diffworld.commands import evaluate
-from diffworld.config import CollectionConfig, Config, EnvironmentConfig, EvaluationConfig
+from diffworld.config import CollectionConfig, Config, EvaluationConfig
 from diffworld.data import Dataset
+from diffworld.envs import EnvironmentConfig, make_env
 from diffworld.envs.seeds import test_seed as seed_of_test_game
-from diffworld.evaluation.games import make_game, play_games
+from diffworld.evaluation.games import TestGames
 from diffworld.evaluation.saved import Evaluation, read_evaluation
 from diffworld.models.actor_critic import ActorCriticConfig
 from diffworld.models.denoiser import DenoiserConfig
 from diffworld.models.reward_end import RewardEndConfig
-from diffworld.recipes.networks import build_networks
-from diffworld.runs.folder import Checkpoint, RunFolder
+from diffworld.recipes import build_networks
+from diffworld.runs import Checkpoint, RunFolder, load
 from diffworld.runtime.errors import UserError
+from diffworld.spec import ActionSpace, GameSpec
 
 STEPS = 30
+NAMES = ("NOOP", "FIRE", "RIGHT", "LEFT")
 CONFIG = Config(
     env="atari/Breakout",
     seed=3,
@@ -34,20 +37,28 @@ CONFIG = Config(
 )
 
 
+def spec_of(config: Config) -> GameSpec:
+    e = config.environment
+    return GameSpec(config.env, e.height, e.width, ActionSpace.discrete(NAMES), presented=asdict(e))
+
+
 @pytest.fixture
 def run(tmp_path: Path) -> RunFolder:
     """A run stopped after some real steps."""
     folder = RunFolder(tmp_path / "run")
-    folder.begin(CONFIG)
-    with closing(make_game(CONFIG, 1)) as env, Dataset.create(folder.replay, (16, 16, 3), num_actions=4) as dataset:
-        frame, episode = env.reset([1])[0], dataset.new_episode()
-        for i in range(STEPS):
-            last = i == STEPS - 1
-            dataset.append(episode, frame, 0, 0.0, False, last, frame if last else None)
-        networks = build_networks(CONFIG, env.num_actions, torch.device("cpu"))
-        torch.nn.init.normal_(networks.actor_critic.policy_head.weight)
-        progress = {"progress": {"saves": 2, "wall_seconds": 5.5}, "replay_rows": dataset.num_rows}
-    folder.save(2, Checkpoint(networks.tensors(), {}, progress), keep=3)
+    with closing(make_env(CONFIG.env, CONFIG.environment)) as env:
+        folder.begin(CONFIG, env.spec)
+        networks = build_networks(CONFIG, env.spec, torch.device("cpu"))
+        with Dataset.create(folder.replay, env.spec) as dataset:
+            frame, episode = env.reset([1])[0], dataset.new_episode()
+            for i in range(STEPS):
+                last = i == STEPS - 1
+                dataset.append(episode, frame, 0, 0.0, False, last, frame if last else None)
+            rows = dataset.num_rows
+    assert networks.actor_critic is not None
+    torch.nn.init.normal_(networks.actor_critic.policy_head.weight)
+    progress = {"progress": {"saves": 2, "wall_seconds": 5.5}, "replay_rows": rows, "env_steps": STEPS}
+    folder.save(2, Checkpoint(networks.tensors(), {}, progress))
     return folder
 
 
@@ -69,11 +80,43 @@ def test_every_game_is_saved_with_what_decided_it(run: RunFolder, capsys: pytest
 
 
 def test_scores_are_those_of_the_last_test_of_training(run: RunFolder) -> None:
-    networks = build_networks(CONFIG, 4, torch.device("cpu"))
-    networks.load(run.weights(), ("actor_critic",))
-    expected = play_games(CONFIG, networks.actor_critic, 4)
+    model = load(run.path, "cpu")
+    expected = TestGames(model.spec, CONFIG.seed, CONFIG.evaluation.num_envs, 0.7).play(model.policy, 4)
     evaluate.main([str(run.path), "--episodes", "4"])
     assert list(saved(run).episodes) == expected
+
+
+def test_checkpoints_of_the_version_before_are_counted_in_their_replay_or_record(run: RunFolder) -> None:
+    path = run.checkpoints()[-1] / "progress.json"
+    progress = json.loads(path.read_text())
+    del progress["env_steps"]
+    path.write_text(json.dumps(progress))
+    evaluate.main([str(run.path), "--episodes", "1"])
+    assert saved(run).env_steps == STEPS
+    (run.replay / "rows.bin").unlink()
+    (run.path / "metrics.jsonl").write_text('{"epoch": 1, "env_steps": 7}\n')
+    evaluate.main([str(run.path), "--episodes", "1"])
+    assert saved(run).env_steps == 7
+
+
+def test_the_packaged_model_is_evaluated_and_nothing_is_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert evaluate.main(["demo", "--policy", "random", "--episodes", "1"]) == 0
+    said = capsys.readouterr().out
+    assert "atari/Boxing, random policy, 1 game" in said and "not saved, for demo is no run folder" in said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_world_model_alone_has_no_agent_to_evaluate(run: RunFolder, tmp_path: Path) -> None:
+    world = RunFolder(tmp_path / "world")
+    config = replace(CONFIG, recipe="world", data=str(run.replay))
+    world.begin(config, spec_of(config))
+    networks = build_networks(config, spec_of(config), torch.device("cpu"))
+    world.save(1, Checkpoint(networks.tensors(), {}, {"progress": {}, "env_steps": STEPS}))
+    with pytest.raises(UserError, match="world has no agent"):
+        evaluate.main([str(world.path)])
 
 
 def test_options_change_what_they_say(run: RunFolder) -> None:
@@ -86,7 +129,8 @@ def test_options_change_what_they_say(run: RunFolder) -> None:
 
 def test_the_random_policy_needs_no_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = RunFolder(tmp_path / "run")
-    run.begin(replace(CONFIG, environment=EnvironmentConfig(height=16, width=16)))
+    config = replace(CONFIG, environment=EnvironmentConfig(height=16, width=16))
+    run.begin(config, spec_of(config))
     assert evaluate.main([str(run.path), "--policy", "random", "--episodes", "2"]) == 0
     assert saved(run).policy == "random"
     # Whole games under the game's own rules: comparable, however little was trained.
@@ -108,8 +152,10 @@ def test_a_report_takes_it_up(run: RunFolder, tmp_path: Path, capsys: pytest.Cap
 
 
 def test_imported_weights_have_the_steps_of_their_configuration(run: RunFolder) -> None:
-    version = run.path / "version.json"
+    version, progress = run.path / "version.json", run.checkpoints()[-1] / "progress.json"
     version.write_text(json.dumps({**json.loads(version.read_text()), "imported_from": "somewhere"}))
+    kept = json.loads(progress.read_text())
+    progress.write_text(json.dumps({name: kept[name] for name in kept if name != "env_steps"}))
     evaluate.main([str(run.path), "--episodes", "1"])
     assert saved(run).env_steps == CONFIG.collection.total_steps
     assert saved(run).finished
@@ -121,7 +167,7 @@ def test_ctrl_c_leaves_nothing(
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("diffworld.evaluation.games.play_games", interrupted)
+    monkeypatch.setattr(TestGames, "play", interrupted)
     assert evaluate.main([str(run.path)]) == 130
     assert "nothing was saved" in capsys.readouterr().err
     assert not (run.path / "evaluations").exists()
@@ -129,7 +175,7 @@ def test_ctrl_c_leaves_nothing(
 
 def test_what_cannot_be_evaluated_is_refused_in_one_line(run: RunFolder, tmp_path: Path) -> None:
     begun = RunFolder(tmp_path / "begun")
-    begun.begin(CONFIG)
+    begun.begin(CONFIG, spec_of(CONFIG))
     for arguments, said in (
         ([str(tmp_path)], "is no run folder"),
         ([str(begun.path)], "has no checkpoint yet: train it first"),
@@ -137,7 +183,7 @@ def test_what_cannot_be_evaluated_is_refused_in_one_line(run: RunFolder, tmp_pat
         ([str(run.path), "--temperature", "-1"], "--temperature is -1"),
         ([str(run.path), "--temperature", "nan"], "--temperature is nan"),
         ([str(run.path), "--seed", "-1"], "--seed is -1"),
-        ([str(run.path), "--num-envs", "0"], "evaluation.num_envs is 0"),
+        ([str(run.path), "--num-envs", "0"], "--num-envs is 0"),
         ([str(run.path), "--device", "abacus"], "unknown device"),
         ([str(run.path), "--policy", "human"], "invalid choice"),
         ([], "required"),

@@ -21,12 +21,10 @@ from diffworld.compat.golden import fill_weights
 from diffworld.compat.hub import AGENT_CONFIG, ENV_CONFIG, REPOSITORY, WEIGHTS
 from diffworld.compat.names import to_published
 from diffworld.compat.sizes import build_parts
-from diffworld.config import PARTS, Config
-from diffworld.data import Dataset, sample_context_windows
-from diffworld.data.batches import to_batch
-from diffworld.evaluation.games import play_games
-from diffworld.recipes.networks import Networks, build_networks
-from diffworld.runs.folder import RunFolder
+from diffworld.config import Config, preset
+from diffworld.data import Dataset, frame_batch, sample_context_windows
+from diffworld.evaluation.games import TestGames
+from diffworld.runs import Model, RunFolder, load
 from diffworld.runtime.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -81,11 +79,16 @@ def import_small(folder: Path, *options: str) -> RunFolder:
     return RunFolder(folder / "run")
 
 
-def networks_of(run: RunFolder) -> tuple[Config, Networks]:
-    config = run.config()
-    networks = build_networks(config, BREAKOUT_ACTIONS, torch.device("cpu"))
-    networks.load(run.weights(), PARTS)
-    return config, networks
+def parts_of(model: Model) -> dict[str, nn.Module]:
+    world = model.require_world()
+    assert world.reward_end is not None and model.policy is not None
+    return {"denoiser": world.denoiser, "reward_end": world.reward_end, "actor_critic": model.policy}
+
+
+def weights_of(run: RunFolder) -> dict[str, Tensor]:
+    checkpoint = run.load()
+    assert checkpoint is not None
+    return checkpoint.weights
 
 
 @pytest.fixture(autouse=True)
@@ -100,22 +103,26 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_imported_run_evaluates_and_dreams(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = import_small(tmp_path, "--steps", "70")
     assert capsys.readouterr().out.startswith(f"{run.path}: atari/Breakout, ")
-    config, networks = networks_of(run)
-    assert config.env == "atari/Breakout" and config.denoiser.channels == (8, 16)
-    assert (config.environment.height, config.environment.width) == (32, 32)
+    model = load(run.path, "cpu")
+    config, parts = model.config, parts_of(model)
+    assert config.env == model.spec.name == "atari/Breakout" and config.denoiser.channels == (8, 16)
+    assert model.spec.frame_size == (config.environment.height, config.environment.width) == (32, 32)
     assert config.collection == Config().collection
+    assert model.progress["env_steps"] == config.collection.total_steps
     for name, tensor in tensors_of(SMALL).items():
-        assert torch.equal(to_published(dict(networks.items()))[name], tensor), name
+        assert torch.equal(to_published(parts)[name], tensor), name
     version = json.loads((run.path / "version.json").read_text())
     assert version["imported_from"] == "Breakout.pt" and len(version["imported_sha256"]) == 64
 
-    results = play_games(config, networks.actor_critic, 2)
+    results = TestGames(model.spec, seed=0, num_envs=2).play(model.policy, 2)
     assert [result.steps > 20 for result in results] == [True, True]
     with Dataset.open(run.replay) as dataset:
-        assert dataset.num_steps == 70 and dataset.format.info["env"] == "atari/Breakout"
-        batch = to_batch(sample_context_windows(dataset, np.random.default_rng(0), 3, 2), torch.device("cpu"))
-    frame, _ = networks.denoiser.sample(batch.frames, batch.actions, config.sampler, torch.randn)
-    assert frame.shape == (3, 3, 32, 32) and frame.isfinite().all()
+        assert dataset.num_steps == 70 and dataset.spec == model.spec
+        windows = sample_context_windows(dataset, np.random.default_rng(0), 3, 2, recency=False, final_frames=False)
+        batch = frame_batch(windows, torch.device("cpu"))
+    world = model.require_world()
+    _, prediction = world.step(world.start(batch.frames, batch.actions), batch.actions[:, -1], torch.randn)
+    assert prediction.frames.shape == (3, 3, 32, 32) and prediction.frames.isfinite().all()
     assert list(tmp_path.glob(".*")) == [], "nothing is left beside it"
 
 
@@ -124,8 +131,8 @@ def test_published_numbers_come_out_of_an_imported_run(tmp_path: Path) -> None:
     weights = write_weights(tmp_path / "weights.pt", config)
     assert main([str(weights), "--env", "atari/Breakout", "--out", str(tmp_path / "run"), "--steps", "0"]) == 0
     run = RunFolder(tmp_path / "run")
-    assert run.config() == Config() and not run.replay.exists()
-    parts: dict[str, nn.Module] = {name: module.eval() for name, module in networks_of(run)[1].items()}
+    assert run.config() == preset("atari100k") and not run.replay.exists()
+    parts = parts_of(load(run.path, "cpu"))
     for module in parts.values():
         module.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     with torch.no_grad():
@@ -169,13 +176,12 @@ TRAINING = """
     --environment.height 32 --environment.width 32 --denoiser.context-frames 2 --denoiser.cond-channels 8
     --denoiser.channels 8 16 --denoiser.depths 1 1 --denoiser.attention False True
     --reward-end.lstm-channels 12 --reward-end.cond-channels 6 --reward-end.channels 8 8 16
-    --reward-end.depths 1 1 2 --reward-end.attention False False True --reward-end-window 2 --horizon 2
+    --reward-end.depths 1 1 2 --reward-end.attention False False True --reward-end.window 2 --horizon 2
     --actor-critic.lstm-channels 9 --actor-critic.channels 8 16 16 --actor-critic.pool True True True
     --denoiser-updates.first-steps 1 --reward-end-updates.first-steps 1 --actor-critic-updates.first-steps 2
     --denoiser-updates.batch-size 2 --reward-end-updates.batch-size 2 --actor-critic-updates.batch-size 2
-    --collection.total-steps 40 --collection.first-steps 40 --collection.first-steps-max 40
-    --epochs-after-collection 0 --evaluation.every-epochs 0 --evaluation.final-episodes 1
-    --evaluation.random-episodes 1 --evaluation.held-out-steps 20 --evaluation.held-out-windows 4
+    --collection.total-steps 40 --collection.first-steps 40
+    --epochs 0 --evaluation.every-epochs 0 --evaluation.final-episodes 1
 """.split()
 
 
@@ -183,7 +189,7 @@ def test_training_starts_from_an_imported_run(tmp_path: Path) -> None:
     run = import_small(tmp_path, "--steps", "0")
     frozen = "--denoiser-updates.learning-rate 0 --denoiser-updates.weight-decay 0".split()
     assert train.main([*TRAINING, *frozen, "--init-from", str(run.path), "--out", "trained"]) == 0
-    trained, imported = RunFolder(tmp_path / "trained").weights(), run.weights()
+    trained, imported = weights_of(RunFolder(tmp_path / "trained")), weights_of(run)
     kept = [name for name in imported if name.startswith("denoiser.")]
     assert kept and all(torch.equal(trained[name], imported[name]) for name in kept)
     assert any(not torch.equal(trained[name], imported[name]) for name in imported)

@@ -1,6 +1,6 @@
 """`diffworld record`: a data set from the command line, one line for every mistake, and training on it."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -8,16 +8,17 @@ import pytest
 import torch
 
 from diffworld.commands import train
-from diffworld.commands.parsing import parse
 from diffworld.commands.record import main
-from diffworld.config import Config, EnvironmentConfig
-from diffworld.config.presets import demo
+from diffworld.config import Config
 from diffworld.data import Dataset
+from diffworld.envs import EnvironmentConfig
 from diffworld.models.actor_critic import ActorCriticConfig
-from diffworld.recipes.networks import build_networks
-from diffworld.runs.folder import Checkpoint, RunFolder
+from diffworld.recipes import build_networks
+from diffworld.runs import Checkpoint, RunFolder
 from diffworld.runtime.errors import UserError
+from diffworld.spec import ActionSpace, GameSpec
 
+NAMES = ("NOOP", "FIRE", "RIGHT", "LEFT")
 SMALL = ["--height", "16", "--width", "16"]
 
 
@@ -32,12 +33,14 @@ def run(tmp_path: Path) -> Path:
     environment = EnvironmentConfig(height=16, width=12, frame_skip=8, sticky_actions=0.5)
     actor_critic = ActorCriticConfig(lstm_channels=8, channels=(8,), pool=(True,))
     config = replace(Config(env="atari/Breakout", device="cpu", actor_critic=actor_critic), environment=environment)
+    spec = GameSpec(config.env, 16, 12, ActionSpace.discrete(NAMES), presented=asdict(environment))
     folder = RunFolder(tmp_path / "run")
-    folder.begin(config)
-    networks = build_networks(config, 4, torch.device("cpu"))
+    folder.begin(config, spec)
+    networks = build_networks(config, spec, torch.device("cpu"), ("actor_critic",))
+    assert networks.actor_critic is not None
     with torch.no_grad():
         networks.actor_critic.policy_head.bias.copy_(torch.tensor([0.0, 9.0, 0.0, 0.0]))
-    folder.save(1, Checkpoint(networks.tensors(), {}, {}), keep=1)
+    folder.save(1, Checkpoint(networks.tensors(), {}, {}))
     return folder.path
 
 
@@ -57,19 +60,13 @@ def test_random_play_becomes_a_data_set(tmp_path: Path, capsys: pytest.CaptureFi
         *SMALL,
     ) as data:
         assert data.num_steps == 102
-        assert data.format.frame_shape == (16, 16, 3)
-        info = data.format.info
-        assert (info["env"], info["policy"], info["seed"]) == ("atari/Breakout", "random", 0)
-        assert info["action_names"] == ["NOOP", "FIRE", "RIGHT", "LEFT"]
-        assert info["environment"]["frame_skip"] == 2
+        assert data.schema.info == {"policy": "random", "seed": 0}
+        assert (data.spec.name, data.spec.frame_size, data.spec.actions.names) == ("atari/Breakout", (16, 16), NAMES)
+        assert data.spec.presented["frame_skip"] == 2 and not data.spec.presented["life_loss_ends"]
         assert len({int(action) for episode in data.episodes for action in episode.actions}) == 4
     said = capsys.readouterr().out
     assert "102 steps" in said
-    (line,) = (line for line in said.splitlines() if line.startswith("train on it: "))
-    assert f"diffworld train --data {out} --env atari/Breakout --environment.height 16" in line
-    arguments = line.removeprefix("train on it: diffworld train ").split()
-    environment = parse(train.TrainOptions, "train", arguments, train.TrainOptions(demo())).config.environment
-    assert environment == EnvironmentConfig(**info["environment"])
+    assert f"train on it: diffworld train --data {out}\n" in said
 
 
 def test_the_same_seed_records_the_same(tmp_path: Path) -> None:
@@ -90,10 +87,9 @@ def test_minatar_games_are_recorded_where_minatar_is_installed(tmp_path: Path) -
 
 def test_a_run_brings_its_game_and_its_settings(tmp_path: Path, run: Path) -> None:
     with record(tmp_path / "data", "--policy", str(run), "--steps", "30", "--sticky-actions", "0") as data:
-        assert data.format.frame_shape == (16, 12, 3)
-        environment = data.format.info["environment"]
-        assert (environment["frame_skip"], environment["sticky_actions"]) == (8, 0.0)
-        assert data.format.info["policy"] == "run"
+        assert data.spec.frame_size == (16, 12)
+        assert (data.spec.presented["frame_skip"], data.spec.presented["sticky_actions"]) == (8, 0.0)
+        assert data.schema.info["policy"] == "run"
         actions = np.concatenate([episode.actions for episode in data.episodes])
         assert (actions == 1).mean() > 0.9
     with record(tmp_path / "exploring", f"--policy={run}", "--steps", "40", "--epsilon", "1") as data:
@@ -110,11 +106,13 @@ def test_a_run_brings_its_game_and_its_settings(tmp_path: Path, run: Path) -> No
         ("--env gym/NotHere-v0", "cannot be made"),
         ("--env atari/Breakout --steps 0", "--steps is 0"),
         ("--env atari/Breakout --steps many", "many"),
-        ("--env atari/Breakout --num-envs 0", "num_envs"),
-        ("--env atari/Breakout --frame-skip 0", "frame_skip"),
-        ("--env atari/Breakout --sticky-actions 2", "probability"),
+        ("--env atari/Breakout --num-envs 0", "--num-envs is 0"),
+        ("--env atari/Breakout --frame-skip 0", "--frame-skip is 0"),
+        ("--env atari/Breakout --sticky-actions 2", "sticky"),
         ("--env atari/Breakout --seed -1", "--seed is -1"),
-        ("--env atari/Breakout --epsilon 2", "--epsilon"),
+        ("--env atari/Breakout --epsilon 2", "--epsilon is 2"),
+        ("--env atari/Breakout --hold 1", "--hold is a probability below 1"),
+        ("--policy RUN --hold 0.5", "for the random player only"),
         ("--policy nowhere", "no run folder"),
         ("--policy", "policy"),
         ("--policy RUN --env atari/Pong", "leave out --env"),
@@ -161,21 +159,24 @@ def test_ctrl_c_keeps_a_whole_data_set(
         assert data.num_steps == 24
 
 
+def test_the_last_round_truncates_what_goes_on_and_lives_end_episodes(tmp_path: Path) -> None:
+    options = ["--env", "atari/Breakout", "--steps", "300", "--num-envs", "2", "--max-steps", "120"]
+    with record(tmp_path / "data", *options, *SMALL) as data:
+        assert data.episodes.ended.all() and data.episodes.truncated[-1]
+        assert data.episodes.terminated.any(), "a life was lost"
+
+
 def test_one_can_train_on_it(tmp_path: Path) -> None:
     options = ["--env", "atari/Breakout", "--steps", "150", "--num-envs", "2", "--max-steps", "40"]
     with record(tmp_path / "data", *options, *SMALL) as data:
         assert data.num_episodes > 2
     tiny = f"""
-        --data {tmp_path / "data"} --out {tmp_path / "trained"} --env atari/Breakout --epochs-on-data 1
-        --environment.frame-skip 4 --environment.height 16 --environment.width 16 --environment.max-steps 40
+        --data {tmp_path / "data"} --out {tmp_path / "trained"} --epochs 1
         --denoiser.channels 8 8 --denoiser.depths 1 1 --denoiser.attention False False --denoiser.cond-channels 16
         --reward-end.channels 8 8 --reward-end.depths 1 1 --reward-end.attention False False
-        --reward-end.lstm-channels 8 --reward-end.cond-channels 8 --horizon 3 --reward-end-window 3
-        --actor-critic.channels 8 8 --actor-critic.pool True True --actor-critic.lstm-channels 8
+        --reward-end.lstm-channels 8 --reward-end.cond-channels 8 --reward-end.window 3
         --denoiser-updates.first-steps 3 --denoiser-updates.batch-size 4 --reward-end-updates.first-steps 3
-        --reward-end-updates.batch-size 4 --actor-critic-updates.first-steps 2 --actor-critic-updates.batch-size 4
-        --evaluation.final-episodes 2 --evaluation.random-episodes 2 --evaluation.num-envs 2 --device cpu
-        --evaluation.held-out-steps 30 --evaluation.held-out-windows 8 --evaluation.every-epochs 0
+        --reward-end-updates.batch-size 4 --device cpu --evaluation.every-epochs 0
     """
     before = {path.name: path.read_bytes() for path in (tmp_path / "data").iterdir()}
     assert train.main(tiny.split()) == 0

@@ -29,23 +29,19 @@ TINY = """
 device = "cpu"
 precision = "float32"
 horizon = 2
-reward-end-window = 2
-epochs-after-collection = 0
+epochs = 0
 checkpoint-seconds = 0.0
 environment = { frame-skip = 4, height = 16, width = 16, max-steps = 20 }
 denoiser = { channels = [8], depths = [1], attention = [false], cond-channels = 8 }
-reward-end = { channels = [8], depths = [1], attention = [false], lstm-channels = 8, cond-channels = 8 }
+reward-end = { channels = [8], depths = [1], attention = [false], lstm-channels = 8, cond-channels = 8, window = 2 }
 actor-critic = { channels = [8], pool = [true], lstm-channels = 8 }
 denoiser-updates = { first-steps = 3, steps = 3, batch-size = 2 }
 reward-end-updates = { first-steps = 3, steps = 3, batch-size = 2 }
 actor-critic-updates = { first-steps = 3, steps = 3, batch-size = 2 }
-collection = { total-steps = 140, first-steps = 60, first-steps-max = 60, steps-per-epoch = 20 }
+collection = { total-steps = 140, first-steps = 60, steps-per-epoch = 20 }
 evaluation.every-epochs = 0
 evaluation.final-episodes = 2
-evaluation.random-episodes = 2
 evaluation.num-envs = 2
-evaluation.held-out-steps = 40
-evaluation.held-out-windows = 8
 """
 
 
@@ -103,7 +99,7 @@ def refused(text: str, capsys: pytest.CaptureFixture[str], *options: str) -> str
         (HEAD + "[settings.a]\nhorizon = 0", "setting 'a': horizon is 0"),
         (HEAD + "[settings.a]\nhorizon = true", "--horizon"),
         (HEAD + "[settings.a]\nhorizon = 1979-05-27", "'horizon' should be a string, a number"),
-        (HEAD + "[settings.a]\nparts = ['--help']", "begins with '-'"),
+        (HEAD + "[settings.a]\nnetworks = ['--help']", "begins with '-'"),
         (HEAD + "[settings.a]\nhelp = true", "'help' is no option of a run"),
         (HEAD + "[settings.a]\ndry_run = true", "'dry_run' is no option of a run"),
         (HEAD + "[settings.a]\nseed = 3", "'seeds' at the top decides it"),
@@ -162,7 +158,7 @@ def test_every_run_gets_the_options_of_the_file(
 ) -> None:
     text = f"""out = {json.dumps(path, ensure_ascii=False)}\nseeds = {seeds}\ngames = {json.dumps(games)}
         [options]\ndata = {json.dumps(path, ensure_ascii=False)}
-        [settings.a]\nreturns.lambda_ = 0.5\n"denoiser-updates.learning-rate" = {rate!r}
+        [settings.a]\nreturns.lambda-return = 0.5\n"denoiser-updates.learning-rate" = {rate!r}
         [settings.b]\nenvironment.life-loss-ends = {json.dumps(lives)}\ndenoiser.channels = {channels}"""
     runs = read_sweep(written(text)).runs()
     assert [(run.seed, run.game, run.setting) for run in runs] == [
@@ -174,7 +170,7 @@ def test_every_run_gets_the_options_of_the_file(
         assert (options.preset, options.out) == ("demo", run.folder)
         assert (options.config.env, options.config.seed, options.config.data) == (run.game, run.seed, path)
         if run.setting == "a":
-            assert (options.config.returns.lambda_, options.config.denoiser_updates.learning_rate) == (0.5, rate)
+            assert (options.config.returns.lambda_return, options.config.denoiser_updates.learning_rate) == (0.5, rate)
         else:
             assert options.config.environment.life_loss_ends == lives
             assert options.config.denoiser.channels == tuple(channels)
@@ -228,7 +224,7 @@ def test_children_that_cannot_even_start_are_failures(capsys: pytest.CaptureFixt
     assert main(["sweep", "sweep.toml"]) == 1
     said = capsys.readouterr().out
     assert said.count("failed, cannot write runs/x/demo/atari-Freeway/seed-") == 2
-    assert "no run is finished, so there is no report" in said
+    assert "no agent was tested, so there is no report: see the logs" in said
     assert not Path("runs/x/report").exists()
 
 

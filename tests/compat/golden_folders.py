@@ -145,7 +145,7 @@ def forward_arrays(denoiser: Denoiser, context: Arrays, size: tuple[int, int]) -
 
 
 def loss_arrays(denoiser: Denoiser, inputs: Arrays, levels: LogNormalSigma) -> Arrays:
-    noise, upsampler = Draws(), denoiser.config.upsampling_factor > 1
+    noise, upsampler = Draws(), denoiser.conditioning.upsampling_factor > 1
     object.__setattr__(denoiser.config, "noise_levels", levels)
     windows = inputs["full_res"] if upsampler else inputs["obs"]
     low_res = inputs["low_res"] if upsampler else None

@@ -12,10 +12,18 @@ from diffworld.compat.names import load_published, name_map, to_published
 from diffworld.compat.sizes import build_parts
 from diffworld.config import Config
 from diffworld.models.actor_critic import ActorCritic
-from diffworld.models.denoiser import Denoiser
+from diffworld.models.denoiser import Conditioning, Denoiser, DenoiserConfig
 from diffworld.models.reward_end import RewardEndModel
-from diffworld.models.shooter import NUM_KEYS, shooter_denoiser_config, upsampler_config
 from diffworld.runtime.errors import UserError
+from diffworld.spec import ActionSpace, Choice, Keys
+
+SHOOTER_ACTIONS = ActionSpace(
+    (
+        Keys((*"wasd", "space", "ctrl", "shift", "1", "2", "3", "r", "left click", "right click")),
+        Choice("mouse x", tuple(map(str, range(23)))),
+        Choice("mouse y", tuple(map(str, range(15)))),
+    )
+)
 
 
 def published_keys(family: str) -> dict[str, tuple[int, ...]]:
@@ -24,18 +32,20 @@ def published_keys(family: str) -> dict[str, tuple[int, ...]]:
 
 
 def atari_parts() -> dict[str, nn.Module]:
-    config = Config()
+    config, actions = Config(), ActionSpace.discrete(4)
     return {
-        "denoiser": Denoiser(config.denoiser, 4),
-        "reward_end": RewardEndModel(config.reward_end, 4, (64, 64)),
-        "actor_critic": ActorCritic(config.actor_critic, 4, (64, 64)),
+        "denoiser": Denoiser(config.denoiser, actions),
+        "reward_end": RewardEndModel(config.reward_end, actions, (64, 64)),
+        "actor_critic": ActorCritic(config.actor_critic, actions, (64, 64)),
     }
 
 
 def shooter_parts() -> dict[str, nn.Module]:
+    dreams = DenoiserConfig(4, 2048, (128, 256, 512, 1024), (2, 2, 2, 2), (False, False, True, True), sigma_offset=0.1)
+    enlarges = DenoiserConfig(1, 2048, (64, 64, 128, 256), (2, 2, 2, 2), (False, False, False, True), sigma_offset=0.1)
     return {
-        "denoiser": Denoiser(shooter_denoiser_config(), NUM_KEYS),
-        "upsampler": Denoiser(upsampler_config(), NUM_KEYS),
+        "denoiser": Denoiser(dreams, SHOOTER_ACTIONS, Conditioning(noise_context=True)),
+        "upsampler": Denoiser(enlarges, SHOOTER_ACTIONS, Conditioning(upsampling_factor=5)),
     }
 
 

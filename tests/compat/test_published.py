@@ -19,12 +19,17 @@ from diffworld.compat.hub import published_game
 from diffworld.compat.names import to_published
 from diffworld.compat.published import imported_config, imported_networks, read_config, read_tensors
 from diffworld.compat.sizes import build_parts, sizes_from_config, sizes_from_tensors
-from diffworld.config import Config
+from diffworld.config import preset
 from diffworld.runtime.errors import UserError
+from diffworld.spec import ActionSpace, GameSpec
 
 
 def tensors_of(config: dict[str, Any]) -> dict[str, Tensor]:
     return to_published(build_parts(config))
+
+
+def breakout(actions: int) -> GameSpec:
+    return GameSpec("atari/Breakout", 12, 20, ActionSpace.discrete(actions))
 
 
 def shapes_of(config: dict[str, Any]) -> dict[str, Tensor]:
@@ -51,7 +56,7 @@ def as_yaml(config: dict[str, Any]) -> dict[str, Any]:
 def test_published_shapes_tell_the_sizes_of_the_paper() -> None:
     shapes = json.loads((GOLDEN / "atari_published_keys.json").read_text())
     sizes = sizes_from_tensors({name: torch.empty(shape, device="meta") for name, shape in shapes.items()})
-    paper = Config()
+    paper = preset("atari100k")
     assert (sizes.denoiser, sizes.reward_end) == (paper.denoiser, paper.reward_end)
     assert (sizes.actor_critic, sizes.frame_size) == (paper.actor_critic, (64, 64))
 
@@ -255,10 +260,10 @@ def test_configurations_are_read_as_data(tmp_path: Path) -> None:
 def test_every_tensor_must_fit_and_be_finite() -> None:
     published = small_atari()
     config, tensors = imported_config("atari/Breakout", published, {}), tensors_of(published)
-    ours = to_published(dict(imported_networks(config, 7, tensors).items()))
+    ours = to_published(dict(imported_networks(config, breakout(7), tensors).items()))
     assert ours.keys() == tensors.keys() and all(torch.equal(ours[name], tensors[name]) for name in tensors)
     with pytest.raises(UserError, match="for a game of 7 actions and atari/Breakout has 4"):
-        imported_networks(config, 4, tensors)
+        imported_networks(config, breakout(4), tensors)
     name = "rew_end_model.lstm.bias_hh_l0"
     for change, said in (
         ({name: torch.zeros(3)}, "shape"),
@@ -267,11 +272,11 @@ def test_every_tensor_must_fit_and_be_finite() -> None:
         ({"surplus": torch.zeros(3)}, "unknown"),
     ):
         with pytest.raises(UserError, match=said):
-            imported_networks(config, 7, tensors | change)
+            imported_networks(config, breakout(7), tensors | change)
     with pytest.raises(UserError, match="missing"):
-        imported_networks(config, 7, {k: v for k, v in tensors.items() if k != name})
+        imported_networks(config, breakout(7), {k: v for k, v in tensors.items() if k != name})
     with pytest.raises(UserError, match="shape"):
-        imported_networks(replace(config, denoiser=replace(config.denoiser, cond_channels=24)), 7, tensors)
+        imported_networks(replace(config, denoiser=replace(config.denoiser, cond_channels=24)), breakout(7), tensors)
 
 
 # --- hub -------------------------------------------------------------------------------------------------------------

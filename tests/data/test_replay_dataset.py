@@ -14,9 +14,16 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from diffworld.data import Dataset, sample_context_windows, sample_transition_windows
 from diffworld.runtime.errors import UserError
+from diffworld.spec import ActionSpace, Choice, Encoded, GameSpec, Keys
 
 SHAPE = (2, 3, 3)
-SIZE = 5  # numbers in a multi-hot action
+SIZE = 5  # numbers in an action of keys
+KEYS = ActionSpace((Keys(tuple("abcde")),))
+BOTH = ActionSpace((Keys(("a", "b")), Choice("c", ("0", "1", "2"))))  # of as many numbers
+
+
+def game(actions: ActionSpace) -> GameSpec:
+    return GameSpec("toy", *SHAPE[:2], actions)
 
 
 @dataclass(frozen=True)
@@ -41,20 +48,26 @@ def picture(value: int) -> np.ndarray:
     return ((np.arange(18) * 7 + value // 256 * 31 + value) % 256).astype(np.uint8).reshape(SHAPE)
 
 
-def multi_hot(action: int) -> np.ndarray:
+def bits(action: int) -> np.ndarray:
     return (action >> np.arange(SIZE) & 1).astype(np.uint8)
+
+
+def encoded(actions: ActionSpace, action: int) -> Encoded:
+    """The action of that number, below 32."""
+    if actions.is_discrete:
+        return action
+    return bits(action) if actions is KEYS else actions.encode([bits(action)[:2], action % 3])
 
 
 class ReplayMachine(RuleBasedStateMachine):
     """Random appends to interleaved episodes, cuts and reopenings."""
 
-    multi_hot = False
+    actions = ActionSpace.discrete(1 << SIZE)
 
     def __init__(self) -> None:
         super().__init__()
         self.folder = Path(tempfile.mkdtemp()) / "data"
-        form = {"multi_hot_size": SIZE} if self.multi_hot else {"num_actions": 1 << SIZE}
-        self.dataset = Dataset.create(self.folder, SHAPE, info={"env_id": "toy"}, **form)
+        self.dataset = Dataset.create(self.folder, game(self.actions), info={"player": "toy"})
         self.log: list[Row] = []
         self.growing: set[int] = set()
         self.next_id = self.counter = 0
@@ -85,7 +98,7 @@ class ReplayMachine(RuleBasedStateMachine):
         self.dataset.append(
             episode,
             picture(row.frame),
-            multi_hot(action) if self.multi_hot else action,
+            encoded(self.actions, action),
             reward,
             *end,
             picture(final.frame) if row.ended else None,
@@ -130,7 +143,7 @@ class ReplayMachine(RuleBasedStateMachine):
             assert episode.ended == (number in finals)
             assert episode.return_ == pytest.approx(sum(row.reward for row in rows), abs=1e-6)
             assert episode.rewards.tolist() == [row.reward for row in rows]
-            actions = [multi_hot(row.action) if self.multi_hot else row.action for row in rows]
+            actions = [encoded(self.actions, row.action) for row in rows]
             np.testing.assert_array_equal(episode.actions, actions)
             frames = dataset.episode_frames(number)
             np.testing.assert_array_equal(frames, [picture(row.frame) for row in rows])
@@ -138,19 +151,24 @@ class ReplayMachine(RuleBasedStateMachine):
                 np.testing.assert_array_equal(dataset.final_frame(number), picture(finals[number].frame))
 
 
-class MultiHotReplayMachine(ReplayMachine):
-    multi_hot = True
+class KeysMachine(ReplayMachine):
+    actions = KEYS
+
+
+class KeysAndChoiceMachine(ReplayMachine):
+    actions = BOTH
 
 
 TestReplayMachine = ReplayMachine.TestCase
-TestMultiHotReplayMachine = MultiHotReplayMachine.TestCase
+TestKeysMachine = KeysMachine.TestCase
+TestKeysAndChoiceMachine = KeysAndChoiceMachine.TestCase
 TestReplayMachine.settings = settings(max_examples=25, stateful_step_count=30, deadline=None)
-TestMultiHotReplayMachine.settings = TestReplayMachine.settings
+TestKeysMachine.settings = TestKeysAndChoiceMachine.settings = TestReplayMachine.settings
 
 
 @pytest.fixture
 def dataset(tmp_path: Path):
-    with Dataset.create(tmp_path / "data", SHAPE, num_actions=4) as made:
+    with Dataset.create(tmp_path / "data", game(ActionSpace.discrete(4))) as made:
         yield made
 
 
@@ -207,8 +225,8 @@ def test_episodes_one_by_one_and_sliced(dataset: Dataset) -> None:
 
 
 @pytest.mark.parametrize("action", [np.ones(SIZE + 1), np.full(SIZE, 2), np.full(SIZE, 0.5), 1])
-def test_multi_hot_action_is_zeros_and_ones(tmp_path: Path, action: object) -> None:
-    with Dataset.create(tmp_path, SHAPE, multi_hot_size=SIZE) as dataset:
+def test_an_action_of_keys_is_zeros_and_ones(tmp_path: Path, action: object) -> None:
+    with Dataset.create(tmp_path, game(KEYS)) as dataset:
         episode = dataset.new_episode()
         with pytest.raises(UserError, match="zeros and ones"):
             dataset.append(episode, picture(0), action, 0.0, False, False)
@@ -261,7 +279,7 @@ def test_episodes_are_a_snapshot(dataset: Dataset) -> None:
 
 def test_frames_stay_on_disk(tmp_path: Path) -> None:
     frame = np.zeros((64, 64, 3), np.uint8)
-    with Dataset.create(tmp_path, frame.shape, num_actions=2) as dataset:
+    with Dataset.create(tmp_path, GameSpec("", 64, 64, ActionSpace.discrete(2))) as dataset:
         episode = dataset.new_episode()
         for step in range(1500):
             dataset.append(episode, frame + np.uint8(step % 256), 0, 0.0, False, False)

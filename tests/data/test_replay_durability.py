@@ -15,8 +15,10 @@ import pytest
 
 from diffworld.data import Dataset
 from diffworld.runtime.errors import UserError
+from diffworld.spec import ActionSpace, GameSpec
 
 SHAPE = (2, 2, 3)
+GAME = GameSpec("toy", 2, 2, ActionSpace.discrete(5))
 FRAME_BYTES, RECORD_BYTES = 12, 17
 
 Contents = list[tuple[object, ...]]
@@ -53,7 +55,7 @@ def contents(dataset: Dataset) -> Contents:
 def written(tmp_path_factory: pytest.TempPathFactory) -> Written:
     """A data set of 23 steps that ends with an ended episode, and its contents at every number of rows."""
     folder = tmp_path_factory.mktemp("written")
-    with Dataset.create(folder, SHAPE, num_actions=5) as dataset:
+    with Dataset.create(folder, GAME) as dataset:
         at: dict[int, Contents] = {0: contents(dataset)}
         for step in range(23):
             write_step(dataset, step)
@@ -204,7 +206,7 @@ with Dataset.open({folder!r}, writable=True) as dataset:
 
 def test_killed_writer_leaves_a_prefix(tmp_path: Path) -> None:
     folder = tmp_path / "data"
-    Dataset.create(folder, SHAPE, num_actions=5).close()
+    Dataset.create(folder, GAME).close()
     script = WRITER.format(tests=str(Path(__file__).parent), folder=str(folder))
     command = [sys.executable, "-c", script]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
@@ -220,7 +222,7 @@ def test_killed_writer_leaves_a_prefix(tmp_path: Path) -> None:
             assert dataset.num_steps > reported > seen  # what was told to be written is there
             seen = dataset.num_steps
             found = contents(dataset)
-    with Dataset.create(tmp_path / "again", SHAPE, num_actions=5) as dataset:
+    with Dataset.create(tmp_path / "again", GAME) as dataset:
         for step in range(seen):
             write_step(dataset, step)
         assert contents(dataset) == found
@@ -244,7 +246,7 @@ def largest_file(size: int) -> Iterator[None]:
 def test_full_disk_loses_nothing(tmp_path: Path, shape: tuple[int, int, int], row_bytes: int, room: float) -> None:
     """Whichever of the files finds no room, and wherever it stops, the log is as before and goes on."""
     frame = np.full(shape, 9, np.uint8)
-    with Dataset.create(tmp_path, shape, num_actions=2) as dataset:
+    with Dataset.create(tmp_path, GameSpec("", *shape[:2], ActionSpace.discrete(2))) as dataset:
         episode = dataset.new_episode()
         for _ in range(500):
             dataset.append(episode, frame, 1, 1.0, False, False)

@@ -1,8 +1,11 @@
 """A run small enough for a test, on a real game, given as the user would: as options of `diffworld train`."""
 
+import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import safetensors.numpy
@@ -46,3 +49,27 @@ def final_weights(run: Path) -> dict[str, bytes]:
     """Every weight of the last checkpoint, as bytes."""
     last = sorted((run / "checkpoints").glob("[0-9]*"))[-1]
     return {k: v.tobytes() for k, v in safetensors.numpy.load_file(last / "weights.safetensors").items()}
+
+
+def saves(run: Path) -> int:
+    """Number of the last checkpoint."""
+    return max((int(p.name) for p in (run / "checkpoints").glob("[0-9]*")), default=0)
+
+
+def results(run: Path) -> dict[str, object]:
+    """All that a run measured, but for what depends on the clock."""
+    summary = json.loads((run / "summary.json").read_text())
+    metrics = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    timeless = [{k: v for k, v in line.items() if "seconds" not in k} for line in metrics]
+    return {"agent": summary.get("agent"), "held_out": summary["held_out"], "metrics": timeless}
+
+
+def kill_after(process: subprocess.Popen[bytes], out: Path, wanted: int, delay: float = 0.0) -> bool:
+    """Kill a training once it has saved so often; whether it was still alive."""
+    while process.poll() is None and saves(out) < wanted:
+        time.sleep(0.01)
+    time.sleep(delay)
+    process.kill()
+    _, errors = process.communicate()
+    assert process.returncode in (0, -signal.SIGKILL), errors.decode()
+    return process.returncode != 0

@@ -1,7 +1,7 @@
 """Atari: parity with the golden numbers, resets of single rows, lost lives, and exact replay."""
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from diffworld.envs import (
     ATARI_100K_GAMES,
+    EnvironmentConfig,
     GameHistory,
     StepResult,
     VectorEnv,
@@ -18,10 +19,15 @@ from diffworld.envs import (
     list_envs,
     make_env,
 )
+from diffworld.envs.make import make_game
 from diffworld.runtime.errors import UserError
+from diffworld.spec import ActionSpace
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 FIRE = 1  # in Breakout, Qbert, Hero
+
+
+LIVES, WHOLE_GAMES = EnvironmentConfig(life_loss_ends=True), EnvironmentConfig(life_loss_ends=False)
 
 
 def assert_same(left: StepResult, right: StepResult) -> None:
@@ -39,7 +45,7 @@ def play(env: VectorEnv, steps: int, actions_seed: int) -> list[StepResult]:
     rng = np.random.default_rng(actions_seed)
     results = []
     for step in range(steps):
-        results.append(env.step(rng.integers(env.num_actions, size=env.num_envs)))
+        results.append(env.step(rng.integers(env.spec.actions.size, size=env.num_envs)))
         reset_ended(env, results[-1], 1000 * step)
     return results
 
@@ -56,7 +62,7 @@ def until_life_lost(env: VectorEnv, limit: int = 200) -> StepResult:
 @pytest.mark.parametrize(("game", "life_loss_ends"), [("Boxing", False), ("Breakout", False), ("Breakout", True)])
 def test_golden_parity(game: str, life_loss_ends: bool) -> None:
     golden = np.load(GOLDEN / f"atari_{game.lower()}.npz")
-    env = make_env(f"atari/{game}", life_loss_ends=life_loss_ends, noop_max=0)
+    env = make_env(f"atari/{game}", EnvironmentConfig(life_loss_ends=life_loss_ends, noop_max=0))
     frames = [env.reset([123])[0]]
     results = [env.step(np.array([action])) for action in golden["actions"]]
     frames += [result.frames[0] for result in results]
@@ -69,8 +75,8 @@ def test_golden_parity(game: str, life_loss_ends: bool) -> None:
 
 
 def test_life_loss_plays_on_and_lives_start_anew() -> None:
-    env = make_env("atari/Breakout", life_loss_ends=True)
-    plain = make_env("atari/Breakout")
+    env = make_env("atari/Breakout", LIVES)
+    plain = make_env("atari/Breakout", WHOLE_GAMES)
     env.reset([3])
     plain.reset([3])
     for game in range(2):
@@ -89,8 +95,8 @@ def test_life_loss_plays_on_and_lives_start_anew() -> None:
 
 def test_life_loss_frame_is_the_rows_own() -> None:
     """One row loses its lives while the other bides its time: a single row shows the same frames."""
-    env = make_env("atari/Breakout", 2, life_loss_ends=True)
-    alone = make_env("atari/Breakout", life_loss_ends=False)
+    env = make_env("atari/Breakout", LIVES, 2)
+    alone = make_env("atari/Breakout", WHOLE_GAMES)
     env.reset([8, 9])
     alone.reset([8])
     losses = 0
@@ -106,11 +112,11 @@ def test_life_loss_frame_is_the_rows_own() -> None:
 
 
 def test_reset_of_one_row_leaves_the_others_alone() -> None:
-    env, untouched = make_env("atari/Breakout", 3), make_env("atari/Breakout", 3)
+    env, untouched = make_env("atari/Breakout", WHOLE_GAMES, 3), make_env("atari/Breakout", WHOLE_GAMES, 3)
     first = env.reset([1, 2, 3])
     untouched.reset([1, 2, 3])
     for step in range(90):
-        actions = np.array([FIRE, step % env.num_actions, FIRE])
+        actions = np.array([FIRE, step % env.spec.actions.size, FIRE])
         result, expected = env.step(actions), untouched.step(actions)
         others = [0, 1, 2] if step < 40 else [0, 2]
         for name in ("frames", "rewards", "terminated", "needs_reset"):
@@ -123,22 +129,22 @@ def test_reset_of_one_row_leaves_the_others_alone() -> None:
 
 
 def test_reset_returns_frames_in_the_order_asked() -> None:
-    env = make_env("atari/Freeway", 3)
+    env = make_env("atari/Freeway", WHOLE_GAMES, 3)
     env.reset([0, 0, 0])
     seen = env.reset([11, 12], rows=[2, 0])
     assert (seen[0] != seen[1]).any()
-    alone = make_env("atari/Freeway")
+    alone = make_env("atari/Freeway", WHOLE_GAMES)
     for frame, seed in zip(seen, [11, 12], strict=True):
         np.testing.assert_array_equal(frame, alone.reset([seed])[0])
     assert [history.seed for history in env.histories()] == [12, 0, 11]
 
 
 def test_row_of_three_equals_row_alone() -> None:
-    env = make_env("atari/Qbert", 3, life_loss_ends=True)
+    env = make_env("atari/Qbert", LIVES, 3)
     env.reset([5, 6, 7])
     together = play(env, 120, actions_seed=0)
-    actions = np.random.default_rng(0).integers(env.num_actions, size=(120, 3))
-    alone = make_env("atari/Qbert", life_loss_ends=True)
+    actions = np.random.default_rng(0).integers(env.spec.actions.size, size=(120, 3))
+    alone = make_env("atari/Qbert", LIVES)
     for row in range(3):
         alone.reset([5 + row])
         for step, result in enumerate(together):
@@ -151,10 +157,10 @@ def test_row_of_three_equals_row_alone() -> None:
 
 @pytest.mark.parametrize("game", ["Breakout", "Qbert", "MsPacman"])
 def test_restore_continues_bit_for_bit(game: str) -> None:
-    env = make_env(f"atari/{game}", 2, life_loss_ends=True)
+    env = make_env(f"atari/{game}", LIVES, 2)
     env.reset([21, 22])
     last = play(env, 150, actions_seed=1)[-1]
-    copy = make_env(f"atari/{game}", 2, life_loss_ends=True)
+    copy = make_env(f"atari/{game}", LIVES, 2)
     frames = copy.restore(env.histories())
     if not last.needs_reset.any():
         np.testing.assert_array_equal(frames, last.frames)
@@ -186,19 +192,19 @@ def test_restore_of_different_lengths(lengths: list[int], seed: int, dirty: bool
 
 
 BREAKOUT_ACTIONS = 4
-THREE_ROWS = make_env("atari/Breakout", 3, life_loss_ends=True)
+THREE_ROWS = make_env("atari/Breakout", LIVES, 3)
 THREE_ROWS.reset([0, 0, 0])
-ONE_ROW = make_env("atari/Breakout", life_loss_ends=True)
+ONE_ROW = make_env("atari/Breakout", LIVES)
 
 
 def test_restore_over_lost_lives_and_sticky_actions() -> None:
     """Repeated actions are drawn from the seed too, and the count of lives is restored with the game."""
-    settings = {"life_loss_ends": True, "sticky_actions": 0.25}
-    env = make_env("atari/Breakout", 2, **settings)
+    settings = EnvironmentConfig(life_loss_ends=True, sticky_actions=0.25)
+    env = make_env("atari/Breakout", settings, 2)
     env.reset([31, 32])
     until_life_lost(env)
     until_life_lost(env)
-    copy = make_env("atari/Breakout", 2, **settings)
+    copy = make_env("atari/Breakout", settings, 2)
     copy.restore(env.histories())
     for left, right in zip(play(env, 60, 3), play(copy, 60, 3), strict=True):
         assert_same(left, right)
@@ -206,7 +212,7 @@ def test_restore_over_lost_lives_and_sticky_actions() -> None:
 
 
 def test_restore_of_an_ended_game_needs_a_reset() -> None:
-    env = make_env("atari/Breakout", 2, max_steps=5)
+    env = make_env("atari/Breakout", EnvironmentConfig(life_loss_ends=False, max_steps=5), 2)
     env.reset([1, 2])
     for _ in range(4):
         env.step(np.array([0, 1]))
@@ -214,7 +220,7 @@ def test_restore_of_an_ended_game_needs_a_reset() -> None:
     result = env.step(np.array([0, 1]))
     assert result.truncated.tolist() == result.needs_reset.tolist() == [True, False]
     assert not result.terminated.any()
-    copy = make_env("atari/Breakout", 2, max_steps=5)
+    copy = make_env("atari/Breakout", EnvironmentConfig(life_loss_ends=False, max_steps=5), 2)
     np.testing.assert_array_equal(copy.restore(env.histories()), result.frames)
     assert copy.needs_reset.tolist() == [True, False]
     with pytest.raises(RuntimeError, match=r"reset rows \[0\]"):
@@ -225,8 +231,8 @@ def test_restore_of_an_ended_game_needs_a_reset() -> None:
 
 def test_noops_are_drawn_from_the_seed() -> None:
     """Different seeds draw different numbers of no-ops, none of them 30 or more."""
-    many = make_env("atari/Boxing", 2, noop_max=30)
-    none = make_env("atari/Boxing", frame_skip=1, noop_max=1, max_pool=False)
+    many = make_env("atari/Boxing", EnvironmentConfig(noop_max=30), 2)
+    none = make_env("atari/Boxing", EnvironmentConfig(frame_skip=1, noop_max=1))
     frames = [none.reset([0])[0]]
     frames += [none.step(np.array([0])).frames[0] for _ in range(29)]
     starts = [frame for seed in range(3) for frame in many.reset([seed, seed + 10])]
@@ -237,7 +243,7 @@ def test_noops_are_drawn_from_the_seed() -> None:
 @pytest.mark.parametrize("size", [(40, 56), (64, 64), (210, 160), (100, 33)])
 def test_frame_size(size: tuple[int, int]) -> None:
     """Any size is the full screen resized by area averaging (up to the rounding of ties)."""
-    env, full = make_env("atari/Pong", frame_size=size), make_env("atari/Pong", frame_size=(210, 160))
+    env, full = (make_env("atari/Pong", EnvironmentConfig(h, w)) for h, w in (size, (210, 160)))
     frames, full_frames = env.reset([1]), full.reset([1])
     for _ in range(20):
         assert frames.shape == (1, *size, 3) and frames.dtype == np.uint8
@@ -247,7 +253,7 @@ def test_frame_size(size: tuple[int, int]) -> None:
 
 
 def test_a_row_that_ended_must_be_reset() -> None:
-    env = make_env("atari/Breakout", 2, noop_max=1)
+    env = make_env("atari/Breakout", EnvironmentConfig(noop_max=1, life_loss_ends=False), 2)
     with pytest.raises(RuntimeError, match=r"reset rows \[0, 1\]"):
         env.step(np.array([0, 0]))
     env.reset([1], rows=[1])
@@ -266,7 +272,7 @@ def test_a_row_that_ended_must_be_reset() -> None:
 
 
 def test_results_are_not_overwritten_by_later_steps() -> None:
-    env = make_env("atari/Pong")
+    env = make_env("atari/Pong", EnvironmentConfig())
     start = env.reset([0])
     first = env.step(np.array([2]))
     kept = start.copy(), first.frames.copy()
@@ -278,11 +284,14 @@ def test_results_are_not_overwritten_by_later_steps() -> None:
 
 def test_all_benchmark_games_construct_and_step_in_silence(capfd: pytest.CaptureFixture[str]) -> None:
     def check(game: str) -> None:
-        env = make_env(f"atari/{game}", frame_size=(16, 16))
-        assert env.env_id == f"atari/{game}" and 3 <= env.num_actions <= 18
-        assert len(env.action_names) == env.num_actions and env.action_names[0] == "NOOP"
+        settings = EnvironmentConfig(height=16, width=16)
+        env = make_env(f"atari/{game}", settings)
+        assert env.spec.name == f"atari/{game}" and 3 <= env.spec.actions.size <= 18
+        assert env.spec.actions.is_discrete and env.spec.actions.names[0] == "NOOP"
+        assert env.spec.frame_shape == (16, 16, 3) and env.spec.presented == asdict(settings)
+        assert env.spec.steps_per_second == 15 and env.spec.rewards and env.spec.ends
         start = env.reset([0])
-        result = env.step(np.array([env.num_actions - 1]))
+        result = env.step(np.array([env.spec.actions.size - 1]))
         assert start.shape == result.frames.shape == (1, 16, 16, 3)
         assert start.max() > 0 and not result.needs_reset.any()
         env.close()
@@ -315,21 +324,53 @@ def test_list_envs_names_games_that_can_be_played() -> None:
 )
 def test_unknown_ids(env_id: str, message: str) -> None:
     with pytest.raises(UserError, match=message) as caught:
-        make_env(env_id)
+        make_env(env_id, EnvironmentConfig())
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
     "option",
     [
-        {"num_envs": 0},
-        {"frame_size": (0, 64)},
+        {"height": 0},
+        {"width": -1},
         {"frame_skip": 0},
         {"noop_max": -1},
         {"sticky_actions": 1.5},
-        {"max_steps": 0},
+        {"max_steps": -1},
+        {"life_loss_ends": 2},
     ],
 )
 def test_bad_options(option: dict) -> None:
     with pytest.raises(UserError, match=next(iter(option))):
-        make_env("atari/Pong", **option)
+        make_env("atari/Pong", EnvironmentConfig(**option))
+    with pytest.raises(UserError, match="num_envs"):
+        make_env("atari/Pong", EnvironmentConfig(), 0)
+
+
+def test_the_game_of_a_spec_is_the_game_it_was_taken_from() -> None:
+    settings = EnvironmentConfig(20, 16, frame_skip=2, noop_max=5, sticky_actions=0.25, life_loss_ends=False)
+    env = make_env("atari/Breakout", settings, 2)
+    same = make_game(env.spec, 2)
+    assert same.spec == env.spec
+    np.testing.assert_array_equal(same.reset([1, 2]), env.reset([1, 2]))
+    for left, right in zip(play(env, 30, 0), play(same, 30, 0), strict=True):
+        assert_same(left, right)
+    renamed = replace(env.spec, keys={"FIRE": "KeyF"}, steps_per_second=1.0)
+    assert make_game(renamed).spec == env.spec, "speed and keys are no part of the game"
+
+
+def test_a_game_that_is_not_what_it_was() -> None:
+    spec = make_env("atari/Pong", EnvironmentConfig(16, 16)).spec
+    for other, message in (
+        (replace(spec, name="atari/Breakout"), "6 actions, not 4"),
+        (replace(spec, height=17), "frames of 17x16, not 16x16"),
+        (replace(spec, actions=ActionSpace.discrete(6)), "other actions"),
+        (replace(spec, presented={**spec.presented, "frame_skip": 0}), "frame_skip"),
+        (replace(spec, presented={"height": 16}), "no field"),
+        (replace(spec, presented={}), "is a recording"),
+        (replace(spec, name=""), "the data set is a recording"),
+        (replace(spec, name="atari/Nothing"), "no Atari game"),
+    ):
+        with pytest.raises(UserError, match=message) as error:
+            make_game(other)
+        assert "\n" not in str(error.value)

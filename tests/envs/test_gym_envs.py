@@ -1,20 +1,27 @@
 """Gymnasium environments: pixels or rendering, both kinds of end, replay, and clear errors."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib.util import find_spec
 from typing import Any, ClassVar
 
 import gymnasium
 import numpy as np
 import pytest
-from gymnasium.spaces import Box, Discrete
+from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from diffworld.envs import GameHistory, area_resize, make_env
+from diffworld.envs import EnvironmentConfig, GameHistory, VectorEnv, area_resize, make_env
 from diffworld.runtime.errors import UserError
+from diffworld.spec import ActionSpace, Choice, Keys
 
 SIDE = 8
+SMALL = EnvironmentConfig(height=SIDE, width=SIDE)
+
+
+def walk(name: str, rows: int = 1, settings: EnvironmentConfig = SMALL) -> VectorEnv:
+    return make_env(f"gym/Diffworld/{name}-v0", settings, rows)
 
 
 class Walk(gymnasium.Env):
@@ -64,6 +71,29 @@ class Continuous(Walk):
         self.action_space = Box(-1, 1, (1,))
 
 
+class Buttons(gymnasium.Env):
+    """An image whose pixels tell the last action, of any space, played in it; the reward is that of what is idle."""
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": []}
+    observation_space = Box(0, 255, (2, 2, 3), np.uint8)
+
+    def __init__(self, space: gymnasium.Space) -> None:
+        self.action_space = space
+
+    def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[np.ndarray, dict]:
+        super().reset(seed=seed)
+        return np.zeros((2, 2, 3), np.uint8), {}
+
+    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict]:
+        assert self.action_space.contains(action), action
+        total = _total(action)
+        return np.full((2, 2, 3), total % 256, np.uint8), float(total), False, False, {}
+
+
+def _total(action: Any) -> int:
+    return sum(map(_total, action.values())) if isinstance(action, dict) else int(np.sum(action))
+
+
 def missing_package() -> gymnasium.Env:
     raise gymnasium.error.DependencyNotInstalled("somepackage is not installed,\nrun `pip install somepackage`")
 
@@ -77,6 +107,12 @@ REGISTERED = {
     "Diffworld/Blind-v0": (lambda **kw: Blind((1,), **kw), None),
     "Diffworld/Continuous-v0": (Continuous, None),
     "Diffworld/Missing-v0": (missing_package, None),
+    "Diffworld/Keys-v0": (lambda: Buttons(MultiBinary(3)), None),
+    "Diffworld/Choices-v0": (lambda: Buttons(MultiDiscrete([2, 3])), None),
+    "Diffworld/Both-v0": (
+        lambda: Buttons(Dict({"buttons": MultiBinary(2), "mouse": Dict({"x": Discrete(3, start=-1)})})),
+        None,
+    ),
 }
 
 
@@ -105,8 +141,9 @@ def reference(seed: int, actions: list[int]) -> list[tuple[np.ndarray, float, bo
 @pytest.mark.parametrize("name", ["Rgb", "Grey", "GreyChannel", "Rendered"])
 @pytest.mark.parametrize("seed", [0, 1])
 def test_plays_as_the_environment_itself(name: str, seed: int) -> None:
-    env = make_env(f"gym/Diffworld/{name}-v0", 2, frame_size=(SIDE, SIDE))
-    assert (env.num_actions, env.action_names) == (2, ["-1", "0"])
+    env = walk(name, 2)
+    assert env.spec.actions == ActionSpace.discrete(["-1", "0"])
+    assert (env.spec.name, env.spec.steps_per_second) == (f"gym/Diffworld/{name}-v0", 10)
     env.reset([99, seed])
     actions = np.random.default_rng(seed).integers(2, size=30).tolist()
     for action, (image, reward, terminated, truncated) in zip(actions, reference(seed, actions), strict=False):
@@ -123,16 +160,16 @@ def test_plays_as_the_environment_itself(name: str, seed: int) -> None:
 
 @pytest.mark.parametrize(("action", "terminates"), [(1, True), (0, False)])
 def test_termination_and_truncation_are_told_apart(action: int, terminates: bool) -> None:
-    env = make_env("gym/Diffworld/Rgb-v0")
+    env = walk("Rgb")
     env.reset([0])
     while not (result := env.step(np.array([action]))).needs_reset[0]:
         assert not result.terminated[0] and not result.truncated[0]
     assert (result.terminated[0], result.truncated[0]) == (terminates, not terminates)
 
 
-@pytest.mark.parametrize(("name", "max_steps", "length"), [("Short", None, 3), ("Short", 2, 2), ("Rgb", 4, 4)])
-def test_time_limits_truncate(name: str, max_steps: int | None, length: int) -> None:
-    env = make_env(f"gym/Diffworld/{name}-v0", max_steps=max_steps)
+@pytest.mark.parametrize(("name", "max_steps", "length"), [("Short", 0, 3), ("Short", 2, 2), ("Rgb", 4, 4)])
+def test_time_limits_truncate(name: str, max_steps: int, length: int) -> None:
+    env = walk(name, settings=replace(SMALL, max_steps=max_steps))
     env.reset([3])
     for step in range(1, length + 1):
         result = env.step(np.array([step % 2]))
@@ -147,7 +184,7 @@ def test_restore(games: list[tuple[int, int]]) -> None:
     for seed, length in games:
         played = reference(seed, [k % 2 for k in range(length)])
         histories.append(GameHistory(seed, tuple(k % 2 for k in range(len(played)))))
-    env = make_env("gym/Diffworld/Rendered-v0", len(games), frame_size=(SIDE, SIDE), sticky_actions=0.0)
+    env = walk("Rendered", len(games))
     frames = env.restore(histories)
     assert env.histories() == histories
     for row, history in enumerate(histories):
@@ -158,8 +195,8 @@ def test_restore(games: list[tuple[int, int]]) -> None:
 
 
 def test_sticky_actions_are_drawn_from_the_seed() -> None:
-    env = make_env("gym/Diffworld/Rgb-v0", 2, sticky_actions=0.5)
-    plain = make_env("gym/Diffworld/Rgb-v0", sticky_actions=0.0)
+    env = walk("Rgb", 2, replace(SMALL, sticky_actions=0.5))
+    plain = walk("Rgb")
     differs = False
     for seed in range(5):
         env.reset([seed, seed])
@@ -173,8 +210,43 @@ def test_sticky_actions_are_drawn_from_the_seed() -> None:
     assert differs
 
 
+@pytest.mark.parametrize(
+    ("name", "actions", "played"),
+    [
+        ("Keys", ActionSpace((Keys(("0", "1", "2")),)), [([0, 0, 0], 0), ([1, 0, 1], 2), ([1, 1, 1], 3)]),
+        (
+            "Choices",
+            ActionSpace((Choice("0", ("0", "1")), Choice("1", ("0", "1", "2")))),
+            [([1, 0, 1, 0, 0], 0), ([0, 1, 0, 0, 1], 3)],
+        ),
+        (
+            "Both",
+            ActionSpace((Keys(("buttons 0", "buttons 1")), Choice("mouse", ("-1", "0", "1")))),
+            [([0, 0, 0, 1, 0], 0), ([1, 1, 0, 0, 1], 3), ([0, 0, 1, 0, 0], -1)],
+        ),
+    ],
+)
+def test_keys_and_several_choices_at_once(name: str, actions: ActionSpace, played: list[tuple[list[int], int]]) -> None:
+    env = walk(name, 2, EnvironmentConfig(2, 2))
+    assert env.spec.actions == actions
+    env.reset([0, 1])
+    np.testing.assert_array_equal(actions.idle, played[0][0])
+    for vector, total in played:
+        result = env.step(np.stack([actions.idle, np.array(vector, np.uint8)]))
+        assert result.rewards.tolist() == [0, total]
+        assert (result.frames[1] == total % 256).all()
+    copy = walk(name, 2, EnvironmentConfig(2, 2))
+    np.testing.assert_array_equal(copy.restore(env.histories()), result.frames)
+
+
+def test_at_first_a_sticky_action_is_doing_nothing() -> None:
+    env = walk("Keys", 1, EnvironmentConfig(2, 2, sticky_actions=1.0))
+    env.reset([0])
+    assert env.step(np.array([[1, 1, 1]])).rewards.tolist() == [0]
+
+
 def test_history_must_end_with_its_game() -> None:
-    env = make_env("gym/Diffworld/Rgb-v0", 2)
+    env = walk("Rgb", 2)
     with pytest.raises(RuntimeError, match="reset rows"):
         env.restore([GameHistory(0, (1,) * 100), GameHistory(0, ())])
     with pytest.raises(ValueError, match="2 rows"):
@@ -186,14 +258,14 @@ def test_history_must_end_with_its_game() -> None:
     [([1], None), ([1, 2, 3], None), ([1, 2], [0, 0]), ([1], [2]), ([1], [-1]), ([-1], [0]), ([2**31], [0])],
 )
 def test_bad_resets(seeds: list[int], rows: list[int] | None) -> None:
-    env = make_env("gym/Diffworld/Rgb-v0", 2)
+    env = walk("Rgb", 2)
     with pytest.raises(ValueError, match=r"rows|seeds"):
         env.reset(seeds, rows)
 
 
 @pytest.mark.parametrize("actions", [[0], [0, 2], [-1, 0], [0.0, 1.0], [[0, 1]]])
 def test_bad_actions(actions: list) -> None:
-    env = make_env("gym/Diffworld/Rgb-v0", 2)
+    env = walk("Rgb", 2)
     env.reset([0, 1])
     with pytest.raises(ValueError, match="actions must be"):
         env.step(np.array(actions))
@@ -212,7 +284,7 @@ def test_bad_actions(actions: list) -> None:
 )
 def test_errors(gym_id: str, message: str) -> None:
     with pytest.raises(UserError, match=message) as caught:
-        make_env(f"gym/{gym_id}")
+        make_env(f"gym/{gym_id}", SMALL)
     assert "\n" not in str(caught.value)
 
 
@@ -220,9 +292,9 @@ def test_cartpole() -> None:
     """Drawing it takes pygame; without it the error says so."""
     if find_spec("pygame") is None:
         with pytest.raises(UserError, match="pygame"):
-            make_env("gym/CartPole-v1")
+            make_env("gym/CartPole-v1", SMALL)
         return
-    env = make_env("gym/CartPole-v1", 2, frame_size=(32, 48))
+    env = make_env("gym/CartPole-v1", EnvironmentConfig(32, 48), 2)
     assert env.reset([0, 1]).shape == (2, 32, 48, 3)
     while not (result := env.step(np.array([1, 0]))).needs_reset.any():
         pass

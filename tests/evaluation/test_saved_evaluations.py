@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from diffworld.envs.driver import EpisodeResult
+from diffworld.envs import EpisodeResult
 from diffworld.evaluation.protocol import ATARI_100K
 from diffworld.evaluation.saved import Evaluation, read_evaluation, read_evaluations, save_evaluation
-from diffworld.runs.folder import RunFolder
 from diffworld.runtime.errors import UserError
 
 EVALUATION = Evaluation(
@@ -29,15 +28,14 @@ REFERENCE = (1.7, 30.5)
 
 
 def test_it_comes_back_as_it_was(tmp_path: Path) -> None:
-    run = RunFolder(tmp_path)
-    path = save_evaluation(run, EVALUATION, REFERENCE)
+    path = save_evaluation(tmp_path, EVALUATION, REFERENCE)
     assert read_evaluation(path) == EVALUATION
-    assert read_evaluations(run) == [EVALUATION]
+    assert read_evaluations(tmp_path) == [EVALUATION]
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
 def test_the_file_says_what_the_scores_mean(tmp_path: Path) -> None:
-    summary = json.loads(save_evaluation(RunFolder(tmp_path), EVALUATION, REFERENCE).read_text())["summary"]
+    summary = json.loads(save_evaluation(tmp_path, EVALUATION, REFERENCE).read_text())["summary"]
     assert summary["mean"]["mean"] == pytest.approx(16.1)
     assert summary["human_normalised"]["mean"] == pytest.approx(0.5)
     assert summary["comparable_with_atari_100k"] is True
@@ -46,7 +44,7 @@ def test_the_file_says_what_the_scores_mean(tmp_path: Path) -> None:
 
 def test_other_rules_are_not_normalised_and_the_file_says_why(tmp_path: Path) -> None:
     sticky = replace(EVALUATION, protocol=replace(ATARI_100K, sticky_actions=0.25))
-    summary = json.loads(save_evaluation(RunFolder(tmp_path), sticky, REFERENCE).read_text())["summary"]
+    summary = json.loads(save_evaluation(tmp_path, sticky, REFERENCE).read_text())["summary"]
     assert summary["human_normalised"] is None
     assert summary["comparable_with_atari_100k"] is False
     assert summary["departures"] == ["sticky actions with probability 0.25 (benchmark: 0)"]
@@ -54,7 +52,7 @@ def test_other_rules_are_not_normalised_and_the_file_says_why(tmp_path: Path) ->
 
 def test_a_game_without_reference_scores(tmp_path: Path) -> None:
     other = replace(EVALUATION, env="minatar/breakout")
-    summary = json.loads(save_evaluation(RunFolder(tmp_path), other, None).read_text())["summary"]
+    summary = json.loads(save_evaluation(tmp_path, other, None).read_text())["summary"]
     assert summary["human_normalised"] is None
     assert summary["comparable_with_atari_100k"] is False
 
@@ -86,7 +84,7 @@ def test_evaluations_that_could_differ_have_files_of_their_own() -> None:
     ],
 )
 def test_a_damaged_file_is_refused_in_one_line(tmp_path: Path, damage: object) -> None:
-    path = save_evaluation(RunFolder(tmp_path), EVALUATION, None)
+    path = save_evaluation(tmp_path, EVALUATION, None)
     path.write_text(damage(path.read_text()))  # type: ignore[operator]
     with pytest.raises(UserError, match="delete it and run diffworld evaluate again") as error:
         read_evaluation(path)

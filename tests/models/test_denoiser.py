@@ -10,16 +10,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from diffworld.models.denoiser import Context, Denoiser, DenoiserConfig, resize_bicubic
+from diffworld.models.denoiser import Conditioning, Context, Denoiser, DenoiserConfig, resize_bicubic
 from diffworld.models.diffusion import LogNormalSigma, expand, precondition, to_byte_grid
 from diffworld.models.sampler import SamplerConfig
+from diffworld.spec import ActionSpace, Keys
 
 ATARI = DenoiserConfig(
     context_frames=2, cond_channels=8, channels=(4, 8), depths=(1, 1), attention=(False, False), sigma_offset=0.3
 )
-SHOOTER = replace(ATARI, multi_hot_actions=True, noise_context=True, sigma_offset=0.1)
-UPSAMPLER = replace(ATARI, context_frames=1, upsampling_factor=3)
+SHOOTER = replace(ATARI, sigma_offset=0.1)
+UPSAMPLER = replace(ATARI, context_frames=1)
+NOISED, ENLARGING = Conditioning(noise_context=True), Conditioning(upsampling_factor=3)
 ACTIONS = 5
+CHOICE, KEYS = ActionSpace.discrete(ACTIONS), ActionSpace((Keys(tuple("abcde")),))
 
 
 def randn(shape: tuple[int, ...]) -> Tensor:
@@ -29,8 +32,10 @@ def randn(shape: tuple[int, ...]) -> Tensor:
 class Watched(Denoiser):
     """A denoiser that keeps the context frames it was asked to encode."""
 
-    def __init__(self, config: DenoiserConfig, num_actions: int = ACTIONS) -> None:
-        super().__init__(config, num_actions)
+    def __init__(
+        self, config: DenoiserConfig, actions: ActionSpace | None = CHOICE, conditioning: Conditioning | None = None
+    ) -> None:
+        super().__init__(config, actions, conditioning)
         self.encoded: list[Tensor] = []
         generator = torch.Generator().manual_seed(1)
         with torch.no_grad():  # zero starts would hide the network's answer
@@ -70,14 +75,22 @@ def replaying(draws: Sequence[Tensor]) -> Callable[[tuple[int, ...]], Tensor]:
     return draw
 
 
+def shooter(config: DenoiserConfig = SHOOTER) -> Watched:
+    return Watched(config, KEYS, NOISED)
+
+
 def windows(
-    config: DenoiserConfig, rows: int = 3, steps: int = 2, size: tuple[int, int] = (6, 8)
+    config: DenoiserConfig,
+    rows: int = 3,
+    steps: int = 2,
+    size: tuple[int, int] = (6, 8),
+    space: ActionSpace = CHOICE,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Frames, actions and a full mask of `rows` windows with `steps` frames to predict."""
     length = config.context_frames + steps
     frames = torch.rand(rows, length, 3, *size) * 2 - 1
     actions = torch.randint(ACTIONS, (rows, length))
-    if config.multi_hot_actions:
+    if not space.is_discrete:
         actions = torch.randint(2, (rows, length, ACTIONS))
     return frames, actions, torch.ones(rows, length, dtype=torch.bool)
 
@@ -102,8 +115,8 @@ def test_context_is_computed_once_a_frame(order: int) -> None:
 
 @pytest.mark.parametrize("order", [1, 2])
 def test_context_noise_is_added_anew_once_a_step(order: int) -> None:
-    denoiser, noise = Watched(SHOOTER), Draws()
-    frames, actions, _ = windows(SHOOTER, steps=0)
+    denoiser, noise = shooter(), Draws()
+    frames, actions, _ = windows(SHOOTER, steps=0, space=KEYS)
     denoiser.sample(frames, actions, SamplerConfig(denoising_steps=3, order=order, sigma_context=0.1), noise)
     assert len(denoiser.encoded) == 3
     start, *drawn = noise.drawn
@@ -139,8 +152,8 @@ def test_condition_is_fourier_features_plus_actions_oldest_first() -> None:
     torch.testing.assert_close(seen[0], network.fourier(c_noise) + embedded)
 
 
-def test_multi_hot_of_one_action_is_its_index() -> None:
-    by_index, by_vector = Watched(ATARI), Watched(replace(ATARI, multi_hot_actions=True))
+def test_an_action_of_one_key_is_a_choice_of_that_number() -> None:
+    by_index, by_vector = Watched(ATARI), Watched(ATARI, KEYS)
     by_vector.load_state_dict(by_index.state_dict())
     frames, actions, _ = windows(ATARI, steps=0)
     expected = by_index.encode(frames, actions).condition
@@ -151,8 +164,8 @@ def test_multi_hot_of_one_action_is_its_index() -> None:
 
 
 def test_context_noise_has_features_of_its_own() -> None:
-    denoiser = Watched(SHOOTER)
-    frames, actions, _ = windows(SHOOTER, steps=0)
+    denoiser = shooter()
+    frames, actions, _ = windows(SHOOTER, steps=0, space=KEYS)
     sigma = torch.tensor([0.005, 0.1, 2.0])
     plain = denoiser.encode(frames, actions, sigma_context=torch.ones(3))  # c_noise 0: ones, then zeros
     noised = denoiser.encode(frames, actions, sigma_context=sigma)
@@ -162,7 +175,7 @@ def test_context_noise_has_features_of_its_own() -> None:
 
 
 def test_upsampler_sees_the_enlarged_frame_and_no_actions() -> None:
-    denoiser = Watched(UPSAMPLER)
+    denoiser = Watched(UPSAMPLER, None, ENLARGING)
     assert denoiser.network.action_embedding is None
     previous, low_res = torch.randn(2, 1, 3, 9, 12), torch.randn(2, 3, 3, 4)
     context = denoiser.encode(previous, None, low_res=low_res)
@@ -177,7 +190,7 @@ def test_upsampler_sees_the_enlarged_frame_and_no_actions() -> None:
 
 def test_loss_of_a_network_that_says_nothing() -> None:
     """F = 0 at the start, so the loss is the mean square of the target itself."""
-    denoiser, noise = Denoiser(ATARI, ACTIONS), Draws()
+    denoiser, noise = Denoiser(ATARI, CHOICE), Draws()
     nn.init.zeros_(denoiser.network.conv_out.bias)
     frames, actions, mask = windows(ATARI, steps=1)
     loss = denoiser.loss(frames, actions, mask, noise)
@@ -190,10 +203,11 @@ def test_loss_of_a_network_that_says_nothing() -> None:
     torch.testing.assert_close(loss, target.square().mean())
 
 
-@pytest.mark.parametrize("config", [ATARI, SHOOTER], ids=["atari", "shooter"])
-def test_rows_whose_target_is_padding_do_not_count(config: DenoiserConfig) -> None:
-    denoiser, noise = Watched(config), Draws()
-    frames, actions, mask = windows(config)
+@pytest.mark.parametrize("make", [lambda: Watched(ATARI), shooter], ids=["atari", "shooter"])
+def test_rows_whose_target_is_padding_do_not_count(make: Callable[[], Watched]) -> None:
+    denoiser, noise = make(), Draws()
+    config = denoiser.config
+    frames, actions, mask = windows(config, space=CHOICE if config is ATARI else KEYS)
     mask[1, config.context_frames :] = False
     loss = denoiser.loss(frames, actions, mask, noise)
     changed = frames.clone()
@@ -259,8 +273,8 @@ def test_own_frames_become_context_without_gradient() -> None:
 
 
 def test_noised_context_is_drawn_before_the_target_noise() -> None:
-    denoiser, noise = Watched(SHOOTER), Draws()
-    frames, actions, mask = windows(SHOOTER, steps=1)
+    denoiser, noise = shooter(), Draws()
+    frames, actions, mask = windows(SHOOTER, steps=1, space=KEYS)
     denoiser.loss(frames, actions, mask, noise)
     shapes = [(3,), (3, 6, 1, 1), (3, 6, 6, 8), (3,), (3, 3, 1, 1), (3, 3, 6, 8)]
     assert [tuple(z.shape) for z in noise.drawn] == shapes
@@ -274,16 +288,16 @@ def test_noised_context_is_drawn_before_the_target_noise() -> None:
 
 
 @settings(max_examples=12)
-@given(st.sampled_from([ATARI, SHOOTER]), st.integers(1, 4), st.integers(0, 2), st.integers(3, 11), st.integers(3, 11))
-def test_any_frames_and_context(config: DenoiserConfig, context: int, extra: int, height: int, width: int) -> None:
-    config = replace(config, context_frames=context, cond_channels=24)
-    denoiser = Watched(config)
-    frames, actions, mask = windows(config, 2, 1 + extra, (height, width))
+@given(st.booleans(), st.integers(1, 4), st.integers(0, 2), st.integers(3, 11), st.integers(3, 11))
+def test_any_frames_and_context(shooting: bool, context: int, extra: int, height: int, width: int) -> None:
+    config = replace(SHOOTER if shooting else ATARI, context_frames=context, cond_channels=24)
+    denoiser = shooter(config) if shooting else Watched(config)
+    frames, actions, mask = windows(config, 2, 1 + extra, (height, width), KEYS if shooting else CHOICE)
     loss = denoiser.loss(frames, actions, mask, randn)
     loss.backward()
     assert loss.isfinite() and all(g.isfinite().all() for g in gradients(denoiser).values())
     past, acted = frames[:, :context], actions[:, :context]
-    sampler = SamplerConfig(denoising_steps=2, sigma_context=0.005 if config.noise_context else 0.0)
+    sampler = SamplerConfig(denoising_steps=2, sigma_context=0.005 if shooting else 0.0)
     frame, trajectory = denoiser.sample(past, acted, sampler, randn)
     assert frame.shape == (2, 3, height, width) and len(trajectory) == 3
     assert not frame.requires_grad
@@ -293,8 +307,8 @@ def test_any_frames_and_context(config: DenoiserConfig, context: int, extra: int
 @settings(max_examples=10)
 @given(st.integers(2, 5), st.integers(2, 4), st.integers(2, 4), st.integers(1, 2), st.integers(0, 1))
 def test_upsampler_of_any_factor(factor: int, height: int, width: int, context: int, extra: int) -> None:
-    config = replace(UPSAMPLER, upsampling_factor=factor, context_frames=context)
-    denoiser = Watched(config)
+    config = replace(UPSAMPLER, context_frames=context)
+    denoiser = Watched(config, None, Conditioning(upsampling_factor=factor))
     full, _, mask = windows(config, 2, 1 + extra, (height * factor, width * factor))
     low_res = torch.rand(2, full.shape[1], 3, height, width) * 2 - 1
     loss = denoiser.loss(full, None, mask, randn, low_res=low_res)
@@ -305,7 +319,7 @@ def test_upsampler_of_any_factor(factor: int, height: int, width: int, context: 
 
 
 def test_the_low_resolution_frame_is_that_of_the_target() -> None:
-    denoiser, noise = Watched(UPSAMPLER), Draws()
+    denoiser, noise = Watched(UPSAMPLER, None, ENLARGING), Draws()
     full, _, mask = windows(UPSAMPLER, 2, 2, (6, 9))
     low_res = torch.rand(2, 3, 3, 2, 3)
     loss = denoiser.loss(full, None, mask, noise, low_res=low_res)
@@ -329,7 +343,7 @@ def test_denoised_frame_is_the_formula_on_the_byte_grid() -> None:
 
 
 def test_a_new_network_answers_with_its_last_bias() -> None:
-    network = Denoiser(ATARI, ACTIONS).network
+    network = Denoiser(ATARI, CHOICE).network
     frames, actions, _ = windows(ATARI, steps=0)
     context = network.encode(frames.flatten(1, 2), actions, None)
     modulated = network.modulate(torch.randn(3), context.condition)

@@ -4,18 +4,20 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
 from diffworld.models.reward_end import RewardEndConfig, RewardEndModel
+from diffworld.spec import ActionSpace, Keys
 
 SMALL = RewardEndConfig(lstm_channels=8, cond_channels=6, channels=(4, 8), depths=(1, 1), attention=(False, True))
 ACTIONS = 4
 
 
 def model_of(size: tuple[int, int] = (6, 7), config: RewardEndConfig = SMALL) -> RewardEndModel:
-    model = RewardEndModel(config, ACTIONS, size)
+    model = RewardEndModel(config, ActionSpace.discrete(ACTIONS), size)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.2)
@@ -63,17 +65,6 @@ def test_loss_is_the_mean_over_unmasked_steps() -> None:
     torch.testing.assert_close(losses.reward, torch.stack(rewards).mean())
     torch.testing.assert_close(losses.end, torch.stack(ends).mean())
     torch.testing.assert_close(losses.total, losses.reward + losses.end)
-
-
-def test_reward_bias_is_in_the_loss_and_not_in_the_logits() -> None:
-    model, batch = model_of(), windows()
-    bias = torch.tensor([0.0, -0.5, 2.0])
-    losses, plain = model.loss(**batch, reward_bias=bias), model.loss(**batch)
-    torch.testing.assert_close(losses.reward_logits, plain.reward_logits)
-    signs = batch["rewards"][:, :-1].sign().long() + 1
-    expected = -(plain.reward_logits + bias).log_softmax(-1).gather(-1, signs[..., None]).mean()
-    torch.testing.assert_close(losses.reward, expected)
-    torch.testing.assert_close(losses.end, plain.end)
 
 
 def test_last_column_is_only_a_successor() -> None:
@@ -153,3 +144,14 @@ def test_features_are_flattened_channel_first_in_any_memory_format() -> None:
     by_hand, _ = model.lstm(features.contiguous().reshape(3, 1, -1))
     rewards, _, _ = model(batch["frames"][:, :1], batch["actions"][:, :1], batch["frames"][:, 1:2], model.zero_state(3))
     torch.testing.assert_close(rewards, model.head(by_hand)[..., :3])
+
+
+def test_actions_of_keys() -> None:
+    """Keys that are down add up; an action of one key is a choice of that number."""
+    torch.manual_seed(0)
+    of_choice = RewardEndModel(SMALL, ActionSpace.discrete(ACTIONS), (6, 7))
+    of_keys = RewardEndModel(SMALL, ActionSpace((Keys(tuple("abcd")),)), (6, 7))
+    of_keys.load_state_dict(of_choice.state_dict())
+    batch = windows()
+    vectors = F.one_hot(batch["actions"], ACTIONS).to(torch.uint8)
+    torch.testing.assert_close(of_keys.loss(**batch | {"actions": vectors}).total, of_choice.loss(**batch).total)

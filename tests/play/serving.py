@@ -16,7 +16,7 @@ from diffworld.play.library import Library
 from diffworld.play.protocol import unpack
 from diffworld.play.server import Address, listen, make_server
 from diffworld.play.server_state import ServerState
-from diffworld.runs.loading import load_run
+from diffworld.runs import load
 
 Message = dict[str, Any]
 
@@ -42,8 +42,9 @@ def serving(run: Path, max_players: int = 8, token: str | None = None) -> Iterat
     """Serve the run on a free port; at the end everything must have stopped within seconds."""
     listener, address = listen("127.0.0.1", 0)
     address = dataclasses.replace(address, token=token)
-    library = Library({"recordings": run / "recordings", "replay": run / "replay"})
-    house = ServerState(load_run(run, "cpu"), library, run / "recordings", max_players)
+    model = load(run, "cpu")
+    library = Library({"recordings": run / "recordings", **model.datasets})
+    house = ServerState(model, library, run / "recordings", max_players)
     server = make_server(house, address)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()

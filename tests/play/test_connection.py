@@ -2,7 +2,6 @@
 
 import io
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -10,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 from serving import Client, Served, serving, wait_for
-from tiny_run import make_run, model_free
+from tiny_run import make_run, make_shooter_run, model_free
+from websockets.exceptions import ConnectionClosed
 
 from diffworld.commands.play import PlayOptions
 from diffworld.data import Dataset
@@ -49,6 +49,27 @@ def test_a_player_sees_the_dream_and_its_keys_count(served: Served) -> None:
         player.say("act", action=0)
         player.say("step")
         assert player.until("view")[0]["action"] == 3
+
+
+def test_keys_are_held_in_any_set_and_a_tap_counts(tmp_path: Path) -> None:
+    with serving(make_shooter_run(tmp_path / "run")) as served, Client(served) as player:
+        assert player.until("welcome")[0]["info"]["idle"] == [0, 0, 0, 0, 1, 0]
+        assert player.until("state")[0]["fps"] == 20  # as the recording says
+        player.pause()
+        for action in ([1, 0, 0, 1, 0, 0], [1, 0, 1, 0, 1, 0], [0, 0, 1, 0, 1, 0]):
+            player.say("act", action=action)
+        player.say("step")
+        moved, _ = player.until("view", lambda view: view["action"] not in (None, [0, 0, 0, 0, 1, 0]))
+        assert moved["action"] == [1, 0, 1, 1, 0, 0]
+        player.say("step")
+        assert player.until("view")[0]["action"] == [0, 0, 1, 0, 1, 0]
+        episode = player.ask("table", dataset="data", episode=0)[0]["table"]
+        assert len(episode["actions"][0]) == len(episode["action_names"]) == 6
+        player.say("act", action=[0, 0, 1, 1, 1, 0])
+        with pytest.raises(ConnectionClosed) as closed:
+            while True:
+                player.next()
+        assert closed.value.rcvd is not None and closed.value.rcvd.reason == "there is no such action"
 
 
 def test_worlds_settings_and_the_inside(served: Served) -> None:
@@ -183,7 +204,7 @@ def test_eight_play_unless_told_otherwise_and_the_ninth_waits(run_folder: Path) 
 
 def test_a_run_without_a_world_model_plays_the_real_game(tmp_path: Path) -> None:
     with (
-        serving(make_run(tmp_path / "run", replace(model_free(), env="atari/Breakout"))) as served,
+        serving(make_run(tmp_path / "run", model_free())) as served,
         Client(served) as player,
     ):
         info = player.until("welcome")[0]["info"]

@@ -4,7 +4,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -12,63 +12,77 @@ import torch
 from serving import wait_for
 from tiny_run import SMALL, make_run
 
-from diffworld.play.dreaming import use_threads
-from diffworld.play.worlds import DreamWorld, StepKey, WorldStep
-from diffworld.runs.loading import Model, load_run
+from diffworld.models.sampler import SamplerConfig
+from diffworld.play.compiling import compiling_pays
+from diffworld.play.dreaming import Dreamer, use_threads
+from diffworld.play.worlds import DreamWorld, WorldStep
+from diffworld.runs import Model, load
+from diffworld.runtime.device import resolve_precision
+from diffworld.world import FrameStack, FrameStackState, StepKey
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
-    return load_run(make_run(tmp_path_factory.mktemp("dreaming") / "run"), "cpu")
+    return load(make_run(tmp_path_factory.mktemp("dreaming") / "run"), "cpu")
 
 
 class Held:
-    """A model's drawing that notes the rows of each batch, and begins only when told."""
+    """A world model that notes the rows of each batch, and draws only when told."""
 
-    def __init__(self, model: Model) -> None:
-        self.rows: list[int] = []
-        self.go = threading.Event()
-        self._own = model.dreamer.sample_frame
+    def __init__(self, own: FrameStack, rows: list[int], go: threading.Event) -> None:
+        self.own, self.rows, self.go, self.dtype = own, rows, go, own.dtype
 
-    def __call__(self, frames: torch.Tensor, *arguments: Any) -> Any:
-        self.rows.append(len(frames))
+    def start(self, *window: torch.Tensor) -> FrameStackState:
+        return self.own.start(*window)
+
+    def with_sampler(self, sampler: SamplerConfig) -> "Held":
+        return Held(self.own.with_sampler(sampler), self.rows, self.go)
+
+    def step(self, state: FrameStackState, *arguments: Any, **options: Any) -> Any:
+        self.rows.append(len(state.frames))
         assert self.go.wait(30)
-        return self._own(frames, *arguments)
+        return self.own.step(state, *arguments, **options)
 
 
-def test_a_batch_shows_each_player_what_they_would_see_alone(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_batch_shows_each_player_what_they_would_see_alone(model: Model) -> None:
     churned = replace(SMALL.sampler, churn=5.0)
+    dreamer = Dreamer(model)
+    assert model.policy is not None
+    memory = model.policy.zero_state(1)
     samplers = [SMALL.sampler, churned, churned, SMALL.sampler, churned]
 
     def step(player: int) -> WorldStep:
-        world, memory = DreamWorld(model), model.networks.actor_critic.zero_state(1)
+        world = DreamWorld(dreamer)
         state = world.start(model.starts[3 * player])
         return world.step(state, player % 4, samplers[player], 9, StepKey(player, 0, 0), memory)[1]
 
     alone = [step(player) for player in range(5)]
-    held = Held(model)
-    monkeypatch.setattr(model.dreamer, "sample_frame", held)
+    rows: list[int] = []
+    go = threading.Event()
+    dreamer.world = cast(FrameStack, Held(model.require_world(), rows, go))
     with ThreadPoolExecutor(5) as pool:
         together = [pool.submit(step, 0)]
-        wait_for(lambda: held.rows)
+        wait_for(lambda: rows)
         together += [pool.submit(step, player) for player in range(1, 5)]
-        wait_for(lambda: len(model.dreamer.step._waiting) == 4)
-        held.go.set()
+        wait_for(lambda: len(dreamer.step._waiting) == 4)
+        go.set()
         results = [future.result(30) for future in together]
-    assert held.rows[0] == 1 and sorted(held.rows[1:]) == [1, 3], "only equal sampler settings share a batch"
+    assert rows[0] == 1 and sorted(rows[1:]) == [1, 3], "only equal sampler settings share a batch"
     for one, other in zip(alone, results, strict=True):
         # Rounding may move a value over the edge of its level of 8 bits, at each of the two denoising steps.
         assert np.abs(one.frame.astype(int) - other.frame).max() <= 4
         assert (one.reward, one.ended) == (other.reward, other.ended)
-        assert one.prediction is not None and other.prediction is not None
-        torch.testing.assert_close(one.prediction.trajectory[0], other.prediction.trajectory[0], rtol=0, atol=0)
-        assert [state.shape for state in other.prediction.trajectory] == [(1, 3, 16, 16)] * 3
-        np.testing.assert_allclose(one.prediction.reward_probs, other.prediction.reward_probs, atol=0.02)
-        assert one.thinks is not None and other.thinks is not None
-        np.testing.assert_allclose(one.thinks.probs, other.thinks.probs, atol=0.02)
-        assert other.thinks.logits.shape == (1, 4)
+        assert one.dreamt is not None and other.dreamt is not None
+        torch.testing.assert_close(one.dreamt.trajectory[0], other.dreamt.trajectory[0], rtol=0, atol=0)
+        assert other.dreamt.trajectory.shape == (3, 3, 16, 16)
+        torch.testing.assert_close(one.dreamt.context, other.dreamt.context, rtol=0, atol=0)
+        assert one.dreamt.reward_probs is not None and other.dreamt.reward_probs is not None
+        torch.testing.assert_close(one.dreamt.reward_probs, other.dreamt.reward_probs, rtol=0, atol=0.02)
+        assert one.dreamt.thinks is not None and other.dreamt.thinks is not None
+        np.testing.assert_allclose(one.dreamt.thinks.probs, other.dreamt.thinks.probs, atol=0.02)
+        assert other.dreamt.thinks.logits.shape == (1, 4)
         assert set(other.milliseconds) == {"denoiser", "reward_end", "policy"}
-    noise = {tuple(one.prediction.trajectory[0].flatten().tolist()) for one in alone if one.prediction}
+    noise = {tuple(one.dreamt.trajectory[0].flatten().tolist()) for one in alone if one.dreamt}
     assert len(noise) == 5, "every player has noise of their own"
 
 
@@ -99,11 +113,14 @@ def test_threads_are_those_asked_for_whatever_another_thread_asks_later() -> Non
 
 def test_small_networks_stay_in_float32_on_one_core(tmp_path: Path) -> None:
     make_run(tmp_path / "small", replay_steps=0)
-    small = load_run(tmp_path / "small", "cpu", threads=2)
+    small = load(tmp_path / "small", "cpu")
     wide = replace(SMALL, denoiser=replace(SMALL.denoiser, channels=(8, 64)))
-    large = load_run(make_run(tmp_path / "large", wide, replay_steps=0), "cpu", threads=2)
-    assert (small.small, small.precision) == (True, "float32")
-    assert (large.small, large.precision) == (False, "auto")
+    large = load(make_run(tmp_path / "large", wide, replay_steps=0), "cpu")
+    native = resolve_precision("auto", torch.device("cpu"))
+    assert (small.small, small.require_world().dtype) == (True, torch.float32)
+    assert (large.small, large.require_world().dtype) == (False, native)
+    assert (compiling_pays(small), compiling_pays(large)) == (False, native == torch.bfloat16)
     before = torch.get_num_threads()
-    assert [m.dreamer.step._thread.submit(torch.get_num_threads).result() for m in (small, large)] == [1, 2]
+    dreamers = [Dreamer(model, threads=2) for model in (small, large)]
+    assert [dreamer.step._thread.submit(torch.get_num_threads).result() for dreamer in dreamers] == [1, 2]
     use_threads(before)

@@ -1,5 +1,6 @@
 """The library lists what is there, reads what was written, and serves nothing else."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -11,6 +12,9 @@ from PIL import Image
 from diffworld.data import Dataset
 from diffworld.play.library import Library
 from diffworld.runtime.errors import UserError
+from diffworld.spec import ActionSpace, GameSpec, Keys
+
+NOISE = GameSpec("noise", 8, 12, ActionSpace.discrete(3))
 
 
 def write(
@@ -18,7 +22,7 @@ def write(
 ) -> None:
     """Episodes of random frames with the rewards given; the last may go on."""
     rng = np.random.default_rng(len(episodes))
-    with Dataset.create(folder, (8, 12, 3), num_actions=3, info=info) as dataset:
+    with Dataset.create(folder, NOISE, info) as dataset:
         for place, rewards in enumerate(episodes):
             episode = dataset.new_episode()
             frames = rng.integers(0, 256, (len(rewards) + 1, 8, 12, 3), dtype=np.uint8)
@@ -62,6 +66,7 @@ def test_it_tells_rewards_and_ends(library: Library) -> None:
     assert table["actions"] == [0, 1, 2, 0]
     assert table["rewards"] == [0, 1, 0, -2]
     assert (table["terminated"], table["truncated"], table["frames"]) == (True, False, 5)
+    assert table["action_names"] == ["0", "1", "2"]
     assert json.loads(json.dumps([rows, table])) == [rows, table]
 
 
@@ -71,6 +76,19 @@ def test_frames_are_those_written_the_last_one_too(library: Library, tmp_path: P
             np.testing.assert_array_equal(library.frame("replay", 0, t), frame)
     tape = library.tape("replay", 1, 4)
     assert (len(tape.frames), tape.actions, tape.terminated) == (3, [0, 1, 2], False)
+
+
+def test_actions_may_be_sets_of_keys(tmp_path: Path) -> None:
+    spec = dataclasses.replace(NOISE, actions=ActionSpace((Keys(("w", "space")),)))
+    with Dataset.create(tmp_path / "keys", spec) as dataset:
+        episode = dataset.new_episode()
+        for action in ([0, 1], [1, 1]):
+            dataset.append(episode, np.zeros((8, 12, 3), np.uint8), np.array(action), 0.0, False, False)
+    library = Library({"keys": tmp_path / "keys"})
+    table = library.episode_table("keys", 0)
+    assert json.loads(json.dumps(table)) == table
+    assert (table["actions"], table["action_names"]) == ([[0, 1], [1, 1]], ["w", "space"])
+    np.testing.assert_array_equal(library.tape("keys", 0, 4).actions, [[0, 1], [1, 1]])
 
 
 def test_it_sees_a_data_set_grow_and_shrink(library: Library, tmp_path: Path) -> None:

@@ -8,23 +8,24 @@ import torch
 from tiny_run import make_run
 
 from diffworld.play.compiling import compile_in_background
+from diffworld.play.dreaming import Dreamer
 from diffworld.play.session import PlaySession, Settings
-from diffworld.runs.loading import load_run
+from diffworld.runs import load
 
 
 @pytest.mark.filterwarnings("default")  # the compiler's own warnings are not ours
 def test_swapped_in_while_playing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    model = load_run(make_run(tmp_path / "run"), "cpu", threads=2)
-    plain, settings = model.dreamer.sample_frame, Settings(player="human", world="dream", seed=1)
-    session = PlaySession(model, settings)
+    model = load(make_run(tmp_path / "run"), "cpu")
+    dreamer, settings = Dreamer(model), Settings(player="human", world="dream", seed=1)
+    session = PlaySession(model, settings, dreamer=dreamer)
     session.reset(0)
     before = [session.step(2).dream for _ in range(2)]
     # Traced only: a minute of compiling would say nothing that tests/nn/test_compiling.py does not.
-    thread = compile_in_background(model, backend="eager")
+    thread = compile_in_background(dreamer, backend="eager")
     session.rewind(2)
     assert session.step(2).dream is not None, "playing goes on meanwhile"
     thread.join()
-    assert model.dreamer.sample_frame is not plain
+    assert dreamer.world is not model.world
     assert "compiled the denoiser for 1 rows" in capsys.readouterr().err
     graphs = torch._dynamo.utils.counters["stats"]["unique_graphs"]
     session.rewind(1)

@@ -25,6 +25,7 @@ TYPES = "act shown pause pace step reset rewind record watch set starts datasets
     ("text", "expected"),
     [
         ('{"type":"act","action":3}', protocol.Act(type="act", action=3)),
+        ('{"type":"act","action":[0,1,0]}', protocol.Act(type="act", action=[0, 1, 0])),
         ('{"type":"reset"}', protocol.Reset(type="reset")),
         ('{"type":"reset","start":7}', protocol.Reset(type="reset", start=7)),
         ('{"type":"rewind","steps":2}', protocol.Rewind(type="rewind", steps=2)),
@@ -63,6 +64,10 @@ def test_only_given_settings_change() -> None:
         '{"type":"act","action":"1"}',
         '{"type":"act","action":true}',
         '{"type":"act","action":1,"more":1}',
+        '{"type":"act","action":[0,2]}',
+        '{"type":"act","action":[0,true]}',
+        '{"type":"act","action":[[0]]}',
+        json.dumps({"type": "act", "action": [0] * 1001}, separators=(",", ":")),
         '{"type":"act","action":99999999999999999999999999}',
         '{"type":"set","churn":1e999}',
         '{"type":"set","churn":NaN}',

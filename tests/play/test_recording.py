@@ -10,22 +10,22 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_run import SMALL, make_run
+from tiny_run import BREAKOUT, make_run
 
-from diffworld.data import Dataset
-from diffworld.envs.driver import GameStep, RandomPolicy
-from diffworld.evaluation.games import make_game
-from diffworld.play.recording import Recorder, export_film, record_games
+from diffworld.data import Dataset, GameStep
+from diffworld.play.recording import EpisodeRecorder, export_film
 from diffworld.play.session import REWIND_STEPS, PlaySession, Settings, View
-from diffworld.runs.loading import Model, load_run
+from diffworld.runs import Model, load
 from diffworld.runtime.errors import UserError
+from diffworld.spec import ActionSpace, GameSpec
 
+DOT = GameSpec("dot", 1, 1, ActionSpace.discrete(1))
 SOURCE = Path(__file__).parents[2] / "src"
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
-    return load_run(make_run(tmp_path_factory.mktemp("recording") / "run"), "cpu")
+    return load(make_run(tmp_path_factory.mktemp("recording") / "run"), "cpu")
 
 
 def test_an_episode_is_recorded_as_it_was_seen(model: Model, tmp_path: Path) -> None:
@@ -39,12 +39,8 @@ def test_an_episode_is_recorded_as_it_was_seen(model: Model, tmp_path: Path) -> 
     assert [path.parent for path in written] == [tmp_path / "records"] * 2
     for path, world in zip(written, ("dream", "real"), strict=True):
         with Dataset.open(path) as dataset:
-            assert dataset.format.info == {
-                "env": SMALL.env,
-                "action_names": ["NOOP", "FIRE", "RIGHT", "LEFT"],
-                "world": world,
-                "model": "run",
-            }
+            assert dataset.spec == BREAKOUT
+            assert dataset.schema.info == {"world": world, "model": "run"}
             assert dataset.episodes.lengths.tolist() == [4, 2]
             for episode, part in ((0, views[:5]), (1, views[5:])):
                 found = dataset.episodes[episode]
@@ -99,7 +95,7 @@ def test_recorded_is_what_was_played_less_what_was_taken_back(
     tmp_path_factory: pytest.TempPathFactory, deeds: list[str | int]
 ) -> None:
     """`held_back` is 4, so up to 4 steps can be taken back."""
-    recorder = Recorder(tmp_path_factory.mktemp("recorder"), "x", 4, 1, {})
+    recorder = EpisodeRecorder(tmp_path_factory.mktemp("recorder"), "x", 4, DOT, {})
     kept: list[GameStep] = []
     game, since = 0, 0
     for number, deed in enumerate(deeds):
@@ -123,19 +119,6 @@ def test_recorded_is_what_was_played_less_what_was_taken_back(
         assert [reward for episode in dataset.episodes for reward in episode.rewards] == [s.reward for s in kept]
         games = list(dict.fromkeys(step.game for step in kept))
         assert dataset.episodes.lengths.tolist() == [sum(s.game == g for s in kept) for g in games]
-
-
-def test_a_recorded_data_set_holds_whole_games_and_lives(tmp_path: Path) -> None:
-    env = make_game(SMALL, 2)
-    counted: list[int] = []
-    with Dataset.create(tmp_path / "data", (16, 16, 3), num_actions=4) as dataset:
-        scores = record_games(env, RandomPolicy(4, 1), dataset, 601, 3, counted.append)
-        episodes = dataset.episodes
-        assert dataset.num_steps == sum(counted) == 602
-        assert episodes.ended.all()
-        assert episodes.truncated.sum() <= 2  # only what the end of the recording cut
-        assert episodes.terminated.sum() >= 5 * len(scores) > 0
-    env.close()
 
 
 def test_films_are_refused_where_they_would_be_too_large(tmp_path: Path) -> None:

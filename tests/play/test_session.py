@@ -8,19 +8,19 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_run import SMALL, make_run, model_free, tiny_networks
+from tiny_run import BREAKOUT, SMALL, make_run, make_shooter_run, model_free, tiny_networks
 
-import diffworld.runs.loading as sources
+import diffworld.runs.loading as loading
+from diffworld.data import Dataset
 from diffworld.play.library import Library
 from diffworld.play.session import PlaySession, Settings, View
-from diffworld.runs.folder import Checkpoint, RunFolder
-from diffworld.runs.loading import Model, load_demo, load_run, pack_model
+from diffworld.runs import Checkpoint, Model, RunFolder, load, pack
 from diffworld.runtime.errors import UserError
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
-    return load_run(make_run(tmp_path_factory.mktemp("session") / "run"), "cpu")
+    return load(make_run(tmp_path_factory.mktemp("session") / "run"), "cpu")
 
 
 def same(a: View, b: View) -> bool:
@@ -254,7 +254,7 @@ def test_what_cannot_be_is_one_line_and_changes_nothing(model: Model) -> None:
             session.configure(**changes)
         assert "\n" not in str(error.value)
         assert session.settings == before
-    with pytest.raises(UserError, match="no action 4"):
+    with pytest.raises(UserError, match="action 4 is not one of"):
         session.step(4)
     with pytest.raises(UserError, match="recording is off"):
         session.record(True)
@@ -265,7 +265,7 @@ def test_what_cannot_be_is_one_line_and_changes_nothing(model: Model) -> None:
 
 
 def test_a_model_free_run_plays_the_real_game(tmp_path: Path) -> None:
-    model = load_run(make_run(tmp_path / "run", model_free(), replay_steps=0), "cpu")
+    model = load(make_run(tmp_path / "run", model_free(), replay_steps=0), "cpu")
     session = PlaySession(model)
     assert session.settings.world == "real"
     assert session.info()["worlds"]["dream"] == "this run has no world model"
@@ -279,8 +279,8 @@ def test_a_model_free_run_plays_the_real_game(tmp_path: Path) -> None:
 def test_a_world_model_without_an_agent_plays(tmp_path: Path) -> None:
     make_run(tmp_path / "run")
     weights = {k: v for k, v in tiny_networks().tensors().items() if not k.startswith("actor_critic")}
-    RunFolder(tmp_path / "run").save(2, Checkpoint(weights, {}, {}), keep=1)
-    model = load_run(tmp_path / "run", "cpu")
+    RunFolder(tmp_path / "run").save(2, Checkpoint(weights, {}, {}))
+    model = load(tmp_path / "run", "cpu")
     session = PlaySession(model)
     session.reset()
     view = session.step(1)
@@ -290,13 +290,49 @@ def test_a_world_model_without_an_agent_plays(tmp_path: Path) -> None:
         session.configure(player="agent")
 
 
+@pytest.mark.parametrize("networks", [(), ("denoiser",)])
+def test_a_recording_of_keys_is_dreamt_without_its_game(tmp_path: Path, networks: tuple[str, ...]) -> None:
+    model = load(make_shooter_run(tmp_path / "run", networks), "cpu")
+    session = PlaySession(model, None, tmp_path / "records", Library(model.datasets))
+    info = session.info()
+    assert json.loads(json.dumps(info)) == info
+    assert (info["idle"], info["fps"]) == ([0, 0, 0, 0, 1, 0], 20)
+    assert info["actions"][0]["keys"] == ["w", "s", "space"] and info["keys"]["mouse x 4"] == "ArrowRight"
+    assert "there is no game behind it" in info["worlds"]["real"]
+    session.reset()
+    session.record(True)
+    view = session.step([1, 1, 1, 0, 0, 1])
+    assert view.action is not None
+    np.testing.assert_array_equal(view.action, [1, 0, 1, 0, 0, 1])  # w and s exclude each other
+    assert view.dream is not None and view.end_prob is None if networks else view.end_prob is not None
+    assert (view.reward_probs is None, view.policy) == (bool(networks), None)
+    np.testing.assert_array_equal(session.step().action, model.spec.actions.idle)
+    for wrong in (3, [1, 0, 0], [0, 0, 0, 1, 1, 0], [2, 0, 0, 0, 1, 0]):
+        with pytest.raises(UserError):
+            session.step(wrong)
+    session.configure(player="random")
+    drawn = {tuple(np.asarray(session.step().action).tolist()) for _ in range(8)}
+    assert len(drawn) > 1
+    for action in drawn:
+        model.spec.actions.check(action)
+        model.spec.actions.decode(action)
+    (path,) = session.record(False)
+    with Dataset.open(path) as dataset:
+        assert dataset.episodes[0].actions[0].tolist() == [1, 0, 1, 0, 0, 1]
+        assert (dataset.spec.actions, dataset.spec.rewards) == (model.spec.actions, not networks)
+        played = session.play_recording("data", 0)
+        assert played.dream is not None
+    with Dataset.open(model.datasets["data"]) as dataset:
+        np.testing.assert_array_equal(session.step().action, dataset.episodes[0].actions[0])
+
+
 def test_a_game_that_is_not_here_leaves_the_dream(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run")
-    config = (run / "config.json").read_text().replace("atari/Breakout", "gym/NotHere-v0")
-    (run / "config.json").write_text(config)
-    model = load_run(run, "cpu")
-    assert model.action_names == ("NOOP", "FIRE", "RIGHT", "LEFT")  # as the replay tells
+    game = (run / "game.json").read_text().replace("atari/Breakout", "gym/NotHere-v0")
+    (run / "game.json").write_text(game)
+    model = load(run, "cpu")
     session = PlaySession(model)
+    assert session.info()["action_names"] == ["NOOP", "FIRE", "RIGHT", "LEFT"]
     assert session.reset().dream is not None
     assert "gym/NotHere-v0 cannot be made" in session.info()["worlds"]["real"]
     with pytest.raises(UserError, match="world cannot be real"):
@@ -327,18 +363,18 @@ def test_a_missing_or_corrupt_run_is_one_line(tmp_path: Path, damage: str) -> No
         "other networks": "do not fit this configuration",
     }
     with pytest.raises(UserError, match=said[damage]) as error:
-        load_run(run, "cpu")
+        load(run, "cpu")
     assert "\n" not in str(error.value)
 
 
 def test_a_packed_model_plays_like_the_run_it_comes_from(
     model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sources, "DEMO_MODEL", tmp_path / "packed")
+    monkeypatch.setattr(loading, "DEMO_MODEL", tmp_path / "packed")
     with pytest.raises(UserError, match="no demo model"):
-        load_demo("cpu")
-    pack_model(model.datasets["replay"].parent, tmp_path / "packed", starts=5)
-    packed = load_demo("cpu")
+        load("demo", "cpu")
+    pack(model, tmp_path / "packed", starts=5)
+    packed = load("demo", "cpu")
     windows, whole = packed.starts.windows(), model.starts.windows()
     assert len(windows) == 5
     np.testing.assert_array_equal(windows[0].frames, whole[0].frames)
@@ -348,4 +384,4 @@ def test_a_packed_model_plays_like_the_run_it_comes_from(
     drawn, again = first.step(2).dream, second.step(2).dream
     assert drawn is not None and again is not None
     assert np.abs(drawn.astype(int) - again.astype(int)).max() <= 2, "half precision moves a level or two"
-    assert (packed.config, packed.action_names) == (SMALL, model.action_names)
+    assert (packed.config, packed.spec) == (SMALL, BREAKOUT)

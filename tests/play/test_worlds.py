@@ -1,56 +1,61 @@
 """Each world leads from a state to the next, and from an older state to the same next one again."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from tiny_run import SMALL, make_run
+from tiny_run import BREAKOUT, SMALL, make_run, make_shooter_run
 
 from diffworld.data import Dataset
-from diffworld.models.diffusion import frames_to_bytes
-from diffworld.play.worlds import DreamWorld, KeyedGenerators, RealWorld, StepKey, Tape
-from diffworld.runs.loading import Model, load_run
-from diffworld.runs.starts import make_window, windows_of
-from diffworld.world.imagination import Imagination
+from diffworld.play.dreaming import Dreamer
+from diffworld.play.worlds import DreamWorld, RealGame, Tape
+from diffworld.runs import Model, load, make_window, window_tensors
+from diffworld.runs.starts import windows_of
+from diffworld.runtime.frames import to_numpy
+from diffworld.world import FrameStack, KeyedGenerators, StepKey
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
-    return load_run(make_run(tmp_path_factory.mktemp("worlds") / "run"), "cpu")
+    return load(make_run(tmp_path_factory.mktemp("worlds") / "run"), "cpu")
 
 
-def test_the_dream_is_the_imagination_the_agent_learns_in(model: Model) -> None:
-    window = model.starts[7]
-    world = DreamWorld(model)
-    state = world.start(window)
-    noise = KeyedGenerators(torch.device("cpu"))
-    imagination = Imagination(
-        model.networks.denoiser,
-        model.networks.reward_end,
-        SMALL.sampler,
-        horizon=9,
-        draw_starts=lambda _: (state.frames, state.actions),
-        randn=lambda shape: torch.randn(shape, generator=noise.at(moment, "frame")),
-    )
-    expected = imagination.start(1)
+def test_the_dream_is_the_world_model_the_agent_learns_in(model: Model) -> None:
+    window, world, dream = model.starts[7], model.require_world(), DreamWorld(Dreamer(model))
+    state, noise = dream.start(window), KeyedGenerators(torch.device("cpu"))
+    expected = world.start(*window_tensors([window], torch.device("cpu")))
     torch.testing.assert_close(state.reward_end, expected.reward_end)
     for step, action in enumerate([3, 0, 2]):
-        moment = StepKey(1, 2, step)
-        state, seen = world.step(state, action, SMALL.sampler, 9, moment)
-        frames, rewards, ends, expected = imagination.predict(expected, torch.tensor([action]))
+        key = StepKey(1, 2, step)
+        state, seen = dream.step(state, action, SMALL.sampler, 9, key)
+        expected, prediction = world.step(expected, torch.tensor([action]), noise.noise(key))
         torch.testing.assert_close(state.frames, expected.frames)
         torch.testing.assert_close(state.actions, expected.actions)
-        np.testing.assert_array_equal(seen.frame, frames_to_bytes(frames[0]).numpy())
-        assert seen.prediction is not None
-        np.testing.assert_allclose(seen.prediction.reward_probs, rewards[0].softmax(-1).numpy(), rtol=1e-5)
-        assert seen.prediction.end_prob == pytest.approx(float(ends[0].softmax(-1)[1]))
-        assert len(seen.prediction.trajectory) == SMALL.sampler.denoising_steps + 1
+        np.testing.assert_array_equal(seen.frame, to_numpy(prediction.frames[0]))
+        dreamt, rewards, ends = seen.dreamt, prediction.reward_logits, prediction.end_logits
+        assert dreamt is not None and rewards is not None and ends is not None
+        torch.testing.assert_close(dreamt.reward_probs, rewards[0].softmax(-1))
+        torch.testing.assert_close(dreamt.end_probs, ends[0].softmax(-1))
+        assert len(dreamt.trajectory) == SMALL.sampler.denoising_steps + 1
         assert {"denoiser", "reward_end"} == set(seen.milliseconds)
 
 
+def test_only_the_horizon_ends_a_dream_that_knows_neither_reward_nor_end(tmp_path: Path) -> None:
+    model = load(make_shooter_run(tmp_path / "run", ("denoiser",)), "cpu")
+    dream = DreamWorld(Dreamer(model))
+    state, idle = dream.start(model.starts[0]), model.spec.actions.idle
+    for step in range(4):
+        state, seen = dream.step(state, idle, SMALL.sampler, 4, StepKey(0, 0, step))
+        assert (seen.reward, seen.ended, seen.truncated) == (0, False, step == 3)
+        assert seen.dreamt is not None and seen.dreamt.reward_probs is None and seen.dreamt.end_probs is None
+        assert set(seen.milliseconds) == {"denoiser"}
+    assert "horizon" in seen.why
+
+
 def test_a_dream_is_cut_at_its_horizon(model: Model) -> None:
-    world = DreamWorld(model)
+    world = DreamWorld(Dreamer(model))
     state = world.start(model.starts[0])
     cut = []
     for step in range(4):
@@ -59,25 +64,23 @@ def test_a_dream_is_cut_at_its_horizon(model: Model) -> None:
     assert cut == [(False, False), (False, False), (True, True), (True, True)]
 
 
-def test_compiled_code_takes_its_place_between_two_steps(model: Model) -> None:
-    world = DreamWorld(model)
-    state, calls, own = world.start(model.starts[0]), [], model.dreamer.sample_frame
+def test_another_world_model_takes_its_place_between_two_steps(model: Model) -> None:
+    dreamer, own = Dreamer(model), model.require_world()
+    dream, calls = DreamWorld(dreamer), []
 
-    def compiled(*arguments):  # type: ignore[no-untyped-def]
-        calls.append(1)
-        return own(*arguments)
+    class Compiled(FrameStack):
+        def with_sampler(self, *arguments: Any) -> FrameStack:
+            calls.append(1)
+            return super().with_sampler(*arguments)
 
-    state, _ = world.step(state, 0, SMALL.sampler, 9, StepKey(0, 0, 0))
-    model.dreamer.sample_frame = compiled
-    try:
-        world.step(state, 0, SMALL.sampler, 9, StepKey(0, 0, 1))
-    finally:
-        model.dreamer.sample_frame = own
+    state, _ = dream.step(dream.start(model.starts[0]), 0, SMALL.sampler, 9, StepKey(0, 0, 0))
+    dreamer.world = Compiled(own.denoiser, own.reward_end, own.sampler)
+    dream.step(state, 0, SMALL.sampler, 9, StepKey(0, 0, 1))
     assert calls == [1]
 
 
 def test_the_real_game_goes_on_from_any_earlier_state() -> None:
-    world, rng = RealWorld(SMALL), np.random.default_rng(0)
+    world, rng = RealGame(BREAKOUT, 4), np.random.default_rng(0)
     states, steps = [world.start(5)], []
     for action in rng.integers(0, 4, 30).tolist():
         state, step = world.step(states[-1], action, "test")
@@ -97,7 +100,7 @@ def test_the_real_game_goes_on_from_any_earlier_state() -> None:
 
 
 def test_a_lost_life_ends_the_episode_by_the_rules_of_training_only() -> None:
-    world = RealWorld(SMALL)
+    world = RealGame(BREAKOUT, 4)
     for rules in ("train", "test"):
         state, ends = world.start(0), []
         while not state.over:
@@ -119,14 +122,14 @@ def test_a_tape_plays_its_frames_and_stops(model: Model) -> None:
         np.testing.assert_array_equal(step.frame, frames[state.steps])
     assert seen == [(0.0, False), (1.0, False), (0.0, True)]
     assert state.score == 1.0
-    window = state.window(4)
+    window = state.window(BREAKOUT.actions, 4)
     np.testing.assert_array_equal(window.frames, frames)
     assert window.actions.tolist() == [1, 2, 3, 0]
 
 
 def test_a_window_is_padded_on_the_left() -> None:
     frame = np.full((2, 2, 3), 9, np.uint8)
-    window = make_window([frame, frame + 1], [3], 4)
+    window = make_window(BREAKOUT.actions, [frame, frame + 1], [3], 4)
     assert window.has_frame.tolist() == [False, False, True, True]
     assert window.actions.tolist() == [0, 0, 3, 0]
     np.testing.assert_array_equal(window.frames[2:, 0, 0, 0], [9, 10])
@@ -146,10 +149,10 @@ def test_starts_are_real_windows_spread_over_the_replay(model: Model) -> None:
 
 
 def test_a_run_without_replay_plays_for_its_starts(tmp_path: Path) -> None:
-    model = load_run(make_run(tmp_path / "run", replay_steps=0), "cpu")
+    model = load(make_run(tmp_path / "run", replay_steps=0), "cpu")
     assert model.starts.loaded is None
     windows = model.starts.windows()
     assert model.starts.loaded == len(windows) > 20
     assert all(w.has_frame.all() and w.frames.shape == (4, 16, 16, 3) for w in windows)
-    again = load_run(tmp_path / "run", "cpu").starts.windows()
+    again = load(tmp_path / "run", "cpu").starts.windows()
     np.testing.assert_array_equal([w.frames for w in windows], [w.frames for w in again])

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from diffworld.config import Config, to_json
+from diffworld.config import Config
 from diffworld.config.presets import PRESETS
 from diffworld.runtime.video import write_video
 
@@ -27,7 +27,7 @@ def make_run(
     """A finished run of a game whose last test gave `scores`."""
     path.mkdir(parents=True)
     config = replace(config, env=game if "/" in game else f"atari/{game}", seed=seed)
-    (path / "config.json").write_text(to_json(config))
+    (path / "config.json").write_text(config.to_json())
     steps = config.collection.total_steps
     summary: dict[str, Any] = {
         "agent": {"scores": list(scores)},

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from benchmarks.measuring import NUM_ACTIONS, random_data
+from tests.noise_data import fill
+from tests.tiny_training import world_trainer
 from torch import Tensor, nn
 
-from diffworld.config import PARTS, Config
+from diffworld.config import NETWORKS, Config
 from diffworld.runtime.cuda_graphs import GraphedCallable
 from diffworld.training.optimiser import descend
-from diffworld.training.trainer import Trainer
 
 on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
@@ -73,17 +73,16 @@ def test_what_looks_at_values_runs_plain(capsys: pytest.CaptureFixture[str]) -> 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_a_trainer_with_graphs_learns_as_one_without(small: Config, tmp_path: Path, precision: str) -> None:
     """The same losses over some updates of each network, from the same seed."""
-    config = replace(small, device="cuda", precision=precision)
+    config = replace(small, device="cuda", precision=precision, networks=NETWORKS, compile="off")
+    data = fill(tmp_path / "data", 64, height=12, width=12)
     means: dict[str, dict[str, float]] = {}
-    for compiled in ("off", "on"):
-        torch.manual_seed(0)
-        with random_data(config, tmp_path / compiled) as dataset:
-            trainer = Trainer(config, NUM_ACTIONS, dataset, None)
-            if compiled == "on":
+    for graphs in ("off", "on"):
+        with world_trainer(config, data) as trainer:
+            if graphs == "on":
                 trainer.record()
-            for part in PARTS:
+            for name in NETWORKS:
                 for _ in range(4):
-                    trainer.update(part)
-            means[compiled] = trainer.averages.means()
+                    trainer.update(name)
+            means[graphs] = trainer.averages.means()
     for name, value in means["off"].items():
         assert means["on"][name] == pytest.approx(value, rel=0.05, abs=0.02), name

@@ -88,6 +88,6 @@ def _draw_choice(logits: Tensor, temperature: float, generator: torch.Generator 
 def _allowed(part: Keys, down: Tensor) -> Tensor:
     """1 for each key (..., K) that no earlier key excludes among those drawn (before or after the rule), else 0."""
     allowed = torch.ones_like(down)
-    for first, second in sorted(part.conflicts, key=lambda pair: pair[1]):
+    for first, second in part.conflicts:
         allowed[..., second] &= ~(down[..., first] * allowed[..., first]).bool()
     return allowed

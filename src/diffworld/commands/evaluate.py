@@ -1,23 +1,18 @@
 """`diffworld evaluate`."""
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from diffworld.commands.parsing import parse
-from diffworld.runtime.errors import UserError
+from diffworld.commands.parsing import parse_checked
+from diffworld.runtime.checked import Amount, Count, Natural
 
 if TYPE_CHECKING:
-    from diffworld.config import Config
-    from diffworld.envs.driver import EpisodeResult, GameStep
     from diffworld.evaluation.saved import Evaluation
-    from diffworld.models.actor_critic import ActorCritic
-    from diffworld.runs.folder import Checkpoint, RunFolder
+    from diffworld.runs import Model, RunFolder
 
 PROGRAM = "diffworld evaluate"
 
@@ -32,16 +27,16 @@ class EvaluateOptions:
     """
 
     run: Annotated[Path, tyro.conf.Positional]
-    """The run folder."""
-    episodes: int = 100
+    """The run folder. Of demo, the model that comes with the package, nothing is saved."""
+    episodes: Count = 100
     """Games to play."""
     policy: Literal["agent", "random"] = "agent"
     """Who plays: the agent of the last checkpoint, or uniformly random actions to compare with."""
-    temperature: float | None = None
+    temperature: Amount | None = None
     """Temperature of the agent's actions (default: the run's own, `evaluation.temperature`)."""
-    seed: int | None = None
+    seed: Natural | None = None
     """Which list of test games to play (default: that of the run's seed)."""
-    num_envs: int | None = None
+    num_envs: Count | None = None
     """Games played side by side (default: the run's own, `evaluation.num_envs`)."""
     device: str = "auto"
     """Where the network runs: auto, cpu, cuda or mps."""
@@ -49,7 +44,7 @@ class EvaluateOptions:
 
 def main(arguments: list[str]) -> int:
     """Evaluate a run, save the result and sum it up; Ctrl-C saves nothing."""
-    options = parse(EvaluateOptions, PROGRAM, arguments)
+    options = parse_checked(EvaluateOptions, PROGRAM, arguments)
     try:
         evaluate(options)
     except KeyboardInterrupt:
@@ -60,127 +55,74 @@ def main(arguments: list[str]) -> int:
 
 def evaluate(options: EvaluateOptions) -> None:
     """Play, save, print; UserError for options or a run that cannot be used."""
-    from diffworld.evaluation.games import play_games
+    from diffworld.evaluation.games import TestGames
     from diffworld.evaluation.protocol import atari_game, protocol_of
     from diffworld.evaluation.saved import Evaluation, save_evaluation
-    from diffworld.report.runs import imported_from
     from diffworld.report.scores import load_benchmark
     from diffworld.runs.folder import RunFolder
+    from diffworld.runs.loading import DEMO, load
+    from diffworld.runtime.progress import Display
 
-    run = RunFolder(options.run)
-    config = _config(options, run.config())
-    agent = options.policy == "agent"
-    checkpoint = run.load() if agent else None
-    if agent and checkpoint is None:
-        raise UserError(f"{run.path} has no checkpoint yet: train it first (diffworld train), or use --policy random")
-    actor_critic = _actor_critic(config, checkpoint) if checkpoint else None
-    env_steps = _env_steps(run, config, checkpoint) if checkpoint else 0
-    with _progress(options.policy, options.episodes) as (on_episode, on_step):
-        results = play_games(config, actor_critic, options.episodes, on_episode=on_episode, on_step=on_step)
-    progress = checkpoint.progress["progress"] if checkpoint else {}
+    run, demo = RunFolder(options.run), str(options.run) == DEMO
+    actor_critic, env_steps, progress = None, 0, {}
+    if options.policy == "random" and (known := run.spec()) is not None:  # no checkpoint is needed then
+        config, spec = run.config(), known
+    else:
+        model = load(options.run, options.device)
+        config, spec = model.config, model.spec
+        if options.policy == "agent":
+            actor_critic, progress = model.require_policy(), dict(model.progress)
+            env_steps = config.collection.total_steps if demo else _env_steps(model, run)
+    e = config.evaluation
+    seed = config.seed if options.seed is None else options.seed
+    temperature = e.temperature if options.temperature is None else options.temperature
+    tests = TestGames(spec, seed, min(options.num_envs or e.num_envs, options.episodes), temperature)
+    with Display().bar(options.policy, "game", options.episodes) as advance:
+        results = tests.play(actor_critic, options.episodes, on_episode=lambda _: advance(1))
     evaluation = Evaluation(
-        env=config.env,
+        env=spec.name,
         policy=options.policy,
         checkpoint=int(progress.get("saves", 0)),
-        finished=run.summary_path.is_file() or bool(imported_from(run.path)),
+        finished=demo or run.summary_path.is_file() or bool(run.imported_from),
         env_steps=env_steps,
         wall_seconds=float(progress.get("wall_seconds", 0.0)),
-        temperature=config.evaluation.temperature,
-        test_seed=config.seed,
-        num_envs=min(config.evaluation.num_envs, options.episodes),
-        protocol=protocol_of(config, env_steps),
+        temperature=temperature,
+        test_seed=seed,
+        num_envs=tests.num_envs,
+        protocol=protocol_of(
+            spec.presented,
+            env_steps,
+            total_steps=env_steps if config.data else config.collection.total_steps,
+            outside_experience=bool(config.data or config.init_from),
+        ),
         episodes=tuple(results),
     )
-    reference = load_benchmark().reference(atari_game(config.env))
-    path = save_evaluation(run, evaluation, reference)
-    print("\n".join([*summary_lines(evaluation, reference), f"  saved in {path}"]))
+    reference = load_benchmark().reference(atari_game(spec.name))
+    where = "not saved, for demo is no run folder"
+    if not demo:
+        where = f"saved in {save_evaluation(run.path, evaluation, reference)}"
+    print("\n".join([*summary_lines(evaluation, reference), f"  {where}"]))
 
 
-def _config(options: EvaluateOptions, config: "Config") -> "Config":
-    """The run's configuration with the options put in; UserError for values that cannot be used."""
-    if options.episodes < 1:
-        raise UserError(f"--episodes is {options.episodes}; it must be at least 1")
-    if options.temperature is not None and not 0 <= options.temperature < float("inf"):
-        raise UserError(f"--temperature is {options.temperature}; it must be a number of at least 0")
-    if options.seed is not None and options.seed < 0:
-        raise UserError(f"--seed is {options.seed}; it must be at least 0")
-    e = config.evaluation
-    changed = replace(
-        config,
-        device=options.device,
-        seed=config.seed if options.seed is None else options.seed,
-        evaluation=replace(
-            e,
-            temperature=e.temperature if options.temperature is None else options.temperature,
-            num_envs=e.num_envs if options.num_envs is None else options.num_envs,
-        ),
-    )
-    changed.check()
-    return changed
-
-
-def _actor_critic(config: "Config", checkpoint: "Checkpoint") -> "ActorCritic":
-    from contextlib import closing
-
-    from diffworld.evaluation.games import make_game
-    from diffworld.recipes.networks import build_networks
-    from diffworld.runtime.device import resolve_device
-
-    with closing(make_game(config, 1)) as game:
-        networks = build_networks(config, game.num_actions, resolve_device(config.device))
-    networks.load(checkpoint.weights, parts=("actor_critic",))
-    return networks.actor_critic.eval()
-
-
-def _env_steps(run: "RunFolder", config: "Config", checkpoint: "Checkpoint") -> int:
-    """Real steps behind a checkpoint.
-
-    Of imported weights, what their configuration says; with --data or a replay thrown away, what the record says.
-    """
+def _env_steps(model: "Model", run: "RunFolder") -> int:
+    """Real steps behind a checkpoint; of weights that were published, what their configuration says."""
     import numpy as np
 
     from diffworld.data import DatasetSchema
     from diffworld.data.schema import ROWS, STEP
-    from diffworld.report.runs import imported_from, read_metrics
+    from diffworld.runtime.metrics import METRICS_FILE, read_metrics
 
-    if imported_from(run.path):
-        return config.collection.total_steps
-    if config.model_free:
-        return int(checkpoint.state["real_world"]["steps"])
-    rows = run.replay / ROWS
-    if "replay_rows" in checkpoint.progress and rows.is_file():
-        # Not as a Dataset: that reads every frame, and only the number of steps is wanted.
-        records = np.fromfile(
-            rows, dtype=DatasetSchema.read(run.replay).record, count=checkpoint.progress["replay_rows"]
-        )
+    if "env_steps" in model.progress:
+        return int(model.progress["env_steps"])
+    if run.imported_from:
+        return model.config.collection.total_steps
+    # The version before kept no such number: it is counted in the replay, or else read in the record.
+    if "replay_rows" in model.progress and (run.replay / ROWS).is_file():
+        form, count = DatasetSchema.read(run.replay).record, model.progress["replay_rows"]
+        records = np.fromfile(run.replay / ROWS, dtype=form, count=count)  # a Dataset would read every frame
         return int(np.count_nonzero(records["flags"] & STEP))
-    entries = read_metrics(run.path)
-    return int(entries[-1].get("env_steps", 0)) if entries else 0
-
-
-@contextmanager
-def _progress(
-    name: str, episodes: int
-) -> Iterator[tuple[Callable[["EpisodeResult"], None], Callable[["GameStep"], None]]]:
-    """A bar of games with the rate of steps, on a terminal only; yields what to call after a game and a step."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    console = Console(stderr=True)
-    rate = TextColumn("{task.fields[rate]}", style="cyan")
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), rate, TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task(f"{name}: games", total=episodes, rate="")
-        steps = 0
-
-        def on_step(_: "GameStep") -> None:
-            nonlocal steps
-            steps += 1
-            if steps % 500 == 0:
-                elapsed = progress.tasks[0].elapsed or 1e-9
-                progress.update(task, rate=f"{steps:,} steps, {steps / elapsed:,.0f} steps/s")
-
-        yield lambda _: progress.advance(task), on_step
+    record = run.path / METRICS_FILE
+    return int(read_metrics(record)[-1].get("env_steps", 0)) if record.is_file() else 0
 
 
 def summary_lines(evaluation: "Evaluation", reference: tuple[float, float] | None) -> list[str]:

@@ -2,24 +2,23 @@
 
 import os
 import sys
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from diffworld.commands.parsing import parse
+from diffworld.commands.parsing import parse_checked
+from diffworld.runtime.checked import Count, Natural
 from diffworld.runtime.errors import UserError
 
 if TYPE_CHECKING:
-    import torch
-
-    from diffworld.config import Config
+    from diffworld.data import Dataset
     from diffworld.evaluation.fidelity.baselines import TrainingFrames
     from diffworld.evaluation.fidelity.starts import RealEpisode
-    from diffworld.evaluation.fidelity.study import Bar, Dream
-    from diffworld.recipes.networks import Networks
-    from diffworld.runs.folder import Checkpoint, RunFolder
+    from diffworld.evaluation.fidelity.study import Bar
+    from diffworld.runs import Model
+    from diffworld.spec import GameSpec
 
 PROGRAM = "diffworld fidelity"
 FORMAT = 1
@@ -33,20 +32,21 @@ class FidelityOptions:
     From many places in real games the dream is given the actions that were really taken, and each of its frames is
     compared with the true one: PSNR, SSIM, FLIP, drift of brightness, contrast and colours, and what the reward/end
     model makes of it. Beside it stand two baselines: the last real frame repeated, and the nearest training frame.
-    Needs one checkpoint, not a finished run. docs/fidelity.md explains every number.
+    A run on a data set is measured on the episodes that it held out; it needs no game. Needs one checkpoint, not a
+    finished run. docs/fidelity.md explains every number.
     """
 
     run: Annotated[Path, tyro.conf.Positional]
-    """The run folder."""
-    horizon: int = 500
+    """The run folder; or demo, the model that comes with the package."""
+    horizon: Count = 500
     """Steps of a dream. Rows whose game ends before stop counting there: every curve says how many are left."""
-    starts: int = 32
+    starts: Count = 32
     """Places in real games that dreams start from."""
     denoising_steps: str = ""
     """Numbers of denoising steps to compare, such as 1,2,3,5,10 (default: the run's own)."""
     policy: Literal["agent", "random"] = "agent"
     """Who plays the held-out games: the run's agent, or uniformly random actions."""
-    episodes: int = 8
+    episodes: Count = 8
     """Held-out games to play (test games of the run; together at most 20,000 steps, or one dream's length each)."""
     cross_lives: bool = False
     """Let windows go on where a life was lost. Training never saw that step: a life lost ended its episode."""
@@ -54,21 +54,21 @@ class FidelityOptions:
     """Take held-out episodes from this data set instead, such as RUN/held_out; nothing is played then."""
     training_data: Path | None = None
     """Data set of training frames, for a run that has lost its own."""
-    nearest_among: int = 20_000
+    nearest_among: Count = 20_000
     """Training frames (evenly spaced) among which the nearest one is looked for."""
-    seed: int = 0
+    seed: Natural = 0
     """Seed of starts, of the policy's draws and of the noise."""
     device: str = "auto"
     """Where the networks run: auto, cpu, cuda or mps."""
     precision: Literal["run", "auto", "float32", "bfloat16"] = "run"
     """Number format of the networks' arithmetic (default: as in the run's training)."""
     out: Path | None = None
-    """Folder for fidelity.json, curves.png, strip.png and dream.mp4 (default: RUN/fidelity)."""
+    """Folder for fidelity.json, curves.png, strip.png and dream.mp4 (default: RUN/fidelity; of demo, demo-fidelity)."""
 
 
 def main(arguments: list[str]) -> int:
     """Measure a run and write what was found; Ctrl-C writes nothing."""
-    options = parse(FidelityOptions, PROGRAM, arguments)
+    options = parse_checked(FidelityOptions, PROGRAM, arguments)
     try:
         fidelity(options)
     except KeyboardInterrupt:
@@ -81,43 +81,35 @@ def fidelity(options: FidelityOptions) -> None:
     """Gather, measure, draw, print; UserError for options or a run that cannot be used."""
     import numpy as np
 
-    from diffworld.evaluation.fidelity.figures import draw_curves, draw_strip, write_film
     from diffworld.evaluation.fidelity.frame_metrics import require_flip
     from diffworld.evaluation.fidelity.starts import draw_starts
-    from diffworld.evaluation.fidelity.study import LAST_FRAME, NEAREST_FRAME, study_dreams
-    from diffworld.runs.folder import RunFolder, versions
-    from diffworld.runtime.device import resolve_device, resolve_precision
-    from diffworld.runtime.files import without_nan, write_json
+    from diffworld.evaluation.fidelity.study import sampled_dreams, study_dreams
+    from diffworld.runs.loading import DEMO, load
+    from diffworld.runtime.device import resolve_precision
     from diffworld.runtime.progress import Display
+    from diffworld.runtime.versions import versions
 
-    counts = _check(options)
-    run, display = RunFolder(options.run), Display()
-    config = run.config()
-    if config.model_free:
-        raise UserError(f"{run.path} is a model-free run: it has no dream; give a run trained without --model-free")
+    counts, display = _denoising_steps(options.denoising_steps), Display()
     require_flip()
-    out = options.out or run.path / "fidelity"
+    out = options.out or (Path("demo-fidelity") if str(options.run) == DEMO else options.run / "fidelity")
     check_writable(out)
-    device = resolve_device(options.device)
-    dtype = resolve_precision(config.precision if options.precision == "run" else options.precision, device)
-    checkpoint = run.load()
-    if checkpoint is None:
-        raise UserError(f"{run.path} has no checkpoint yet: train it first (diffworld train)")
-    networks = _networks(config, checkpoint, device)
-    training = _training_frames(options, run, config, checkpoint)
+    model = load(options.run, options.device)
+    world, config = model.require_world(), model.config
+    dtype = resolve_precision(config.precision if options.precision == "run" else options.precision, model.device)
+    training = _training_frames(options, model)
     if training is None:
         display.line("note: the run has no training frames: no nearest-frame baseline, no share of unseen colours")
-    episodes = _held_out(options, config, networks, display.bar)
-    n = config.denoiser.context_frames
-    starts = draw_starts(episodes, options.starts, n, options.horizon, np.random.default_rng(options.seed))
+    episodes, source = _held_out(options, model, display.bar)
+    rng = np.random.default_rng(options.seed)
+    starts = draw_starts(episodes, options.starts, world.context_frames, options.horizon, rng)
     if starts.lengths[0] < options.horizon:
         display.line(f"note: the longest stretch of held-out game has {starts.lengths[0]} steps: curves end there")
     study = study_dreams(
-        _dreams(config, networks, counts),
+        sampled_dreams(world, counts or [config.sampler.denoising_steps], dtype),
         starts,
-        networks.reward_end,
+        world.reward_end,
         training,
-        device=device,
+        device=model.device,
         dtype=dtype,
         seed=options.seed,
         nearest_among=options.nearest_among,
@@ -125,25 +117,32 @@ def fidelity(options: FidelityOptions) -> None:
     )
     record = {
         "format": FORMAT,
-        "env": config.env,
-        "run": run.path.resolve().name,
-        "checkpoint": int(run.checkpoints()[-1].name),
-        "held_out": _held_out_record(options, len(episodes)),
+        "env": model.spec.name,
+        "run": model.title,
+        "checkpoint": int(model.progress.get("saves", 0)),
+        "held_out": source,
         "seed": options.seed,
-        "device": device.type,
+        "device": model.device.type,
         "precision": str(dtype).removeprefix("torch."),
         "sampler": asdict(config.sampler),
         "versions": versions(),
         **study.record,
     }
+    _write(out, record, study.shown)
+    for line in [*summary_lines(record), f"see {out / CURVES}, {STRIP}, {FILM} and {RECORD}"]:
+        display.line(line)
+
+
+def _write(out: Path, record: dict[str, Any], films: dict[str, Any]) -> None:
+    from diffworld.evaluation.fidelity.figures import draw_curves, draw_strip, write_film
+    from diffworld.evaluation.fidelity.study import LAST_FRAME, NEAREST_FRAME
+    from diffworld.runtime.files import without_nan, write_json
+
     draw_curves(record, out / CURVES)
-    shown = {name: film for name, film in study.shown.items() if name not in (LAST_FRAME, NEAREST_FRAME)}
+    shown = {name: film for name, film in films.items() if name not in (LAST_FRAME, NEAREST_FRAME)}
     draw_strip(shown, out / STRIP)
     write_film(shown, out / FILM)
     write_json(out / RECORD, without_nan(record))  # last: where it is, the rest is too
-    for line in summary_lines(record):
-        display.line(line)
-    display.line(f"see {out / CURVES}, {STRIP}, {FILM} and {RECORD}")
 
 
 def check_writable(folder: Path) -> None:
@@ -153,113 +152,81 @@ def check_writable(folder: Path) -> None:
         raise UserError(f"cannot write to {folder}: choose another --out")
 
 
-def _check(options: FidelityOptions) -> list[int]:
-    """The numbers of denoising steps to compare; UserError for options that make no sense."""
-    for name in ("horizon", "starts", "episodes", "nearest_among"):
-        if getattr(options, name) < 1:
-            raise UserError(f"--{name.replace('_', '-')} is {getattr(options, name)}; it must be at least 1")
-    if options.seed < 0:
-        raise UserError(f"--seed is {options.seed}; it must be at least 0")
-    if not options.denoising_steps:
-        return []
-    counts = options.denoising_steps.split(",")
-    if not all(count.strip().isascii() and count.strip().isdigit() and int(count) > 0 for count in counts):
-        raise UserError(f"--denoising-steps is '{options.denoising_steps}': give numbers with commas, such as 1,3,10")
-    return list(dict.fromkeys(int(count) for count in counts))
+def _denoising_steps(text: str) -> list[int]:
+    """The numbers of denoising steps to compare; UserError for anything but numbers with commas."""
+    counts = [count.strip() for count in text.split(",")] if text else []
+    if not all(count.isascii() and count.isdigit() and int(count) > 0 for count in counts):
+        raise UserError(f"--denoising-steps is '{text}': give numbers with commas, such as 1,3,10")
+    return list(dict.fromkeys(map(int, counts)))
 
 
-def _networks(config: "Config", checkpoint: "Checkpoint", device: "torch.device") -> "Networks":
-    """The networks of a checkpoint; it knows the number of actions, so no game is needed."""
-    from diffworld.config import PARTS
-    from diffworld.recipes.networks import build_networks
-
-    table = checkpoint.weights.get("denoiser.network.action_embedding.weight")
-    if table is None:
-        raise UserError("the run's denoiser has no table of actions: it is not one that an agent can dream with")
-    networks = build_networks(config, len(table), device)
-    networks.load(checkpoint.weights, PARTS)
-    for _, network in networks.items():
-        network.eval()
-    return networks
-
-
-def _training_frames(
-    options: FidelityOptions, run: "RunFolder", config: "Config", checkpoint: "Checkpoint"
-) -> "TrainingFrames | None":
+def _training_frames(options: FidelityOptions, model: "Model") -> "TrainingFrames | None":
     """What the run had learnt from by its last checkpoint; None if there is nothing left of it."""
-    from diffworld.data import Dataset
-    from diffworld.data.schema import DESCRIPTION
+    from diffworld.data import Dataset, held_out_episodes
     from diffworld.evaluation.fidelity.baselines import TrainingFrames
 
-    num_rows = None
-    path = options.training_data or (Path(config.data) if config.data else run.replay)
-    if path == run.replay:
-        num_rows = checkpoint.progress.get("replay_rows")
-    if options.training_data is None and not (path / DESCRIPTION).is_file():
+    data, replay = model.datasets.get("data"), model.datasets.get("replay")
+    path = options.training_data or data or replay
+    if path is None:
         return None
-    dataset = Dataset.open(path, num_rows=num_rows)
-    _check_size(path, dataset.format.frame_shape, config)
     if options.data is not None and options.data.resolve() == path.resolve():
         raise UserError(f"{options.data} is what the run learnt from: give --data that it never saw, or leave it out")
-    return TrainingFrames.of(dataset) if dataset.num_rows else None
+    dataset = Dataset.open(path, num_rows=model.progress.get("replay_rows") if path == replay else None)
+    _check_fits(dataset, model.spec)
+    own = path == data and _holds_out(model)
+    among = ~held_out_episodes(dataset.num_episodes) if own else None
+    return TrainingFrames.of(dataset, among) if dataset.num_rows else None
 
 
-def _held_out(options: FidelityOptions, config: "Config", networks: "Networks", bar: "Bar") -> "list[RealEpisode]":
-    """Episodes to measure on: from --data, or played now in test games, whose seeds training never uses."""
-    from diffworld.data import Dataset
+def _holds_out(model: "Model") -> bool:
+    """Whether the run set episodes of its data aside; the version before, which kept no env_steps, did not."""
+    return "data" in model.datasets and "env_steps" in model.progress
+
+
+def _held_out(options: FidelityOptions, model: "Model", bar: "Bar") -> "tuple[list[RealEpisode], dict[str, Any]]":
+    """Episodes to measure on, and where they are from: data that was not learnt from, or test games played now.
+
+    The record has no path: a run folder may be moved.
+    """
+    from diffworld.data import Dataset, held_out_episodes
     from diffworld.evaluation.fidelity.starts import RECORDED_STEPS, dataset_episodes, record_episodes
+    from diffworld.evaluation.games import TestGames
 
-    if options.data is not None:
-        dataset = Dataset.open(options.data)
-        _check_size(options.data, dataset.format.frame_shape, config)
-        actions = networks.denoiser.network.num_actions
-        if dataset.format.num_actions != actions:
-            raise UserError(f"{options.data} has other actions than the run, which has {actions}: give its own game's")
-        return dataset_episodes(dataset)
-    window = config.denoiser.context_frames + options.horizon
-    steps = max(window, RECORDED_STEPS // options.episodes)
+    if options.data is not None or _holds_out(model):
+        path = options.data or model.datasets["data"]
+        dataset = Dataset.open(path)
+        _check_fits(dataset, model.spec)
+        own = options.data is None
+        episodes = dataset_episodes(dataset, held_out_episodes(dataset.num_episodes) if own else None)
+        kind = "held-out episodes of the run's data" if own else "data set"
+        return episodes, {"source": kind, "name": path.resolve().name, "episodes": len(episodes)}
+    if model.no_game:
+        raise UserError(f"{model.no_game}: give --data with episodes that the run never saw")
+    actor_critic = model.require_policy() if options.policy == "agent" else None
+    e = model.config.evaluation
+    steps = max(model.require_world().context_frames + options.horizon, RECORDED_STEPS // options.episodes)
     with bar(f"playing: {options.policy}", "game", options.episodes) as advance:
-        return record_episodes(
-            config,
-            networks.actor_critic if options.policy == "agent" else None,
+        episodes = record_episodes(
+            TestGames(model.spec, model.config.seed, e.num_envs, e.temperature),
+            actor_critic,
             options.episodes,
             steps,
             cross_lives=options.cross_lives,
             policy_seed=options.seed,
             on_episode=lambda _: advance(1),
         )
+    played = {"policy": options.policy, "games": options.episodes, "cross_lives": options.cross_lives}
+    return episodes, {"source": "test games", **played, "episodes": len(episodes)}
 
 
-def _check_size(path: Path, shape: tuple[int, ...], config: "Config") -> None:
-    height, width = config.environment.height, config.environment.width
-    if shape[:2] != (height, width):
-        raise UserError(f"{path} has frames of {shape[0]}x{shape[1]}, the run of {height}x{width}: give others")
-
-
-def _dreams(config: "Config", networks: "Networks", counts: list[int]) -> "dict[str, Dream]":
-    """A dream for each number of denoising steps, or with the run's own number."""
-    from diffworld.evaluation.fidelity.rollouts import denoiser_frames
-    from diffworld.evaluation.fidelity.study import Dream
-
-    dreams = {}
-    for count in counts or [config.sampler.denoising_steps]:
-        name = f"dream, {count} denoising step{'s' if count > 1 else ''}"
-        sampler = replace(config.sampler, denoising_steps=count)
-        dreams[name] = Dream(denoiser_frames(networks.denoiser, sampler), {"denoising_steps": count})
-    return dreams
-
-
-def _held_out_record(options: FidelityOptions, episodes: int) -> dict[str, Any]:
-    """Where the real episodes came from. No path: a run folder may be moved."""
-    if options.data is not None:
-        return {"source": "data set", "name": options.data.resolve().name, "episodes": episodes}
-    return {
-        "source": "test games",
-        "policy": options.policy,
-        "games": options.episodes,
-        "episodes": episodes,
-        "cross_lives": options.cross_lives,
-    }
+def _check_fits(dataset: "Dataset", spec: "GameSpec") -> None:
+    """UserError for data of another frame size or other actions."""
+    path, own = dataset.path, dataset.spec
+    if own.frame_size != spec.frame_size:
+        sizes = [f"{height}x{width}" for height, width in (own.frame_size, spec.frame_size)]
+        raise UserError(f"{path} has frames of {sizes[0]}, the run of {sizes[1]}: give others")
+    if (own.actions.size, own.actions.is_discrete) != (spec.actions.size, spec.actions.is_discrete):
+        raise UserError(f"{path} has other actions than the run, which has {spec.actions.size}: give its own game's")
 
 
 def summary_lines(record: dict[str, Any]) -> list[str]:

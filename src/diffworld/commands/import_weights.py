@@ -1,20 +1,18 @@
 """`diffworld import-weights`."""
 
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from diffworld.commands.parsing import parse
+from diffworld.commands.parsing import parse_checked
+from diffworld.runtime.checked import Natural
 from diffworld.runtime.errors import UserError
 
-if TYPE_CHECKING:  # what they bring takes a second to import
+if TYPE_CHECKING:  # what it brings takes a second to import
     from diffworld.compat.published import Published
-    from diffworld.config import Config
-    from diffworld.envs import VectorEnv
-    from diffworld.recipes.networks import Networks
-    from diffworld.runs.folder import RunFolder
 
 PROGRAM = "diffworld import-weights"
 
@@ -33,15 +31,13 @@ class ImportOptions:
     """The run folder to make (default: runs/published-GAME)."""
     config: Path | None = None
     """Configuration of the networks in FILE, JSON or YAML (default: sizes follow from the tensors' shapes)."""
-    steps: int = 1000
+    steps: Natural = 1000
     """Real steps the imported agent plays at once, so that dreams have windows to start from; 0 plays none."""
 
 
 def main(arguments: list[str]) -> int:
     """Import one file of weights; the run folder appears whole or not at all."""
-    options = parse(ImportOptions, PROGRAM, arguments)
-    if options.steps < 0:
-        raise UserError(f"--steps is {options.steps}; it must be at least 0")
+    options = parse_checked(ImportOptions, PROGRAM, arguments)
     game = _game(options)
     out = options.out or Path("runs") / f"published-{game}"
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
@@ -78,47 +74,39 @@ def _published(options: ImportOptions, game: str) -> "Published":
 
 def _import(published: "Published", env_id: str, out: Path, steps: int) -> None:
     """Make the run folder `out`: configuration, replay of `steps` real steps, checkpoint 0."""
-    from contextlib import closing
-
-    from diffworld.compat.published import begin_imported_run, imported_config, imported_networks, read_tensors
-    from diffworld.evaluation.games import make_game
-    from diffworld.runs.folder import Checkpoint, RunFolder
-    from diffworld.runtime.files import atomic_folder
-
-    tensors = read_tensors(published.file)
-    config = imported_config(env_id, published.config, tensors)
-    with closing(make_game(config, 1)) as env:
-        networks = imported_networks(config, env.num_actions, tensors)
-        with atomic_folder(out) as folder:
-            run = RunFolder(folder)
-            begin_imported_run(run, config, published)
-            rows = _collect(run, config, networks, env, steps) if steps else 0
-            # No optimisers, no random states: it can be read as any checkpoint, but not be resumed.
-            run.save(0, Checkpoint(networks.tensors(), {}, {"progress": {}, "replay_rows": rows}), keep=1)
-    size = sum(networks.parameter_counts().values())
-    started = f"{steps:,} real steps to start dreams from" if steps else "no real steps"
-    print(f"{out}: {config.env}, {size:,} parameters from {published.source}, {started}")
-
-
-def _collect(run: "RunFolder", config: "Config", networks: "Networks", env: "VectorEnv", steps: int) -> int:
-    """Let the agent play into the run's replay; returns the rows written."""
     import torch
 
     from diffworld.agents.policy import ActorCriticPolicy
+    from diffworld.commands.record import record_games
+    from diffworld.compat.published import imported_config, imported_networks, read_tensors, write_source
     from diffworld.data import Dataset
-    from diffworld.recipes.collection import Collector
+    from diffworld.envs import make_env
+    from diffworld.runs import Checkpoint, RunFolder
+    from diffworld.runtime.files import atomic_folder
     from diffworld.runtime.progress import Display
 
-    # As in a test: no random actions, and draws from a generator of its own.
-    generator, temperature = torch.Generator().manual_seed(config.seed), config.evaluation.temperature
-    policy = ActorCriticPolicy(networks.actor_critic, 1, temperature=temperature, generator=generator)
-    info = {"env": env.env_id, "action_names": env.action_names}
-    with (
-        Dataset.create(run.replay, (*env.frame_size, 3), num_actions=env.num_actions, info=info) as dataset,
-        Display().bar("collecting", "steps", steps) as advance,
-    ):
-        collector = Collector(env, dataset, policy, config.seed)
-        for _ in range(steps):
-            collector.collect(1)
-            advance(1)
-        return dataset.num_rows
+    tensors = read_tensors(published.file)
+    config = imported_config(env_id, published.config, tensors)
+    with closing(make_env(config.env, config.environment)) as env:
+        networks = imported_networks(config, env.spec, tensors)
+        with atomic_folder(out) as folder:
+            run, rows = RunFolder(folder), 0
+            run.begin(config, env.spec)
+            write_source(folder, published)
+            if steps:
+                # As in a test: no random actions, and draws from a generator of its own.
+                generator, temperature = torch.Generator().manual_seed(config.seed), config.evaluation.temperature
+                assert networks.actor_critic is not None
+                policy = ActorCriticPolicy(networks.actor_critic, 1, temperature=temperature, generator=generator)
+                with (
+                    Dataset.create(run.replay, env.spec) as dataset,
+                    Display().bar("collecting", "step", steps) as advance,
+                ):
+                    record_games(env, policy, dataset, steps, config.seed, advance)
+                    rows = dataset.num_rows
+            # No optimisers, no random states: it can be read as any checkpoint, but not be resumed.
+            progress = {"progress": {}, "replay_rows": rows, "env_steps": config.collection.total_steps}
+            run.save(0, Checkpoint(networks.tensors(), {}, progress))
+    size = sum(networks.parameter_counts().values())
+    started = f"{steps:,} real steps to start dreams from" if steps else "no real steps"
+    print(f"{out}: {config.env}, {size:,} parameters from {published.source}, {started}")

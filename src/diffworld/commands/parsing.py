@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import tyro
 
+from diffworld.runtime.checked import checked
 from diffworld.runtime.errors import UserError
 
 T = TypeVar("T")
@@ -27,6 +28,17 @@ def parse(options: type[T], program: str, arguments: list[str], default: T | Non
         if not exit_.code:
             raise
         raise UserError(f"{_in_one_line(said.getvalue())[:300]} (try: {program} --help)") from None
+
+
+def parse_checked(options: type[T], program: str, arguments: list[str], default: T | None = None) -> T:
+    """As `parse`, and UserError, one line, for a value out of the range that its annotation names."""
+    found = parse(options, program, arguments, default)
+    try:
+        checked(found)
+    except UserError as error:
+        name, _, rest = str(error).partition(" ")
+        raise UserError(f"--{name.rpartition('.')[2].replace('_', '-')} {rest}") from None
+    return found
 
 
 def _in_one_line(box: str) -> str:

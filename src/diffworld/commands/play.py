@@ -57,16 +57,16 @@ def main(arguments: list[str]) -> int:
         from diffworld.play.library import Library
         from diffworld.play.server import serve
         from diffworld.play.server_state import ServerState
-        from diffworld.runs.loading import load_demo, load_run
+        from diffworld.runs import load
 
         threads = torch.get_num_threads()
         use_threads(1)  # the thread that draws has them all
-        model = load_run(options.run, options.device, threads) if options.run else load_demo(options.device, threads)
+        model = load(options.run or "demo", options.device)
         recordings = options.recordings or (options.run / "recordings" if options.run else Path("diffworld-recordings"))
         library = Library({"recordings": recordings, **model.datasets})
-        house = ServerState(model, library, recordings, options.max_players)
-        if model.has_dream and (options.compile == "on" or (options.compile == "auto" and compiling_pays(model))):
-            compile_in_background(model)
+        house = ServerState(model, library, recordings, options.max_players, threads)
+        if model.world and (options.compile == "on" or (options.compile == "auto" and compiling_pays(model))):
+            compile_in_background(house.dreamer)
         print(f"{model.title}: open {address.url} (Ctrl-C stops)", flush=True)
         serve(house, listener, address, open_browser=options.browser and _has_browser())
     finally:

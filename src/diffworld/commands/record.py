@@ -1,22 +1,23 @@
 """`diffworld record`."""
 
-import dataclasses
 import sys
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from diffworld.commands.parsing import parse
-from diffworld.config import Config, EnvironmentConfig
-from diffworld.config.presets import preset
+from diffworld.commands.parsing import given_option, parse_checked
+from diffworld.envs import EnvironmentConfig
+from diffworld.runtime.checked import Amount, Count, Natural, Share
 from diffworld.runtime.errors import UserError
 
 if TYPE_CHECKING:
-    from diffworld.data import Dataset
-    from diffworld.envs import VectorEnv
-    from diffworld.envs.driver import Policy
+    from diffworld.data import Dataset, GameStep
+    from diffworld.envs import EpisodeResult, Policy, VectorEnv
+    from diffworld.runs import Model
 
 PROGRAM = "diffworld record"
 RANDOM = "random"
@@ -35,18 +36,19 @@ class RecordOptions:
     env: str = ""
     """atari/<Game>, gym/<registered id> or minatar/<game>; a run's own game if its agent plays."""
     policy: str = RANDOM
-    """Who plays: random, or a run folder whose agent plays. A run brings the settings of its game as defaults."""
-    steps: int = 10_000
+    """Who plays: random, or a run folder (or demo) whose agent plays. A run brings the settings of its game as
+    defaults."""
+    steps: Count = 10_000
     """Real steps to record (rounded up to a multiple of num_envs)."""
-    num_envs: int = 1
+    num_envs: Count = 1
     """Games played side by side."""
-    seed: int = 0
+    seed: Natural = 0
     """Of the games and of the actions drawn."""
-    temperature: float = 1.0
+    temperature: Amount = 1.0
     """Of the agent's actions; 0 takes the likeliest."""
-    epsilon: float = 0.0
+    epsilon: Share = 0.0
     """Share of uniformly random actions among the agent's."""
-    hold: float = 0.0
+    hold: Share = 0.0
     """Probability that the random player repeats its last action, which takes it further about."""
     device: str = "auto"
     """Where the agent's network runs: auto, cpu, cuda or mps."""
@@ -55,75 +57,95 @@ class RecordOptions:
 
 def main(arguments: list[str]) -> int:
     """Record a data set; Ctrl-C keeps what is there."""
-    config = _run_config(arguments)
-    # Of a run, only the defaults: the folder itself is required.
-    defaults = config.environment if config else EnvironmentConfig()
-    options = parse(RecordOptions, PROGRAM, arguments, RecordOptions(tyro.MISSING, environment=defaults))
-    options = _checked(options, config)
+    model = _player(arguments)  # first: the defaults of the game's settings are its own
+    options = RecordOptions(tyro.MISSING, environment=_presented(model))
+    options = _checked(parse_checked(RecordOptions, PROGRAM, arguments, options), model)
     from diffworld.data import Dataset
-    from diffworld.play.recording import record_games
+    from diffworld.envs import RandomPolicy, make_env
     from diffworld.runtime.progress import Display
 
-    env = _make_env(options)
-    try:
-        policy = _policy(options, env)
-        info = {
-            "env": env.env_id,
-            "action_names": env.action_names,
-            "environment": dataclasses.asdict(options.environment),
-            "policy": Path(options.policy).name,
-            "seed": options.seed,
-        }
-        shape = (*env.frame_size, 3)
-        display = Display()
-        with Dataset.create(options.out, shape, num_actions=env.num_actions, info=info) as dataset:
+    with closing(make_env(options.env, options.environment, options.num_envs)) as env:
+        policy: Policy = RandomPolicy(env.spec.actions, options.seed, options.hold)
+        if model is not None:
+            given = {"temperature": options.temperature, "epsilon": options.epsilon}
+            policy = model.player(options.num_envs, **given, seed=options.seed)
+        info, display = {"policy": Path(options.policy).name, "seed": options.seed}, Display()
+        with Dataset.create(options.out, env.spec, info=info) as dataset:
             try:
-                with display.bar(f"record {env.env_id}", "step", options.steps) as advance:
+                with display.bar(f"record {options.env}", "step", options.steps) as advance:
                     scores = record_games(env, policy, dataset, options.steps, options.seed, advance)
             except KeyboardInterrupt:
                 print(f"stopped; {options.out} is a whole data set of {dataset.num_steps:,} steps", file=sys.stderr)
                 return 130
             display.line(_summary(dataset, scores))
-        display.line(_next_command(options))
-    finally:
-        env.close()
+        display.line(f"train on it: diffworld train --data {options.out}")
     return 0
 
 
-def _run_config(arguments: list[str]) -> Config | None:
-    """The configuration of the run that plays, looked for first: it gives the defaults of the game's settings."""
-    from diffworld.runs.folder import RunFolder
+def record_games(
+    env: "VectorEnv", policy: "Policy", dataset: "Dataset", steps: int, seed: int, advance: Callable[[int], None]
+) -> list[float]:
+    """Play and record at least `steps` steps, whole rounds of all rows; the last round truncates what still goes on.
 
-    name = RANDOM
-    for i, argument in enumerate(arguments):
-        if argument == "--policy" and i + 1 < len(arguments):
-            name = arguments[i + 1]
-        elif argument.startswith("--policy="):
-            name = argument.removeprefix("--policy=")
-    if name == RANDOM or not name or name.startswith("-"):
+    Args:
+        env: reset here; a lost life that it tells as an end begins another episode while the game goes on.
+        policy: sees all rows at every step.
+        dataset: open for writing, of the environment's game.
+        steps: to record.
+        seed: game number g is the g-th training game of a run of that seed.
+        advance: called with the steps of each round, for a progress display.
+
+    Returns: the raw scores of the games that were played to their end.
+    """
+    from diffworld.data import EpisodeWriter
+    from diffworld.envs import Driver
+    from diffworld.envs.seeds import training_seed
+
+    writer, scores, last = EpisodeWriter(dataset), list[float](), False
+
+    def keep(step: "GameStep") -> None:
+        writer(replace(step, truncated=True) if last and not step.terminated else step)
+
+    def count(_: int, game: "EpisodeResult") -> None:
+        scores.append(game.score)
+
+    driver = Driver(env, lambda game: training_seed(seed, game), on_step=keep, on_game=count, lives=True)
+    for taken in range(0, steps, env.num_envs):
+        last = taken + env.num_envs >= steps
+        driver.play(policy)
+        advance(env.num_envs)
+    return scores
+
+
+def _player(arguments: list[str]) -> "Model | None":
+    """The model whose agent plays; None for the random player."""
+    name = given_option(arguments, "--policy")
+    if name in (None, RANDOM):
         return None
-    if not RunFolder(Path(name)).exists():
-        raise UserError(f"--policy {name} is no run folder: give one that diffworld train has made, or random")
-    return RunFolder(Path(name)).config()
+    from diffworld.runs import load
+
+    return load(str(name), given_option(arguments, "--device") or "auto")
 
 
-def _checked(options: RecordOptions, config: Config | None) -> RecordOptions:
+def _presented(model: "Model | None") -> EnvironmentConfig:
+    if model is None:
+        return EnvironmentConfig()
+    if model.no_game:
+        raise UserError(f"{model.no_game}: there is nothing to record")
+    return EnvironmentConfig(**model.spec.presented)
+
+
+def _checked(options: RecordOptions, model: "Model | None") -> RecordOptions:
     """The options with the game's id in place. UserError for what cannot be recorded."""
-    if options.steps < 1:
-        raise UserError(f"--steps is {options.steps}; it must be at least 1")
-    if not 0 <= options.seed < 2**31:
-        raise UserError(f"--seed is {options.seed}; it must be between 0 and {2**31 - 1}")
-    if options.temperature < 0 or not 0 <= options.epsilon <= 1:
-        raise UserError("--temperature must be at least 0, and --epsilon between 0 and 1")
-    if not 0 <= options.hold < 1 or (options.hold and options.policy != RANDOM):
+    if options.hold == 1 or (options.hold and model is not None):
         raise UserError("--hold is a probability below 1, and for the random player only")
-    if config is not None:
-        own, given = config.environment, options.environment
-        if options.env not in ("", config.env):
-            raise UserError(f"the agent of {options.policy} plays {config.env}: leave out --env")
-        if (given.height, given.width) != (own.height, own.width):
+    if model is not None:
+        given, own = options.environment, model.spec
+        if options.env not in ("", own.name):
+            raise UserError(f"the agent of {options.policy} plays {own.name}: leave out --env")
+        if (given.height, given.width) != own.frame_size:
             raise UserError(f"the agent sees frames of {own.height}x{own.width}: leave out --height and --width")
-        options = dataclasses.replace(options, env=config.env)
+        options = replace(options, env=own.name)
     if not options.env:
         raise UserError("which game? give --env, such as --env atari/Breakout, or --policy RUN")
     out = options.out
@@ -132,49 +154,8 @@ def _checked(options: RecordOptions, config: Config | None) -> RecordOptions:
     return options
 
 
-def _make_env(options: RecordOptions) -> "VectorEnv":
-    from diffworld.evaluation.games import make_game
-
-    return make_game(Config(env=options.env, environment=options.environment), options.num_envs)
-
-
-def _policy(options: RecordOptions, env: "VectorEnv") -> "Policy":
-    from diffworld.envs.driver import RandomPolicy
-
-    if options.policy == RANDOM:
-        return RandomPolicy(env.num_actions, options.seed, options.hold)
-    import torch
-
-    from diffworld.agents.policy import ActorCriticPolicy
-    from diffworld.runs.loading import load_run
-
-    model = load_run(Path(options.policy), options.device)
-    if not model.has_policy:
-        raise UserError(f"{options.policy} has no agent: give another run, or --policy random")
-    return ActorCriticPolicy(
-        model.networks.actor_critic,
-        env.num_envs,
-        temperature=options.temperature,
-        epsilon=options.epsilon,
-        generator=torch.Generator(model.device).manual_seed(options.seed),
-    )
-
-
 def _summary(dataset: "Dataset", scores: list[float]) -> str:
     size = sum(file.stat().st_size for file in dataset.path.iterdir()) / 2**20
     counts = f"{dataset.num_steps:,} steps, episodes: {dataset.num_episodes}, games played to their end: {len(scores)}"
     mean = f", mean score {sum(scores) / len(scores):.4g}" if scores else ""
     return f"{dataset.path}: {counts}{mean} ({size:.1f} MiB)"
-
-
-def _next_command(options: RecordOptions) -> str:
-    """How to train on it: the trainer must present the game as the recording did."""
-    demo = preset("demo")
-    given, default = dataclasses.asdict(options.environment), dataclasses.asdict(demo.environment)
-    flags = [_flag(name, value) for name, value in given.items() if value != default[name]]
-    return " ".join(["train on it: diffworld train --data", str(options.out), "--env", options.env, *flags])
-
-
-def _flag(name: str, value: object) -> str:
-    name = name.replace("_", "-")
-    return f"--environment.{'no-' if value is False else ''}{name}{'' if isinstance(value, bool) else f' {value}'}"

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from diffworld.commands.parsing import parse
+from diffworld.commands.parsing import parse_checked
 from diffworld.commands.train import resolve
+from diffworld.runtime.checked import Count
 from diffworld.runtime.errors import UserError
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class SweepOptions:
 
     file: Annotated[Path, tyro.conf.Positional]
     """The sweep file (TOML)."""
-    jobs: int = 1
+    jobs: Count = 1
     """Runs side by side; they share the processor's threads. A run goes on bit for bit only with the same number."""
     dry_run: bool = False
     """Check everything, list the runs with their state and their commands, and train nothing."""
@@ -56,14 +57,11 @@ class SweepOptions:
 
 def main(arguments: list[str]) -> int:
     """Train what is left, then report; 1 if a run failed, 130 on Ctrl-C."""
-    options = parse(SweepOptions, PROGRAM, arguments)
-    if options.jobs < 1:
-        raise UserError(f"--jobs is {options.jobs}; it must be at least 1")
+    options = parse_checked(SweepOptions, PROGRAM, arguments)
     from diffworld.report.write import check_place
     from diffworld.runtime.progress import Display
     from diffworld.sweep.campaign import Campaign
     from diffworld.sweep.plan import REPORT, read_sweep
-    from diffworld.training.dry_run import epochs
     from diffworld.training.interrupt import Interrupted
 
     sweep = read_sweep(options.file)
@@ -73,7 +71,7 @@ def main(arguments: list[str]) -> int:
         _print_plan(sweep, list(configs))
         return 0
     display = Display()
-    campaign = Campaign(sweep.out, {run: epochs(config) for run, config in configs.items()}, options.jobs, display)
+    campaign = Campaign(sweep.out, {run: config.total_epochs for run, config in configs.items()}, options.jobs, display)
     try:
         campaign.train()
     except Interrupted:
@@ -134,15 +132,18 @@ def _print_plan(sweep: "Sweep", runs: "Sequence[PlannedRun]") -> None:
 def _conclude(out: Path, runs: "Sequence[PlannedRun]", failures: "Mapping[PlannedRun, str]") -> None:
     """Print the table of all runs, and write the report over the finished ones."""
     from diffworld.report.contents import gather
+    from diffworld.report.runs import last_test
     from diffworld.report.write import PAGE, write_report
+    from diffworld.runs.folder import RunFolder
     from diffworld.sweep.plan import REPORT
 
-    settings = {run.folder: run.setting for run in runs if run.finished}
+    settings = {run.folder: run.setting for run in runs if run.finished and last_test(RunFolder(run.folder))}
     contents = gather(list(settings), settings) if settings else None
     scores = {run.path: (str(run.random or ""), str(run.interval)) for run in contents.runs} if contents else {}
     rows = [("setting", "game", "seed", "random", "agent (mean and 95 % interval over games)")]
     for run in runs:
-        results = scores.get(run.folder) or ("", f"failed, {failures[run]}")
+        none = f"failed, {failures[run]}" if run in failures else "no agent"
+        results = scores.get(run.folder) or ("", none)
         rows.append((run.setting, run.game, str(run.seed), *results))
     widths = [max(map(len, column)) for column in zip(*(row[:-1] for row in rows), strict=True)]
     print()
@@ -150,7 +151,8 @@ def _conclude(out: Path, runs: "Sequence[PlannedRun]", failures: "Mapping[Planne
         print("  ".join([*(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)), last]))
     print()
     if contents is None:
-        print("no run is finished, so there is no report: see the logs, then give the same command again")
+        advice = ": see the logs, then give the same command again" if failures else ""
+        print(f"no agent was tested, so there is no report{advice}")
         return
     write_report(contents, out / REPORT)
     print(f"open {out / REPORT / PAGE}")

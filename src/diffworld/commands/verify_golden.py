@@ -23,10 +23,11 @@ def main(arguments: list[str]) -> int:
     options = parse(VerifyOptions, "diffworld verify-golden", arguments)
     from diffworld.compat.golden import verify_golden
 
-    failed = 0
+    verdicts: list[bool] = []
     for result in verify_golden(options.folder, options.salt):
         verdict = "PASS" if result.passed else "FAIL"
         line = f"{verdict}  {result.name:26} largest error {result.error:.2e}  {result.note}"
         print(line.rstrip(), flush=True)
-        failed += not result.passed
-    return 1 if failed else 0
+        verdicts.append(result.passed)
+    print(f"{sum(verdicts)} of {len(verdicts)} passed")
+    return 0 if all(verdicts) else 1

@@ -3,22 +3,26 @@
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from diffworld.agents.returns import ReturnConfig, actor_critic_losses, lambda_returns
-from diffworld.envs import list_envs, make_env
+from diffworld.envs import EnvironmentConfig, list_envs, make_env
 from diffworld.models.actor_critic import ActorCritic
 from diffworld.models.denoiser import Denoiser, resize_bicubic
 from diffworld.models.diffusion import LogNormalSigma, Randn
 from diffworld.models.reward_end import RewardEndModel
 from diffworld.models.sampler import SamplerConfig, karras_schedule
-from diffworld.models.shooter import SHOOTER_NOISE
+from diffworld.spec import ActionSpace
 
 Arrays = Mapping[str, Tensor]
 ONE_LEVEL = 2 / 255
+ATARI_NOISE, SHOOTER_NOISE = LogNormalSigma(), LogNormalSigma(mean=-1.2)
+"""Noise levels that the two families of networks were trained with."""
 
 SAMPLERS = {
     "sampler_euler1": SamplerConfig(denoising_steps=1),
@@ -109,7 +113,7 @@ def check_forward(model: Denoiser, arrays: Arrays, check: Checker) -> None:
 def check_loss(model: Denoiser, arrays: Arrays, check: Checker, levels: LogNormalSigma) -> None:
     """`*_loss`: the loss of a window and its gradient's norm, from the stored draws."""
     model.config = replace(model.config, noise_levels=levels)
-    upsampler = model.config.upsampling_factor > 1
+    upsampler = model.conditioning.upsampling_factor > 1
     frames = arrays["full_res" if upsampler else "obs"]
     low_res = arrays["low_res"] if upsampler else None
     with torch.enable_grad():
@@ -179,10 +183,10 @@ def check_actor_critic(model: ActorCritic, arrays: Arrays, check: Checker) -> No
 
 def check_returns(arrays: Arrays, check: Checker) -> None:
     """`actor_critic_loss`: lambda-returns and the three losses."""
-    config = ReturnConfig()
+    config, space = ReturnConfig(), ActionSpace.discrete(arrays["logits"].shape[-1])
     returns = lambda_returns(arrays["reward"], arrays["end"], arrays["trunc"], arrays["value_bootstrap"], config)
     check.close("lambda_returns", returns)
-    losses = actor_critic_losses(arrays["logits"], arrays["act"], arrays["value"], returns, config)
+    losses = actor_critic_losses(space, arrays["logits"], arrays["act"], arrays["value"], returns, config)
     check.close("loss_actions", losses.policy)
     check.close("loss_values", losses.value)
     check.close("loss_entropy", losses.entropy)
@@ -196,7 +200,7 @@ def check_atari(game: str, arrays: Arrays, check: Checker) -> None:
     if env_id is None:
         raise ValueError(f"no Atari game called {game}")
     height, width = arrays["frames"].shape[1:3]
-    env = make_env(env_id, frame_size=(height, width), noop_max=0, life_loss_ends=True)
+    env = make_env(env_id, EnvironmentConfig(height, width, noop_max=0))
     frames, steps = [env.reset([123])[0]], []
     for action in arrays["actions"].tolist():
         step = env.step(np.array([action]))
@@ -213,31 +217,32 @@ def check_atari(game: str, arrays: Arrays, check: Checker) -> None:
     check.equal("frames", torch.from_numpy(np.stack(frames))[arrays["frame_index"]])
 
 
+CHECKS: dict[str, tuple[str, str, Callable[[Any, Arrays, Checker], None]]] = {
+    "denoiser_forward": ("atari", "denoiser", check_forward),
+    "csgo_denoiser_forward": ("csgo", "denoiser", check_forward),
+    "denoiser_loss": ("atari", "denoiser", partial(check_loss, levels=ATARI_NOISE)),
+    "denoiser_loss_clipped": ("atari", "denoiser", partial(check_loss, levels=LogNormalSigma(std=6.0))),
+    "csgo_denoiser_loss": ("csgo", "denoiser", partial(check_loss, levels=SHOOTER_NOISE)),
+    "csgo_upsampler_loss": ("csgo", "upsampler", partial(check_loss, levels=SHOOTER_NOISE)),
+    "reward_end_forward": ("atari", "reward_end", check_reward_end),
+    "reward_end_loss": ("atari", "reward_end", check_reward_end_loss),
+    "actor_critic_forward": ("atari", "actor_critic", check_actor_critic),
+}
+"""Name of a file -> the network it is of (family and part), and its check."""
+for _name, _config in SAMPLERS.items():
+    _network = ("csgo" if "csgo" in _name else "atari", "upsampler" if "upsampler" in _name else "denoiser")
+    CHECKS[_name] = (*_network, partial(check_sampler, config=_config))
+
+
 def check_file(name: str, arrays: Arrays, parts: Mapping[str, dict[str, nn.Module]]) -> Result:
     """Check one `.npz` by the kind its name tells."""
     check = Checker(arrays)
-    atari, csgo = parts.get("atari", {}), parts.get("csgo", {})
-    wide = LogNormalSigma(std=6.0)
-    shooter = SHOOTER_NOISE
-    kinds: dict[str, Callable[[], None]] = {
-        "denoiser_forward": lambda: check_forward(_denoiser(atari, "denoiser"), arrays, check),
-        "csgo_denoiser_forward": lambda: check_forward(_denoiser(csgo, "denoiser"), arrays, check),
-        "denoiser_loss": lambda: check_loss(_denoiser(atari, "denoiser"), arrays, check, LogNormalSigma()),
-        "denoiser_loss_clipped": lambda: check_loss(_denoiser(atari, "denoiser"), arrays, check, wide),
-        "csgo_denoiser_loss": lambda: check_loss(_denoiser(csgo, "denoiser"), arrays, check, shooter),
-        "csgo_upsampler_loss": lambda: check_loss(_denoiser(csgo, "upsampler"), arrays, check, shooter),
-        "reward_end_forward": lambda: check_reward_end(atari["reward_end"], arrays, check),  # type: ignore[arg-type]
-        "reward_end_loss": lambda: check_reward_end_loss(atari["reward_end"], arrays, check),  # type: ignore[arg-type]
-        "actor_critic_forward": lambda: check_actor_critic(atari["actor_critic"], arrays, check),  # type: ignore[arg-type]
-        "actor_critic_loss": lambda: check_returns(arrays, check),
-    }
     try:
-        if name in SAMPLERS:
-            family = csgo if name.startswith("csgo") else atari
-            part = "upsampler" if "upsampler" in name else "denoiser"
-            check_sampler(_denoiser(family, part), arrays, check, SAMPLERS[name])
-        elif name in kinds:
-            kinds[name]()
+        if name in CHECKS:
+            family, part, run = CHECKS[name]
+            run(parts.get(family, {})[part], arrays, check)
+        elif name == "actor_critic_loss":
+            check_returns(arrays, check)
         elif name.startswith("atari_"):
             check_atari(name.removeprefix("atari_"), arrays, check)
         else:
@@ -245,9 +250,3 @@ def check_file(name: str, arrays: Arrays, parts: Mapping[str, dict[str, nn.Modul
     except Exception as error:  # a file from elsewhere may hold anything, and the others are still to be checked
         return Result(name, math.inf, False, f"does not fit: {error}".splitlines()[0])
     return Result(name, check.absolute, check.worst <= 1)
-
-
-def _denoiser(parts: Mapping[str, nn.Module], name: str) -> Denoiser:
-    model = parts[name]
-    assert isinstance(model, Denoiser)
-    return model

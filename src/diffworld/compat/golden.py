@@ -5,12 +5,10 @@ shapes) and `.npz` files of inputs and outputs; its README gives the rule and th
 `checks.py`.
 """
 
-import json
 import math
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +16,7 @@ from torch import nn
 
 from diffworld.compat.checks import Result, check_file
 from diffworld.compat.names import load_published
+from diffworld.compat.published import read_config
 from diffworld.compat.sizes import build_parts
 from diffworld.runtime.errors import UserError
 
@@ -46,7 +45,7 @@ def verify_golden(folder: Path, salt: str = "") -> Iterator[Result]:
     """Check every `.npz` of a folder; UserError when it is no such folder."""
     files = sorted(folder.glob("*.npz"))
     configs = {
-        family: _read_config(folder / f"{family}_config.json")
+        family: read_config(folder / f"{family}_config.json")
         for family in ("atari", "csgo")
         if (folder / f"{family}_config.json").is_file()
     }
@@ -71,13 +70,3 @@ def verify_golden(folder: Path, salt: str = "") -> Iterator[Result]:
                 yield Result(path.stem, math.inf, False, f"cannot be read: {error}".splitlines()[0])
                 continue
             yield check_file(path.stem, arrays, parts)
-
-
-def _read_config(path: Path) -> dict[str, Any]:
-    try:
-        config = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read as JSON: {error}") from error
-    if not isinstance(config, dict):
-        raise UserError(f"{path} is not a network configuration")
-    return config

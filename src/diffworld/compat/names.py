@@ -5,6 +5,8 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
+from diffworld.models.actor_critic import ActorCritic
+from diffworld.models.reward_end import RewardEndModel
 from diffworld.runtime.errors import UserError
 
 # (ours, published), tried in order on whole path segments; each pair is a one-to-one rename inside its network.
@@ -63,9 +65,6 @@ def _actor_critic_name(name: str, pools: tuple[bool, ...]) -> str:
 
 def name_map(parts: Mapping[str, nn.Module]) -> dict[str, tuple[str, str]]:
     """Published name -> (part, our name) of every tensor of the networks; one to one."""
-    from diffworld.models.actor_critic import ActorCritic
-    from diffworld.models.reward_end import RewardEndModel
-
     names: dict[str, tuple[str, str]] = {}
     for part, module in parts.items():
         levels = len(module.config.channels) if isinstance(module, RewardEndModel) else 0

@@ -7,7 +7,7 @@ hub. Nothing read here is run: of weights only tensors are taken, of a configura
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,13 @@ from torch import Tensor
 
 from diffworld.compat.names import load_published
 from diffworld.compat.sizes import sizes_from_config, sizes_from_tensors, tensor_size
-from diffworld.config import Config, from_dict, to_json
-from diffworld.config.presets import atari100k
-from diffworld.recipes.networks import Networks, build_networks
-from diffworld.runs.folder import RunFolder, versions
+from diffworld.config import Config, preset
+from diffworld.recipes import Networks, build_networks
+from diffworld.runtime.checked import read_as
 from diffworld.runtime.errors import UserError
 from diffworld.runtime.files import write_json
+from diffworld.runtime.versions import versions
+from diffworld.spec import GameSpec
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ def _read_yaml(text: str) -> Any:
 def imported_config(env: str, published: Mapping[str, Any] | None, tensors: Mapping[str, Tensor]) -> Config:
     """The configuration of a run with published weights for the game `env`; UserError if its values are unfit."""
     sizes = sizes_from_config(published, tensors) if published is not None else sizes_from_tensors(tensors)
-    base = atari100k()
+    base = preset("atari100k")
     height, width = sizes.frame_size
     config = replace(
         base,
@@ -104,20 +105,20 @@ def imported_config(env: str, published: Mapping[str, Any] | None, tensors: Mapp
         reward_end=sizes.reward_end,
         actor_critic=sizes.actor_critic,
     )
-    config = from_dict(Config, json.loads(to_json(config)), "published configuration")  # checks the types
+    config = read_as(Config, asdict(config), "published configuration")  # checks the types
     config.check()
     return config
 
 
-def imported_networks(config: Config, num_actions: int, tensors: Mapping[str, Tensor]) -> Networks:
+def imported_networks(config: Config, spec: GameSpec, tensors: Mapping[str, Tensor]) -> Networks:
     """The three networks of `config` with published weights; UserError, one line, unless every tensor fits."""
     published = tensor_size(tensors, "actor_critic.actor_linear.weight")
-    if published != num_actions:
+    if published != spec.actions.size:
         raise UserError(
-            f"the weights are for a game of {published} actions and {config.env} has {num_actions}: "
+            f"the weights are for a game of {published} actions and {spec.name} has {spec.actions.size}: "
             "give the game they were trained on with --env"
         )
-    networks = build_networks(config, num_actions, torch.device("cpu"))
+    networks = build_networks(config, spec, torch.device("cpu"))
     load_published(dict(networks.items()), tensors)
     for name, tensor in networks.tensors().items():
         if not tensor.isfinite().all():
@@ -125,10 +126,9 @@ def imported_networks(config: Config, num_actions: int, tensors: Mapping[str, Te
     return networks
 
 
-def begin_imported_run(run: RunFolder, config: Config, published: Published) -> None:
-    """Claim an empty folder for imported weights; its `version.json` says where they come from."""
-    run.begin(config)
+def write_source(folder: Path, published: Published) -> None:
+    """Say in a run's `version.json` where its weights come from."""
     with published.file.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     record = {**versions(), "imported_from": published.source, "imported_sha256": digest}
-    write_json(run.path / "version.json", record)
+    write_json(folder / "version.json", record)

@@ -6,7 +6,7 @@ YAML beside the published weights, which nests and names some settings different
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import count, pairwise, takewhile
 from typing import Any
@@ -14,10 +14,11 @@ from typing import Any
 from torch import Tensor, nn
 
 from diffworld.models.actor_critic import ActorCritic, ActorCriticConfig
-from diffworld.models.denoiser import Denoiser, DenoiserConfig
+from diffworld.models.denoiser import Conditioning, Denoiser, DenoiserConfig
 from diffworld.models.diffusion import SIGMA_DATA
 from diffworld.models.reward_end import RewardEndConfig, RewardEndModel
 from diffworld.runtime.errors import UserError
+from diffworld.spec import ActionSpace, Keys, numbered
 
 LARGEST_SIDE = 512  # of the square frames that shapes are compared with
 
@@ -32,32 +33,26 @@ class Sizes:
     frame_size: tuple[int, int]
 
 
-def denoiser_config(c: Mapping[str, Any], multi_hot_actions: bool = False) -> DenoiserConfig:
+def denoiser_config(c: Mapping[str, Any]) -> DenoiserConfig:
     """Our settings of a published denoiser or upsampler."""
     if c.get("sigma_data", SIGMA_DATA) != SIGMA_DATA:
         raise UserError(f"sigma_data is {c['sigma_data']}; only {SIGMA_DATA} is supported")
     return DenoiserConfig(
         context_frames=c["num_steps_conditioning"],
-        cond_channels=c["cond_channels"],
-        channels=tuple(c["channels"]),
-        depths=tuple(c["depths"]),
-        attention=tuple(map(bool, c["attn_depths"])),
         sigma_offset=float(c["sigma_offset_noise"]),
-        multi_hot_actions=multi_hot_actions,
-        noise_context=bool(c.get("noise_previous_obs", False)),
-        upsampling_factor=c.get("upsampling_factor") or 1,
+        final_frames=False,
+        **_levels_config(c),
     )
 
 
 def reward_end_config(c: Mapping[str, Any]) -> RewardEndConfig:
     """Our settings of a published reward/end model."""
-    return RewardEndConfig(
-        lstm_channels=c["lstm_dim"],
-        cond_channels=c["cond_channels"],
-        channels=tuple(c["channels"]),
-        depths=tuple(c["depths"]),
-        attention=tuple(map(bool, c["attn_depths"])),
-    )
+    return RewardEndConfig(lstm_channels=c["lstm_dim"], **_levels_config(c))
+
+
+def _levels_config(c: Mapping[str, Any]) -> dict[str, Any]:
+    lists = {"channels": tuple(c["channels"]), "depths": tuple(c["depths"])}
+    return {"cond_channels": c["cond_channels"], **lists, "attention": tuple(map(bool, c["attn_depths"]))}
 
 
 def actor_critic_config(c: Mapping[str, Any]) -> ActorCriticConfig:
@@ -69,18 +64,22 @@ def actor_critic_config(c: Mapping[str, Any]) -> ActorCriticConfig:
 
 def build_parts(config: Mapping[str, Any]) -> dict[str, nn.Module]:
     """The networks an `atari_config.json` or `csgo_config.json` describes, by name."""
-    parts: dict[str, nn.Module] = {}
-    actions = config["num_actions"]
-    for part in ("denoiser", "upsampler"):
-        if part in config:
-            parts[part] = Denoiser(denoiser_config(config[part], "full_res" in config), actions)
-    if "reward_end" in config:
-        size = tuple(config["image_size"])
-        parts["reward_end"] = RewardEndModel(reward_end_config(config["reward_end"]), actions, size)
-    if "actor_critic" in config:
-        size = tuple(config["image_size"])
-        parts["actor_critic"] = ActorCritic(actor_critic_config(config["actor_critic"]), actions, size)
-    return parts
+    count, size = config["num_actions"], tuple(config.get("image_size", ()))
+    # The shooter's actions are zeros and ones: keys, buttons, and the mouse in bins.
+    multi_hot = "full_res" in config
+    actions = ActionSpace((Keys(numbered(count)),)) if multi_hot else ActionSpace.discrete(count)
+
+    def denoiser(c: Mapping[str, Any]) -> nn.Module:
+        conditioning = Conditioning(bool(c.get("noise_previous_obs")), c.get("upsampling_factor") or 1)
+        return Denoiser(denoiser_config(c), actions, conditioning)
+
+    build: dict[str, Callable[[Any], nn.Module]] = {
+        "denoiser": denoiser,
+        "upsampler": denoiser,
+        "reward_end": lambda c: RewardEndModel(reward_end_config(c), actions, size),
+        "actor_critic": lambda c: ActorCritic(actor_critic_config(c), actions, size),
+    }
+    return {part: make(config[part]) for part, make in build.items() if part in config}
 
 
 def sizes_from_config(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Sizes:
@@ -121,6 +120,7 @@ def sizes_from_tensors(tensors: Mapping[str, Tensor]) -> Sizes:
         channels=channels,
         depths=depths,
         attention=attention,
+        final_frames=False,
     )
     channels, depths, attention = _levels(tensors, f"{model}.encoder.blocks")
     reward_end = RewardEndConfig(

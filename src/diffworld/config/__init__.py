@@ -9,7 +9,6 @@ from diffworld.config.config import (
     UpdateConfig,
     differences,
     read_config,
-    to_json,
 )
 from diffworld.config.presets import PRESETS, preset
 
@@ -24,5 +23,4 @@ __all__ = [
     "differences",
     "preset",
     "read_config",
-    "to_json",
 ]

@@ -131,6 +131,29 @@ class Config:
         settings: UpdateConfig = getattr(self, f"{network}_updates")
         return settings
 
+    @property
+    def learnt(self) -> tuple[NetworkName, ...]:
+        """The networks that learn something in such a run, or come from another one."""
+        trained = [name for name in NETWORKS if self.updates(name).first_steps or self.updates(name).steps]
+        mine = [name for name in trained if name == "actor_critic" or self.recipe != "model_free"]
+        taken = self.init_networks if self.init_from else ()
+        return tuple(name for name in NETWORKS if name in mine or name in taken)
+
+    @property
+    def total_epochs(self) -> int:
+        """Epochs of such a run, if the first collection is no longer than it must be."""
+        c, a = self.collection, self.actor_critic_updates
+        if self.recipe == "world":
+            return self.epochs
+        if self.recipe == "model_free":
+            updates = -(-c.total_steps // (a.batch_size * self.horizon))
+            return 1 + max(0, -(-(updates - a.first_steps) // max(a.steps, 1)))
+        return 1 + max(0, -(-(c.total_steps - c.first_steps) // c.steps_per_epoch)) + self.epochs
+
+    def to_json(self) -> str:
+        """As JSON text."""
+        return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
+
     def check(self) -> None:
         """UserError for a value out of its range, and for values that cannot work together."""
         checked(self)
@@ -155,11 +178,6 @@ class Config:
             raise UserError("recipe world and --data go together: give both or neither")
         if self.recipe == "world" and not self.epochs:
             raise UserError("epochs is 0: nothing would be trained on the data; give --epochs")
-
-
-def to_json(config: Config) -> str:
-    """A configuration as JSON text."""
-    return json.dumps(dataclasses.asdict(config), indent=2) + "\n"
 
 
 def read_config(path: Path) -> Config:

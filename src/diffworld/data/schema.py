@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from diffworld.runtime.errors import UserError
 from diffworld.runtime.files import write_json
-from diffworld.spec import ActionSpace, Encoded, GameSpec, Keys
+from diffworld.spec import ActionSpace, Encoded, GameSpec, Keys, numbered
 
 FORMAT_VERSION = 2
 DESCRIPTION, FRAMES, ROWS = "dataset.json", "frames.bin", "rows.bin"
@@ -98,8 +98,8 @@ def _from_version_1(description: dict[str, Any]) -> DatasetSchema:
         if isinstance(names, list) and len(names) == count:
             actions = ActionSpace.discrete([str(name) for name in names])
         else:
-            actions = ActionSpace.discrete(count)
+            actions = ActionSpace.discrete(numbered(count))
     else:
-        actions = ActionSpace((Keys(tuple(str(i) for i in range(action["size"]))),))
-    presented = info.get("environment") or {}
+        actions = ActionSpace((Keys(numbered(action["size"])),))
+    presented = dict(info.get("environment") or {})
     return DatasetSchema(GameSpec(str(info.get("env", "")), height, width, actions, presented=presented), info)

@@ -18,6 +18,7 @@ class GameStep:
     frame, next_frame: uint8 (H, W, 3), what was seen and what the action led to.
     action, reward: the action, encoded, and its raw reward.
     terminated, truncated: an end for the learner (perhaps only a lost life), or a cut.
+    over: nothing follows in this game.
     """
 
     game: int
@@ -27,6 +28,7 @@ class GameStep:
     terminated: bool
     truncated: bool
     next_frame: NDArray[np.uint8]
+    over: bool = False
 
     @property
     def ended(self) -> bool:

@@ -136,6 +136,7 @@ class Driver:
             bool(result.terminated[row]),
             bool(result.truncated[row]),
             result.frames[row],
+            bool(result.needs_reset[row]),
         )
 
     def _result(self, row: int, result: StepResult) -> EpisodeResult:

@@ -7,7 +7,7 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-from gymnasium.spaces import Box, Discrete
+from gymnasium.spaces import Box
 from numpy.typing import NDArray
 
 from diffworld.envs.base import EnvironmentConfig, area_resize
@@ -21,7 +21,6 @@ class GymGame(Game):
 
     def __init__(self, env: gymnasium.Env[Any, Any], actions: ActionSpace, frame_size: tuple[int, int]) -> None:
         self._env, self._actions, self._frame_size = env, actions, frame_size
-        self._first = int(env.action_space.start) if isinstance(env.action_space, Discrete) else 0
         self._sees_pixels = _is_image(env.observation_space)
 
     def reset(self, seed: int) -> NDArray[np.uint8]:
@@ -30,10 +29,9 @@ class GymGame(Game):
         return self._frame(observation)
 
     def step(self, action: Encoded) -> Played:
-        """Plays an encoded action; numbers count from 0 whatever the environment's start at."""
-        played = self._actions.to_gym_action(action)
-        if self._first:
-            played += self._first
+        """Plays an encoded action: Gymnasium's own flat form, but that one choice alone is a number from 0 on."""
+        flat = np.arange(self._actions.size) == action if self._actions.is_discrete else action
+        played = gymnasium.spaces.unflatten(self._env.action_space, np.asarray(flat, np.int64))
         observation, reward, terminated, truncated, _ = self._env.step(played)
         return Played(self._frame(observation), float(reward), terminated, truncated)
 

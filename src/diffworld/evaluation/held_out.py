@@ -26,13 +26,13 @@ from diffworld.world.noise import generator_noise
 
 BATCH, BATCHES = 32, 4
 """Held-out losses are means over so many windows at once, so many times."""
-GAMES = 2  # recorded whole, as far as there is room: openings alone would have no ends in them
+GAMES = 2  # recorded at a time, so that they become whole: openings alone would have no ends in them
 STEPS = 4_000
-"""Steps of those games that are kept, at most."""
+"""Steps of test games that are kept, at most."""
 
 
 class TestRecorder:
-    """An `on_step` that keeps the first test games as a data set in `path`, anew."""
+    """An `on_step` that keeps test games as a data set in `path`, anew."""
 
     __test__ = False  # for pytest, which collects what is called so
 
@@ -40,11 +40,18 @@ class TestRecorder:
         shutil.rmtree(path, ignore_errors=True)
         self.dataset = Dataset.create(path, spec)
         self.writer = EpisodeWriter(self.dataset)
+        self.seen: set[int] = set()
+        self.recorded: set[int] = set()
 
     def __call__(self, step: GameStep) -> None:
-        """Keep a step, as long as there is room."""
-        if step.game < GAMES and self.dataset.num_steps < STEPS:
+        """Keep a step of a recorded game, as long as there is room; a game is recorded from its first step on."""
+        if step.game not in self.seen and len(self.recorded) < GAMES:
+            self.recorded.add(step.game)
+        self.seen.add(step.game)
+        if step.game in self.recorded and self.dataset.num_steps < STEPS:
             self.writer(step)
+        if step.over:
+            self.recorded.discard(step.game)
 
 
 @dataclass(frozen=True)

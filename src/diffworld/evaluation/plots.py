@@ -52,7 +52,7 @@ PANELS = (
         "env_steps",
         (
             Curve("collect/return", "while collecting", _BLUE),
-            Curve("test/return_mean", "test, mean", _ORANGE, dots=True),
+            Curve("eval/return_mean", "test, mean", _ORANGE, dots=True),
         ),
     ),
     Panel(

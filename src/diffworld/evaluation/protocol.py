@@ -5,11 +5,12 @@ and training of Kaiser et al. 2020 (arXiv 1903.00374) and Alonso et al. 2024 (ar
 free to choose (frame size, networks, exploration, temperature, number of test games) is no part of them.
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-from diffworld.config import Config
-from diffworld.envs import ATARI_100K_GAMES
+from diffworld.envs import ATARI_100K_GAMES, EnvironmentConfig
+from diffworld.runtime.checked import read_as
 from diffworld.runtime.errors import UserError
 
 _CUSTOMARY_LIMIT = 108_000  # game frames: ALE's own limit, 30 minutes
@@ -54,12 +55,14 @@ _SAID_OTHERWISE: dict[tuple[str, float], str] = {
 _TRAINING = ("life_loss_ends", "real_steps", "outside_experience")  # nothing a random policy depends on
 
 
-def protocol_of(config: Config, env_steps: int) -> Protocol:
-    """The protocol of a run after `env_steps` real steps.
+def protocol_of(
+    presented: Mapping[str, Any], env_steps: int, *, total_steps: int, outside_experience: bool
+) -> Protocol:
+    """The protocol of an agent after `env_steps` real steps of a game presented like that (`GameSpec.presented`).
 
-    Steps past the budget, which come from games played side by side, are not counted.
+    Steps past the budget of `total_steps`, which come from games played side by side, are not counted.
     """
-    e = config.environment
+    e = read_as(EnvironmentConfig, dict(presented), "the game's settings")
     whole = not e.max_steps or e.max_steps * e.frame_skip >= _CUSTOMARY_LIMIT
     return Protocol(
         frame_skip=e.frame_skip,
@@ -67,8 +70,8 @@ def protocol_of(config: Config, env_steps: int) -> Protocol:
         noop_max=e.noop_max,
         max_steps=0 if whole else e.max_steps,
         life_loss_ends=e.life_loss_ends,
-        real_steps=min(env_steps, config.collection.total_steps) if not config.data else env_steps,
-        outside_experience=bool(config.data or config.init_from),
+        real_steps=min(env_steps, total_steps),
+        outside_experience=outside_experience,
     )
 
 

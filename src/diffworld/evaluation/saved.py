@@ -7,13 +7,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from diffworld.config import from_dict
-from diffworld.envs.driver import EpisodeResult
+from diffworld.envs import EpisodeResult
 from diffworld.evaluation.protocol import Protocol, departures
 from diffworld.evaluation.statistics import Interval, mean_interval
-from diffworld.runs.folder import RunFolder, versions
+from diffworld.runtime.checked import read_as
 from diffworld.runtime.errors import UserError
 from diffworld.runtime.files import write_json
+from diffworld.runtime.versions import versions
 
 FORMAT = 1
 LARGEST = 1e100  # no score comes near it
@@ -69,13 +69,13 @@ class Evaluation:
         return mean_interval([(score - random) / (human - random) for score in self.scores])
 
 
-def save_evaluation(run: RunFolder, evaluation: Evaluation, reference: tuple[float, float] | None) -> Path:
-    """Write an evaluation into its run, whole or not at all, and return where.
+def save_evaluation(run: Path, evaluation: Evaluation, reference: tuple[float, float] | None) -> Path:
+    """Write an evaluation into its run folder, whole or not at all, and return where.
 
     reference: raw scores of random and human play, where they are known. The human-normalised score is left out,
     and the file says why, where the protocol is not the benchmark's.
     """
-    path = run.path / "evaluations" / f"{evaluation.name}.json"
+    path = run / "evaluations" / f"{evaluation.name}.json"
     mean = mean_interval(evaluation.scores)
     comparable = reference is not None and not evaluation.departures
     normalised = evaluation.normalised(*reference) if reference and comparable else None
@@ -99,7 +99,7 @@ def read_evaluation(path: Path) -> Evaluation:
         data = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(data, dict) or data.get("format") != FORMAT:
             raise UserError(f"it is no evaluation of format {FORMAT}")
-        evaluation = from_dict(Evaluation, data["evaluation"], "evaluation")
+        evaluation = read_as(Evaluation, data["evaluation"], "evaluation")
         check_scores(evaluation.scores)
     except (OSError, ValueError, KeyError, UserError) as error:
         reason = " ".join(str(error).split())[:120]
@@ -107,9 +107,9 @@ def read_evaluation(path: Path) -> Evaluation:
     return evaluation
 
 
-def read_evaluations(run: RunFolder) -> list[Evaluation]:
-    """Every evaluation saved in a run, by name; UserError if one is damaged."""
-    return [read_evaluation(path) for path in sorted((run.path / "evaluations").glob("[!.]*.json"))]
+def read_evaluations(run: Path) -> list[Evaluation]:
+    """Every evaluation saved in a run folder, by name; UserError if one is damaged."""
+    return [read_evaluation(path) for path in sorted((run / "evaluations").glob("[!.]*.json"))]
 
 
 def check_scores(scores: Sequence[float]) -> None:

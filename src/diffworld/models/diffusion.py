@@ -8,7 +8,6 @@ the network to correct drifting brightness.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from diffworld.runtime.checked import Amount, Number, Positive

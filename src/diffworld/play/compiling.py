@@ -6,22 +6,22 @@ import threading
 from dataclasses import replace
 
 import numpy as np
+import torch
 
 from diffworld.models.denoiser import Denoiser
 from diffworld.play.dreaming import Dreamer
-from diffworld.play.worlds import DreamWorld, StepKey
-from diffworld.runs.loading import Model
-from diffworld.runs.starts import make_window
+from diffworld.play.worlds import DreamWorld
+from diffworld.runs import Model, make_window
 from diffworld.runtime.compiling import compile_forward
-from diffworld.runtime.device import in_precision, native_bfloat16
+from diffworld.world import FrameStack, StepKey
 
 SWITCH_SECONDS = 0.0005
 """How long the compiler may hold Python's lock while players wait for it: a tenth of Python's own choice."""
 
 
 def compiling_pays(model: Model) -> bool:
-    """Whether compiled drawing is worth its making: for networks that are not small, where they run in bfloat16."""
-    return not model.small and native_bfloat16(model.device)
+    """Whether compiled drawing is worth its making: for networks that are not small and run in bfloat16."""
+    return not model.small and model.world is not None and model.world.dtype == torch.bfloat16
 
 
 def compiled_copy(denoiser: Denoiser, backend: str = "inductor") -> Denoiser:
@@ -31,35 +31,36 @@ def compiled_copy(denoiser: Denoiser, backend: str = "inductor") -> Denoiser:
     return copied
 
 
-def compile_in_background(model: Model, backend: str = "inductor") -> threading.Thread:
+def compile_in_background(dreamer: Dreamer, backend: str = "inductor") -> threading.Thread:
     """Begin to compile the drawing of one dream's frame; players go on uncompiled until it is ready.
 
     The compiled network is a copy, so that nothing a player is using changes under them. Where compiling fails it
     says so, and the copy draws uncompiled too. Frames drawn in a batch of several stay uncompiled.
     """
-    thread = threading.Thread(target=_compile, args=(model, backend), name="compile", daemon=True)
+    thread = threading.Thread(target=_compile, args=(dreamer, backend), name="compile", daemon=True)
     thread.start()
     return thread
 
 
-def _compile(model: Model, backend: str) -> None:
+def _compile(dreamer: Dreamer, backend: str) -> None:
     sys.setswitchinterval(SWITCH_SECONDS)
-    own, denoiser = model.dreamer, compiled_copy(model.networks.denoiser, backend)
-    sample_frame = in_precision(denoiser.sample, model.device, model.precision)
-    dreamer = Dreamer(sample_frame, own.predict_reward_end, own.act, own.threads)
+    plain = dreamer.model.require_world()
+    world = FrameStack(compiled_copy(plain.denoiser, backend), plain.reward_end, plain.sampler, plain.dtype)
+    rehearsing = Dreamer(dreamer.model, dreamer.threads)
+    rehearsing.world = world
     try:
-        _rehearse(replace(model, dreamer=dreamer))
+        _rehearse(rehearsing)
     finally:
-        dreamer.step.close()  # its thread's helpers would slow the others down
-    own.sample_frame = sample_frame
+        rehearsing.step.close()  # its thread's helpers would slow the others down
+    dreamer.world = world
 
 
-def _rehearse(model: Model) -> None:
+def _rehearse(dreamer: Dreamer) -> None:
     """Dream a little just as a player does: in any other thread, mode or memory layout it would compile again later."""
-    n = model.config.denoiser.context_frames
-    frame = np.zeros((*model.frame_size, 3), np.uint8)
-    world, steps = DreamWorld(model), max(2, model.config.sampler.denoising_steps)
-    state = world.start(make_window([frame] * n, [0] * (n - 1), n))
+    config, spec = dreamer.model.config, dreamer.model.spec
+    n, idle = config.denoiser.context_frames, spec.actions.idle
+    dream, frame = DreamWorld(dreamer), np.zeros(spec.frame_shape, np.uint8)
+    sampler = replace(config.sampler, denoising_steps=max(2, config.sampler.denoising_steps))
+    state = dream.start(make_window(spec.actions, [frame] * n, [idle] * (n - 1), n))
     for step in range(2):
-        sampler = replace(model.config.sampler, denoising_steps=steps)
-        state, _ = world.step(state, 0, sampler, 2, StepKey(0, 0, step))
+        state, _ = dream.step(state, idle, sampler, 2, StepKey(0, 0, step))

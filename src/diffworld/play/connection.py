@@ -17,11 +17,13 @@ from fastapi import WebSocket, WebSocketDisconnect
 
 from diffworld.play import protocol
 from diffworld.play.pace import Allowance, Meter, Pace
+from diffworld.play.players import HeldKeys
 from diffworld.play.protocol import ProtocolError
 from diffworld.play.queries import answer, describe
 from diffworld.play.queue import QueueFull
 from diffworld.play.server_state import ServerState
 from diffworld.play.session import PlaySession, View
+from diffworld.play.settings import default_fps
 from diffworld.runtime.errors import UserError
 
 T = TypeVar("T")
@@ -34,7 +36,6 @@ MESSAGES_PER_SECOND = 300
 MESSAGES_AT_ONCE = 600
 COMMANDS_AT_ONCE = 256
 QUERIES_AT_ONCE = 8
-DEFAULT_FPS = 15
 STALLED_AFTER = 5.0
 """Seconds without a frame shown after which the game waits for the client."""
 HOLD_AFTER_END = 1.0
@@ -53,9 +54,9 @@ class Connection:
         self._queries: set[asyncio.Task[None]] = set()
         self._busy: asyncio.Future[Any] | None = None
         self._playing = False
-        self._held = self._tapped = self._idle = 0
+        self._keys = HeldKeys(house.model.spec.actions)
         self._paused = False
-        self._pace, self._meter = Pace(DEFAULT_FPS), Meter()
+        self._pace, self._meter = Pace(default_fps(house.model.spec)), Meter()
         self._latest: View | None = None
         self._number = self._shown = 0
         self._shown_at = time.monotonic()
@@ -111,7 +112,10 @@ class Connection:
         if not self._playing:  # before the welcome there is no game to do it with
             return
         if isinstance(message, protocol.Act):
-            self._act(message.action)
+            try:
+                self._keys.hold(message.action)
+            except UserError:
+                raise ProtocolError("there is no such action") from None
         elif isinstance(message, protocol.Shown):
             self._shown, self._shown_at = max(self._shown, min(message.number, self._number)), time.monotonic()
             self._due.set()
@@ -126,14 +130,6 @@ class Connection:
                 self._commands.put_nowait(message)
             except asyncio.QueueFull:
                 raise ProtocolError("too many commands at once") from None
-
-    def _act(self, action: int) -> None:
-        """Keep what is held; a key that is down for less than a step still counts for one."""
-        if action >= self._house.model.num_actions:
-            raise ProtocolError("there is no such action")
-        self._held = action
-        if action != self._idle:
-            self._tapped = action
 
     async def _answer(self, query: protocol.Query) -> None:
         try:
@@ -152,8 +148,6 @@ class Connection:
         """Wait for a place, play, and give the place back."""
         async with self._house.lobby.place(self._tell_place):
             session = await self._call(self._house.new_session)
-            names = list(self._house.model.action_names)
-            self._held = self._tapped = self._idle = names.index("NOOP") if "NOOP" in names else 0
             try:
                 self._playing = True
                 await self._play(session)
@@ -200,9 +194,7 @@ class Connection:
                     return None
 
     async def _step(self, session: PlaySession) -> View:
-        action = self._held if self._held != self._idle else self._tapped
-        self._tapped = self._idle
-        view = await self._call(session.step, action)
+        view = await self._call(session.step, self._keys.take())
         self._meter.tick()
         self._pace.stepped(HOLD_AFTER_END if view.ended or view.truncated else 0.0)
         return view

@@ -32,7 +32,7 @@ class Shelf:
     folder: Path
     size: int
     """Bytes of its records, by which growth is noticed."""
-    format: DatasetSchema
+    schema: DatasetSchema
     episodes: Episodes
 
 
@@ -73,7 +73,7 @@ class Library:
             "terminated": found.terminated,
             "truncated": found.truncated,
             "frames": found.length + found.ended,
-            "action_names": shelf.format.info.get("action_names"),
+            "action_names": list(shelf.schema.spec.actions.names),
         }
 
     def frame(self, dataset_id: str, episode: int, step: int) -> NDArray[np.uint8]:
@@ -88,9 +88,8 @@ class Library:
         """The episode, to be played again."""
         shelf = self._shelf(dataset_id)
         found, frames = _episode(shelf, episode), _read_frames(shelf, _rows(shelf, episode))
-        if found.actions.ndim > 1:
-            raise UserError(f"the actions of {dataset_id} are multi-hot: choose a data set with discrete ones")
-        return Tape(frames, found.actions.tolist(), found.rewards.tolist(), found.terminated, context_frames)
+        actions = found.actions.tolist() if found.actions.ndim == 1 else list(found.actions)
+        return Tape(frames, actions, found.rewards.tolist(), found.terminated, context_frames)
 
     def export(self, dataset_id: str, episode: int, kind: FilmKind, fps: float) -> Path:
         """The episode as a film in a temporary file, kept until `MAX_FILMS` newer ones are there."""
@@ -130,8 +129,8 @@ class Library:
             **entry,
             "episodes": len(shelf.episodes),
             "steps": int(shelf.episodes.lengths.sum()),
-            "frame_size": list(shelf.format.frame_shape[:2]),
-            "info": shelf.format.info,
+            "frame_size": list(shelf.schema.spec.frame_size),
+            "info": shelf.schema.info,
             "error": None,
         }
 
@@ -151,7 +150,7 @@ class Library:
                 raise UserError(f"{folder} has no {ROWS}: restore it from a copy") from error
             if known is None or known.size != size:
                 with Dataset.open(folder) as dataset:
-                    known = Shelf(folder, size, dataset.format, dataset.episodes)
+                    known = Shelf(folder, size, dataset.schema, dataset.episodes)
                 self._shelves[folder] = known
             return known
 
@@ -169,8 +168,8 @@ def _rows(shelf: Shelf, episode: int) -> NDArray[np.int64]:
 
 def _read_frames(shelf: Shelf, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
     """Frames (*rows.shape, H, W, 3), read and not mapped: a training that resumes may cut the file meanwhile."""
-    size = shelf.format.frame_bytes
-    frames = np.empty((len(rows), *shelf.format.frame_shape), np.uint8)
+    size = shelf.schema.frame_bytes
+    frames = np.empty((len(rows), *shelf.schema.frame_shape), np.uint8)
     with (shelf.folder / FRAMES).open("rb") as file:
         for place, row in enumerate(rows.tolist()):
             file.seek(row * size)

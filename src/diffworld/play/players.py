@@ -1,16 +1,16 @@
 """Who plays: a human, the agent, chance or a recording; and what the agent thinks, whoever plays."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from diffworld.agents.rollout import draw_actions
-from diffworld.models.actor_critic import ActorCritic, PolicyState
-from diffworld.runtime.errors import UserError
+from diffworld.agents.actions import draw_actions, random_actions
+from diffworld.models.actor_critic import PolicyState
+from diffworld.spec import ActionSpace, Choice, Encoded
 
 Player = Literal["human", "agent", "random", "recording"]
 
@@ -22,7 +22,7 @@ class PolicyOutput:
     logits: Tensor
     """(1, A), before any temperature."""
     probs: NDArray[np.float32]
-    """(A,) its policy at temperature 1."""
+    """(A,) its policy at temperature 1: of each value of a choice, and of each key's being down."""
     value: float
     entropy: float
     """Of the policy, in nats."""
@@ -30,30 +30,42 @@ class PolicyOutput:
     """The LSTM after this frame."""
 
 
-@torch.inference_mode()
-def opinion(logits: Tensor, value: Tensor, state: PolicyState) -> PolicyOutput:
-    """What the agent's answer to one more frame says: logits (1, A), value (1,), and the state after it."""
-    log_probs = logits[0].log_softmax(-1).cpu().numpy()
-    probs = np.exp(log_probs)
-    return PolicyOutput(logits, probs, float(value), float(-(probs * log_probs).sum()), state)
+class HeldKeys:
+    """The action that a human holds; a key that is down for less than a step still counts for one."""
+
+    def __init__(self, space: ActionSpace) -> None:
+        self._space = space
+        self._idle = self._held = self._tapped = space.decode(space.idle)
+
+    def hold(self, action: Any) -> None:
+        """Another action is held from now on; UserError if it is none."""
+        self._held = self._space.decode(action)
+        self._tapped = self._with_taps()
+
+    def take(self) -> Encoded:
+        """The action of the next step."""
+        values, self._tapped = self._with_taps(), self._idle
+        return self._space.encode(values)
+
+    def _with_taps(self) -> list[Any]:
+        parts = zip(self._space.parts, self._held, self._tapped, self._idle, strict=True)
+        return [
+            (tapped if held == idle else held) if isinstance(part, Choice) else held | tapped
+            for part, held, tapped, idle in parts
+        ]
 
 
 @torch.inference_mode()
-def burned_in(actor_critic: ActorCritic, frames: Tensor) -> PolicyState:
-    """The agent's memory after the frames (1, n, 3, H, W) before the current one, as where dreams restart."""
-    return actor_critic.burn_in(frames[:, :-1])
-
-
 def choose_action(
     player: Player,
-    num_actions: int,
+    space: ActionSpace,
     generator: torch.Generator,
     *,
-    pressed: int,
-    recorded: int | None = None,
+    pressed: Any,
+    recorded: Encoded | None = None,
     thinks: PolicyOutput | None = None,
     temperature: float = 1.0,
-) -> int:
+) -> Encoded:
     """The action of whoever plays. `pressed` is the human's, `recorded` the recording's, `thinks` the agent's.
 
     UserError if a human presses what is no action.
@@ -61,10 +73,7 @@ def choose_action(
     if player == "recording" and recorded is not None:
         return recorded
     if player == "agent" and thinks is not None:
-        with torch.inference_mode():
-            return int(draw_actions(thinks.logits, temperature, generator))
+        return space.check(draw_actions(space, thinks.logits, temperature, generator)[0].cpu().numpy())
     if player == "random":
-        return int(torch.randint(num_actions, (1,), generator=generator, device=generator.device))
-    if not 0 <= pressed < num_actions:
-        raise UserError(f"there is no action {pressed}: choose one of 0..{num_actions - 1}")
-    return pressed
+        return space.check(random_actions(space, 1, generator.device, generator)[0].cpu().numpy())
+    return space.encode(space.decode(pressed))

@@ -18,15 +18,18 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from diffworld.play.settings import MAX_FPS
+from diffworld.spec import MAX_ACTIONS
+
 MAX_MESSAGE_BYTES = 2048
-"""Longest message a client may send; the longest the page sends is a tenth of it."""
-MAX_FPS = 60
+"""Longest message a client may send; all but actions of very many keys are a tenth of it."""
 MAX_STEPS = 2**31 - 1
 IMAGE_TYPE = "image/webp"
 
 Request = Annotated[int, Field(ge=0, le=2**53)]
 Index = Annotated[int, Field(ge=0, le=MAX_STEPS)]
 Count = Annotated[int, Field(ge=1, le=100)]
+Bits = Annotated[list[Annotated[int, Field(ge=0, le=1)]], Field(max_length=1000)]
 DatasetId = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._-]+$")]
 
 
@@ -37,10 +40,10 @@ class Message(BaseModel):
 
 
 class Act(Message):
-    """The action whose keys are held down now."""
+    """The action whose keys are held down now, encoded (see `ActionSpace`)."""
 
     type: Literal["act"]
-    action: int = Field(ge=0, le=4095)
+    action: Annotated[int, Field(ge=0, lt=MAX_ACTIONS)] | Bits
 
 
 class Shown(Message):

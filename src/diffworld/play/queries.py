@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from diffworld.play import protocol
 from diffworld.play.server_state import ServerState
-from diffworld.play.session import View
+from diffworld.play.view import View, plain
 
 Frames = dict[str, NDArray[np.uint8] | None]
 KINDS = {"mp4": "video/mp4", "gif": "image/gif"}
@@ -20,7 +20,7 @@ def describe(view: View) -> tuple[dict[str, Any], Frames]:
         "step": view.step,
         "score": _number(view.score),
         "real_score": _number(view.real_score),
-        "action": view.action,
+        "action": plain(view.action),
         "player": view.player,
         "reward": _number(view.reward),
         "real_reward": _number(view.real_reward),

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from diffworld.play.dreaming import use_threads
+from diffworld.play.dreaming import Dreamer, use_threads
 from diffworld.play.library import Library
 from diffworld.play.queue import PlayerQueue
 from diffworld.play.session import PlaySession, Settings
-from diffworld.runs.loading import Model
+from diffworld.runs import Model
 
 T = TypeVar("T")
 MAX_FILMS = 64
@@ -34,8 +34,12 @@ class ServerState:
     episodes are read in one thread of their own.
     """
 
-    def __init__(self, model: Model, library: Library, recordings: Path | None, max_players: int = 8) -> None:
+    def __init__(
+        self, model: Model, library: Library, recordings: Path | None, max_players: int = 8, threads: int = 1
+    ) -> None:
+        """`threads` is how many torch may use to draw dreams."""
         self.model, self.library, self.recordings = model, library, recordings
+        self.dreamer = Dreamer(model, threads)
         self.lobby = PlayerQueue(max_players)
         self._steps = ThreadPoolExecutor(max_players, "step", initializer=lambda: use_threads(1))
         self._files = ThreadPoolExecutor(1, "files")
@@ -44,11 +48,11 @@ class ServerState:
     def new_session(self) -> PlaySession:
         """A session for a player who has just come: the agent plays until a key is pressed."""
         settings = Settings(
-            player="agent" if self.model.has_policy else "human",
-            world="dream" if self.model.has_dream else "real",
+            player="human" if self.model.policy is None else "agent",
+            world="real" if self.model.world is None else "dream",
             seed=secrets.randbelow(2**31),
         )
-        return PlaySession(self.model, settings, self.recordings, self.library)
+        return PlaySession(self.model, settings, self.recordings, self.library, self.dreamer)
 
     async def compute(self, work: Callable[..., T], *arguments: Any) -> T:
         """Run a step of a session in a worker thread."""

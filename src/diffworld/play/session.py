@@ -9,19 +9,20 @@ from typing import Any
 
 import torch
 
-from diffworld.envs.driver import GameStep
+from diffworld.data import GameStep
 from diffworld.envs.seeds import test_seed
-from diffworld.models.diffusion import frames_from_bytes
-from diffworld.play.dreaming import stopwatch
+from diffworld.play.dreaming import Dreamer, Stopwatch
 from diffworld.play.library import Library
-from diffworld.play.players import PolicyOutput, burned_in, choose_action, opinion
-from diffworld.play.recording import Recorder
-from diffworld.play.settings import RANGES, Settings, missing_players, missing_worlds
-from diffworld.play.view import View, make_view
-from diffworld.play.worlds import DreamWorld, Game, GameState, RealWorld, StepKey, Tape, WorldStep
-from diffworld.runs.loading import Model
+from diffworld.play.players import PolicyOutput, choose_action
+from diffworld.play.recording import EpisodeRecorder
+from diffworld.play.settings import RANGES, Settings, default_fps, missing_players, missing_worlds
+from diffworld.play.view import View, make_view, plain
+from diffworld.play.worlds import DreamWorld, GameState, Playable, RealGame, Tape, WorldStep
+from diffworld.runs import Model
 from diffworld.runtime.errors import UserError
-from diffworld.world.imagination import ImaginationState
+from diffworld.runtime.frames import frames_from_bytes
+from diffworld.spec import Encoded
+from diffworld.world import FrameStackState, StepKey
 
 __all__ = ["PlaySession", "Settings", "View"]
 
@@ -33,12 +34,12 @@ REWIND_STEPS = 150
 class Position:
     """Where everything stands after a step. Going on from an older one is all there is to rewinding."""
 
-    moment: StepKey
+    key: StepKey
     """Random numbers of the step that comes next."""
-    key: int
+    episode: int
     """Tells the session's episodes apart."""
     view: View
-    dream: ImaginationState | None
+    dream: FrameStackState | None
     game: GameState | None
     thinks: PolicyOutput | None
 
@@ -57,32 +58,40 @@ class PlaySession:
         settings: Settings | None = None,
         recordings: Path | None = None,
         library: Library | None = None,
+        dreamer: Dreamer | None = None,
     ) -> None:
-        """`recordings` is the folder to record to (None: recording is off); `library` has what can be replayed."""
+        """`recordings` is the folder to record to (None: recording is off); `library` has what can be replayed.
+
+        `dreamer` is shared with the model's other players; a player alone needs none.
+        """
         if settings is None:
-            settings = Settings(world="dream" if model.has_dream else "real")
+            settings = Settings(world="real" if model.world is None else "dream")
         self.model, self.settings = model, settings.resolved(model)
         self._recordings, self._library = recordings, library
-        self._dream = DreamWorld(model)
-        self._real: RealWorld | None = None
+        self._dream = DreamWorld(dreamer or Dreamer(model))
+        self._real: RealGame | None = None
         self._tape: Tape | None = None
         self._past: deque[Position] = deque(maxlen=REWIND_STEPS + 1)
-        self._keys = itertools.count()
-        self._recorders: dict[str, Recorder] | None = None
+        self._episodes = itertools.count()
+        self._recorders: dict[str, EpisodeRecorder] | None = None
 
     def info(self) -> dict[str, Any]:
         """What the session can do, in JSON's types: worlds and players with the reason why not, ranges, names."""
-        model = self.model
+        model, spec = self.model, self.model.spec
         return {
             "title": model.title,
-            "env": model.config.env,
-            "action_names": list(model.action_names),
-            "frame_size": list(model.frame_size),
+            "env": spec.name,
+            "actions": spec.actions.to_json(),
+            "action_names": list(spec.actions.names),
+            "idle": plain(spec.actions.idle),
+            "keys": dict(spec.keys),
+            "fps": default_fps(spec),
+            "frame_size": list(spec.frame_size),
             "worlds": missing_worlds(model),
             "players": missing_players(model),
             "ranges": {name: list(limits) for name, limits in RANGES.items()},
-            "has_policy": model.has_policy,
-            "has_dream": model.has_dream,
+            "has_policy": model.policy is not None,
+            "has_dream": model.world is not None,
             "context_frames": model.config.denoiser.context_frames,
             "num_starts": model.starts.loaded,
             "starts_in": ["dream"],
@@ -120,8 +129,8 @@ class PlaySession:
             raise UserError("a start of the replay can only be dreamt: choose the dream as world, and another player")
         return self._begin(None, start)
 
-    def step(self, action: int = 0) -> View:
-        """One step, with `action` where a human plays. After an end it begins the next episode instead."""
+    def step(self, action: Encoded | list[int] | None = None) -> View:
+        """One step, with `action` (or idling) where a human plays. After an end it begins the next episode instead."""
         if not self._past:
             return self.reset()
         now = self._past[-1]
@@ -130,9 +139,9 @@ class PlaySession:
             return self._begin(game if game is not None and not game.over else None)
         taken = choose_action(
             self.settings.player,
-            self.model.num_actions,
-            self._dream.chance.at(now.moment, "action"),
-            pressed=action,
+            self.model.spec.actions,
+            self._dream.chance.at(now.key, "action"),
+            pressed=self.model.spec.actions.idle if action is None else action,
             recorded=self._tape.action(game) if self._plays_tape and self._tape and game else None,
             thinks=now.thinks,
             temperature=self.settings.temperature,
@@ -180,10 +189,13 @@ class PlaySession:
         if self._library is None:
             raise UserError("there is no library to take a recording from: start with a run or recordings")
         tape = self._library.tape(dataset_id, episode, self.model.config.denoiser.context_frames)
-        if tape.frames.shape[1:3] != self.model.frame_size:
+        if tape.frames.shape[1:3] != self.model.spec.frame_size:
             raise UserError("its frames are of another size than this model's: choose a recording of the same game")
-        if max(tape.actions, default=0) >= self.model.num_actions:
-            raise UserError("it has actions that this model does not know: choose a recording of the same game")
+        try:
+            for action in tape.actions:
+                self.model.spec.actions.check(action)
+        except UserError:
+            raise UserError("it has actions that this model does not know: choose one of the same game") from None
         if len(tape.frames) < 2:
             raise UserError("this episode has no step that led anywhere: choose a longer one")
         self._tape, self.settings = tape, dataclasses.replace(self.settings, player="recording")
@@ -205,96 +217,99 @@ class PlaySession:
         """Whether a game goes on beside the dream, if only a recording's for its actions."""
         return self.settings.world != "dream" or self._plays_tape
 
-    def _game(self) -> Game:
+    def _game(self) -> Playable:
         if self._plays_tape and self._tape is not None:
             return self._tape
         if self._real is None:
-            self._real = RealWorld(self.model.config)
+            self._real = RealGame(self.model.spec, self.model.config.denoiser.context_frames)
         return self._real
 
-    def _next_moment(self) -> StepKey:
+    def _next_start(self) -> StepKey:
         seed = self.settings.seed
-        if self._past and self._past[-1].moment.seed == seed:
-            return StepKey(seed, self._past[-1].moment.episode + 1, 0)
+        if self._past and self._past[-1].key.seed == seed:
+            return StepKey(seed, self._past[-1].key.episode + 1, 0)
         return StepKey(seed, 0, 0)
 
     def _begin(self, game: GameState | None, start: int | None = None) -> View:
         """Begin an episode where `game` stands, or in a new game, or in a dream of its own."""
-        moment, starts = self._next_moment(), self.model.starts
+        key, starts = self._next_start(), self.model.starts
         if self._uses_game:
-            game = game or self._game().start(test_seed(moment.seed, moment.episode))
-            window = game.window(self.model.config.denoiser.context_frames)
+            game = game or self._game().start(test_seed(key.seed, key.episode))
+            window = game.window(self.model.spec.actions, self.model.config.denoiser.context_frames)
         else:
-            window = starts.draw(moment.seed, moment.episode) if start is None else starts[start]
+            window = starts.draw(key.seed, key.episode) if start is None else starts[start]
         dream = self._dream.start(window) if self.settings.world != "real" else None
-        return self._stand(moment, next(self._keys), dream, game, None, None, {})
+        return self._stand(key, next(self._episodes), dream, game, None, None, {})
 
-    def _advance(self, now: Position, game: GameState | None, action: int) -> View:
+    def _advance(self, now: Position, game: GameState | None, action: Encoded) -> View:
         """Take the action in every world, see what came of it, and record it."""
         settings, dream = self.settings, now.dream
         happened: dict[str, WorldStep] = {}
         if dream is not None:
             sampler = settings.sampler(self.model)
             memory = now.thinks.state if now.thinks is not None else None
-            dream, happened["dream"] = self._dream.step(dream, action, sampler, settings.horizon, now.moment, memory)
+            dream, happened["dream"] = self._dream.step(dream, action, sampler, settings.horizon, now.key, memory)
         if game is not None:
             game, happened["real"] = self._game().step(game, action, settings.rules)
-        moment = dataclasses.replace(now.moment, step=now.moment.step + 1)
-        view = self._stand(moment, now.key, dream, game, action, now, happened)
+        key = dataclasses.replace(now.key, step=now.key.step + 1)
+        view = self._stand(key, now.episode, dream, game, action, now, happened)
         for world, step in happened.items():
             before, after = getattr(now.view, world), getattr(view, world)
             if after is not None:
-                self._record(world, GameStep(now.key, before, action, step.reward, step.ended, step.truncated, after))
+                seen = GameStep(now.episode, before, action, step.reward, step.ended, step.truncated, after)
+                self._record(world, seen)
         return view
 
     def _stand(
         self,
-        moment: StepKey,
-        key: int,
-        dream: ImaginationState | None,
+        key: StepKey,
+        episode: int,
+        dream: FrameStackState | None,
         game: GameState | None,
-        action: int | None,
+        action: Encoded | None,
         before: Position | None,
         happened: dict[str, WorldStep],
     ) -> View:
         """Take a new position: what the agent thinks there, and what is seen."""
-        milliseconds: dict[str, float] = {}
+        clock, dreamt = Stopwatch(self.model.device), happened["dream"].dreamt if "dream" in happened else None
         for step in happened.values():
-            milliseconds |= step.milliseconds
-        thinks = happened["dream"].thinks if "dream" in happened else None
-        if self.model.has_policy and thinks is None:
-            with stopwatch(milliseconds, "policy"):
+            clock.milliseconds |= step.milliseconds
+        thinks = dreamt.thinks if dreamt is not None else None
+        if self.model.policy is not None and thinks is None:
+            with clock("policy"):
                 thinks = self._think(dream, game, before)
         seen = before.view if before else None
-        view = make_view(self.settings, seen, action, happened, dream, game, thinks, milliseconds)
-        self._past.append(Position(moment, key, view, dream, game, thinks))
+        view = make_view(self.settings, seen, action, happened, dream, game, thinks, clock.milliseconds)
+        self._past.append(Position(key, episode, view, dream, game, thinks))
         return self._show()
 
-    def _think(self, dream: ImaginationState | None, game: GameState | None, before: Position | None) -> PolicyOutput:
+    @torch.inference_mode()
+    def _think(self, dream: FrameStackState | None, game: GameState | None, before: Position | None) -> PolicyOutput:
         """The agent looks at the leading world's frame; at a start, after the context a dream begins with."""
-        actor_critic = self.model.networks.actor_critic
+        policy = self.model.policy
+        assert policy is not None
         if dream is not None:
-            frame = dream.frames[:, -1]
+            frame = dream.frame
         else:
             assert game is not None
             frame = frames_from_bytes(torch.from_numpy(game.frames[-1]).to(self.model.device))[None]
         if before is not None and before.thinks is not None:
-            state = before.thinks.state
+            memory = before.thinks.state
         elif dream is not None:
-            state = burned_in(actor_critic, dream.frames)
+            memory = policy.burn_in(dream.context[:, :-1])
         else:
-            state = actor_critic.zero_state(1)
-        with torch.inference_mode():
-            return opinion(*self.model.dreamer.act(frame, state))
+            memory = policy.zero_state(1)
+        return self._dream.dreamer.think(frame, memory)[0]
 
     def _record(self, world: str, step: GameStep) -> None:
         if self._recorders is None or self._recordings is None:
             return
         if world not in self._recorders:
-            model = self.model
-            names = {"env": model.config.env, "action_names": list(model.action_names)}
-            info = {**names, "world": world, "model": model.title}
-            self._recorders[world] = Recorder(self._recordings, world, REWIND_STEPS, model.num_actions, info)
+            dream, spec = self.model.world, self.model.spec
+            if world == "dream" and (dream is None or dream.reward_end is None):
+                spec = dataclasses.replace(spec, rewards=False, ends=False)  # whatever the real game knows
+            info = {"world": world, "model": self.model.title}
+            self._recorders[world] = EpisodeRecorder(self._recordings, world, REWIND_STEPS, spec, info)
         self._recorders[world].add(step)
 
     def _show(self) -> View:

@@ -8,12 +8,15 @@ from typing import Any, Literal, get_args
 from diffworld.models.sampler import SamplerConfig
 from diffworld.play.players import Player
 from diffworld.play.worlds import Rules
-from diffworld.runs.loading import Model
+from diffworld.runs import Model
 from diffworld.runtime.errors import UserError
+from diffworld.spec import GameSpec
 
 WorldName = Literal["dream", "real", "both"]
 WORLDS: tuple[WorldName, ...] = get_args(WorldName)
 PLAYERS: tuple[Player, ...] = get_args(Player)
+
+MAX_FPS = 60
 
 RANGES: dict[str, tuple[float, float]] = {
     "horizon": (1, 100_000),
@@ -106,18 +109,26 @@ class Settings:
     def sampler(self, model: Model) -> SamplerConfig:
         """How frames are drawn: the model's own settings, with the player's."""
         return dataclasses.replace(
-            model.config.sampler, denoising_steps=self.denoising_steps, order=self.order, churn=self.churn
+            model.config.sampler,
+            denoising_steps=self.denoising_steps,
+            order=2 if self.order == 2 else 1,
+            churn=self.churn,
         )
 
 
 def missing_worlds(model: Model) -> dict[str, str | None]:
     """Each world, and why it cannot be played; None where it can."""
-    dream = None if model.has_dream else "this run has no world model"
+    dream = None if model.world is not None else "this run has no world model"
     real = model.no_game or None
     return {"dream": dream, "real": real, "both": dream or real}
 
 
 def missing_players(model: Model) -> dict[str, str | None]:
     """Each player, and why it cannot play; None where it can."""
-    no_agent = None if model.has_policy else "this run has no agent"
+    no_agent = None if model.policy is not None else "this run has no agent"
     return {name: no_agent if name == "agent" else None for name in PLAYERS}
+
+
+def default_fps(spec: GameSpec) -> int:
+    """Steps a second at which a game is played and filmed unless a player chooses otherwise."""
+    return min(MAX_FPS, max(1, round(spec.steps_per_second)))

@@ -4,21 +4,24 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
-from diffworld.play.dreaming import to_bytes
+from diffworld.play.dreaming import Dreamt
 from diffworld.play.players import PolicyOutput
 from diffworld.play.settings import Settings
-from diffworld.play.worlds import Frame, GameState, WorldStep
-from diffworld.world.imagination import ImaginationState
+from diffworld.play.worlds import GameState, WorldStep
+from diffworld.runtime.frames import Film, Frame, to_numpy
+from diffworld.spec import Encoded
+from diffworld.world import FrameStackState
 
 
 @dataclass(frozen=True, eq=False)
 class Inside:
     """What the model looked at and went through for the current frame."""
 
-    context: NDArray[np.uint8]
+    context: Film
     """(n, H, W, 3) frames it was drawn from, oldest first; padding is mid-grey."""
-    trajectory: NDArray[np.uint8]
+    trajectory: Film
     """(N + 1, H, W, 3) from noise to the frame; (0, H, W, 3) at a start."""
 
 
@@ -37,7 +40,7 @@ class View:
     """The real game's frame, or the recording's."""
     difference: Frame | None
     """|dream - real| of each pixel and channel, where both are shown."""
-    action: int | None
+    action: Encoded | None
     """What led here; None at a start."""
     player: str
     reward: float
@@ -50,9 +53,9 @@ class View:
     why: str
     """Why it is over, in words; empty while it goes on."""
     reward_probs: NDArray[np.float32] | None
-    """(3,) predicted probabilities of reward sign -1, 0, +1."""
+    """(3,) predicted probabilities of reward sign -1, 0, +1, where the model knows of rewards."""
     end_prob: float | None
-    """Predicted probability that the step ended the episode."""
+    """Predicted probability that the step ended the episode, where the model knows of ends."""
     policy: NDArray[np.float32] | None
     """(A,) the agent's probabilities on this frame, at temperature 1, whoever plays."""
     value: float | None
@@ -69,9 +72,9 @@ class View:
 def make_view(
     settings: Settings,
     before: View | None,
-    action: int | None,
+    action: Encoded | None,
     happened: dict[str, WorldStep],
-    dream: ImaginationState | None,
+    dream: FrameStackState | None,
     game: GameState | None,
     thinks: PolicyOutput | None,
     milliseconds: dict[str, float],
@@ -82,10 +85,10 @@ def make_view(
     counts = {"dream": True, "real": real_shown or (game is not None and game.over)}
     steps = [step for world, step in happened.items() if counts[world]]
     leading = happened.get("dream" if dream is not None else "real")
-    prediction = leading.prediction if leading else None
+    dreamt = leading.dreamt if leading else None
     dream_frame = happened["dream"].frame if "dream" in happened else None
     if dream_frame is None and dream is not None:
-        dream_frame = to_bytes(dream.frames[0, -1])
+        dream_frame = to_numpy(dream.frame[0])
     real_frame = game.frames[-1] if game is not None and real_shown else None
     real_score = game.score if game is not None and real_shown else None
     reward = leading.reward if leading else 0.0
@@ -104,23 +107,28 @@ def make_view(
         ended=any(step.ended for step in steps),
         truncated=any(step.truncated for step in steps),
         why="; ".join(step.why for step in steps if step.why),
-        reward_probs=prediction.reward_probs if prediction else None,
-        end_prob=prediction.end_prob if prediction else None,
+        reward_probs=None if dreamt is None or dreamt.reward_probs is None else dreamt.reward_probs.cpu().numpy(),
+        end_prob=None if dreamt is None or dreamt.end_probs is None else float(dreamt.end_probs[1]),
         policy=thinks.probs if thinks else None,
         value=thinks.value if thinks else None,
         entropy=thinks.entropy if thinks else None,
         milliseconds=milliseconds,
-        inside=_inside(leading, dream) if settings.inside and dream is not None else None,
+        inside=_inside(dreamt, dream.context[0]) if settings.inside and dream is not None else None,
         kept=0,
     )
 
 
-def _inside(step: WorldStep | None, dream: ImaginationState) -> Inside:
-    if step is None or step.prediction is None:
-        context = to_bytes(dream.frames[0])
-        return Inside(context, np.empty((0, *context.shape[1:]), np.uint8))
-    trajectory = np.concatenate([to_bytes(state) for state in step.prediction.trajectory])
-    return Inside(to_bytes(step.prediction.context), trajectory)
+def plain(action: Encoded | None) -> int | list[int] | None:
+    """An action in JSON's types."""
+    return action.tolist() if isinstance(action, np.ndarray) else action
+
+
+def _inside(dreamt: Dreamt | None, context: Tensor) -> Inside:
+    """At a start nothing has been drawn, so its context is all there is to see."""
+    if dreamt is not None:
+        return Inside(to_numpy(dreamt.context), to_numpy(dreamt.trajectory))
+    frames = to_numpy(context)
+    return Inside(frames, frames[:0])
 
 
 def _difference(a: Frame, b: Frame) -> Frame:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from diffworld.agents.returns import ReturnConfig, actor_critic_losses, lambda_returns
 from diffworld.agents.rollout import RolloutState, World, rollout, start_rollout
-from diffworld.config import Config
+from diffworld.config import UpdateConfig
 from diffworld.data import (
     Dataset,
     FrameBatch,
@@ -21,7 +21,7 @@ from diffworld.data import (
     transition_batch,
 )
 from diffworld.models.actor_critic import ActorCritic
-from diffworld.models.denoiser import Denoiser
+from diffworld.models.denoiser import Denoiser, DenoiserConfig
 from diffworld.models.reward_end import RewardEndModel
 from diffworld.recipes.recipe import Losses, Materials, NoBatch, Part
 
@@ -30,13 +30,19 @@ class WindowSource:
     """Draws the batches of a world model from a data set by the models' rules."""
 
     def __init__(
-        self, config: Config, dataset: Dataset, given: Materials, recency: bool, among: np.ndarray | None = None
+        self,
+        denoiser: DenoiserConfig,
+        reward_end_window: int,
+        dataset: Dataset,
+        given: Materials,
+        recency: bool,
+        among: np.ndarray | None = None,
     ) -> None:
         """`recency`: recent episodes more often, as while a replay grows. `among`: episodes (E,) to draw from."""
-        n = config.denoiser.context_frames
-        self.context_frames, self.frames = n, n + 1 + config.denoiser.autoregressive_steps
-        self.transitions = n + config.reward_end.window
-        self.final_frames = config.denoiser.final_frames
+        n = denoiser.context_frames
+        self.context_frames, self.frames = n, n + 1 + denoiser.autoregressive_steps
+        self.transitions = n + reward_end_window
+        self.final_frames = denoiser.final_frames
         self.dataset, self.given = dataset, given
         self.drawn_from: dict[str, Any] = {"recency": recency, "among": among}
 
@@ -59,24 +65,22 @@ class WindowSource:
         return batch.frames, batch.actions
 
 
-def denoiser_part(config: Config, denoiser: Denoiser, source: WindowSource) -> Part:
+def denoiser_part(updates: UpdateConfig, denoiser: Denoiser, source: WindowSource) -> Part:
     """The next frame, from those before it."""
 
     def loss(batch: FrameBatch) -> Losses:
         return {"loss": denoiser.loss(*batch, source.given.randn)}
 
-    updates = config.denoiser_updates
     return Part(denoiser, updates, FrameBatch, lambda: source.frame_batch(updates.batch_size), loss, same_kernels=True)
 
 
-def reward_end_part(config: Config, model: RewardEndModel, source: WindowSource) -> Part:
+def reward_end_part(updates: UpdateConfig, model: RewardEndModel, source: WindowSource) -> Part:
     """Reward and end of each step of a window."""
 
     def loss(batch: TransitionBatch) -> Losses:
         losses = model.loss(*batch)
         return {"loss": losses.total, "loss_reward": losses.reward, "loss_end": losses.end}
 
-    updates = config.reward_end_updates
     return Part(
         model, updates, TransitionBatch, lambda: source.transition_batch(updates.batch_size), loss, same_kernels=True
     )
@@ -85,10 +89,16 @@ def reward_end_part(config: Config, model: RewardEndModel, source: WindowSource)
 class Agent:
     """The actor-critic learning in a world: its rollouts go on from one update to the next."""
 
-    def __init__(self, config: Config, actor_critic: ActorCritic, world: World[Any]) -> None:
+    def __init__(
+        self,
+        updates: UpdateConfig,
+        returns: ReturnConfig,
+        horizon: int,
+        actor_critic: ActorCritic,
+        world: World[Any],
+    ) -> None:
+        self.updates, self.returns, self.horizon = updates, returns, horizon
         self.actor_critic, self.world = actor_critic, world
-        self.horizon, self.returns = config.horizon, config.returns
-        self.updates = config.actor_critic_updates
         self.state: RolloutState[Any] | None = None
 
     def part(self) -> Part:
@@ -101,10 +111,9 @@ class Agent:
             self.state = start_rollout(self.actor_critic, self.world, self.updates.batch_size)
         self.actor_critic.recentre(self.world.frames(self.state.world))
         steps, self.state = rollout(self.actor_critic, self.world, self.state, self.horizon)
-        settings: ReturnConfig = self.returns
-        returns = lambda_returns(steps.rewards, steps.ends, steps.truncated, steps.next_values, settings)
+        returns = lambda_returns(steps.rewards, steps.ends, steps.truncated, steps.next_values, self.returns)
         space = self.actor_critic.actions
-        losses = actor_critic_losses(space, steps.logits, steps.actions, steps.values, returns, settings)
+        losses = actor_critic_losses(space, steps.logits, steps.actions, steps.values, returns, self.returns)
         return {
             "loss": losses.total,
             "loss_policy": losses.policy,

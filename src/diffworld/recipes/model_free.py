@@ -20,7 +20,9 @@ class ModelFree(Recipe):
         self.networks = build_networks(config, given.spec, given.device)
         assert self.networks.actor_critic is not None
         self.real_world = RealWorld(given.env, config.seed, given.device)
-        self.agent = Agent(config, self.networks.actor_critic, self.real_world)
+        self.agent = Agent(
+            config.actor_critic_updates, config.returns, config.horizon, self.networks.actor_critic, self.real_world
+        )
         self.parts = {"actor_critic": self.agent.part()}
 
     @property

@@ -1,6 +1,6 @@
 """The networks of a run, built together from its configuration and its game."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -49,14 +49,14 @@ class Networks:
         return {name: sum(p.numel() for p in module.parameters()) for name, module in self.items()}
 
 
-def network_names(config: Config, spec: GameSpec) -> tuple[NetworkName, ...]:
-    """The networks that a run of `config` trains on that game; UserError for names its recipe has no use for."""
-    if config.recipe != "world":
-        if config.networks:
-            raise UserError(f"recipe {config.recipe} knows what it trains: leave out --networks, which is for --data")
-        return NETWORKS if config.recipe == "diamond" else ("actor_critic",)
+def network_names(recipe: str, named: tuple[NetworkName, ...], spec: GameSpec) -> tuple[NetworkName, ...]:
+    """The networks that a recipe trains on a game where those are `named`; UserError if it has no use for them."""
+    if recipe != "world":
+        if named:
+            raise UserError(f"recipe {recipe} knows what it trains: leave out --networks, which is for --data")
+        return NETWORKS if recipe == "diamond" else ("actor_critic",)
     judged = spec.rewards or spec.ends
-    names = config.networks or (NETWORKS[:2] if judged else NETWORKS[:1])
+    names = named or (NETWORKS[:2] if judged else NETWORKS[:1])
     if "denoiser" not in names:
         raise UserError("a world model needs its denoiser: name it in --networks")
     if not judged and len(names) > 1:
@@ -73,7 +73,7 @@ def build_networks(
 
     Convolutions are in the memory format that the device computes fastest in.
     """
-    names = network_names(config, spec) if names is None else names
+    names = network_names(config.recipe, config.networks, spec) if names is None else names
     size, actions = spec.frame_size, spec.actions
     networks = Networks(
         Denoiser(config.denoiser, actions) if "denoiser" in names else None,
@@ -85,13 +85,13 @@ def build_networks(
     return networks
 
 
-def compile_networks(networks: Networks, config: Config) -> None:
-    """Compile what a run of `config` spends its time in, at the batch sizes it repeats; see `runtime/compiling.py`."""
-    dreams = config.actor_critic_updates.batch_size
-    windows = config.reward_end_updates.batch_size * (config.reward_end.window + config.denoiser.context_frames - 1)
-    if networks.denoiser is not None:
-        compile_forward("denoiser", networks.denoiser.network, {config.denoiser_updates.batch_size, dreams})
-    if networks.reward_end is not None:
-        compile_forward("reward/end encoder", networks.reward_end.encoder, {windows, dreams})
+def compile_networks(networks: Networks, batches: Mapping[NetworkName, int]) -> None:
+    """Compile what a run spends its time in, at the batch sizes it repeats; see `runtime/compiling.py`."""
+    dreams = {batches["actor_critic"]} if "actor_critic" in batches else set()
+    if (denoiser := networks.denoiser) is not None:
+        compile_forward("denoiser", denoiser.network, {batches["denoiser"], *dreams})
+        if (model := networks.reward_end) is not None:
+            windows = batches["reward_end"] * (model.config.window + denoiser.config.context_frames - 1)
+            compile_forward("reward/end encoder", model.encoder, {windows, *dreams})
     if networks.actor_critic is not None:
-        compile_forward("actor-critic encoder", networks.actor_critic.stages, {dreams})
+        compile_forward("actor-critic encoder", networks.actor_critic.stages, dreams)

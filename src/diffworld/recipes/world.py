@@ -24,14 +24,18 @@ class World(Recipe):
         self.world = FrameStack(networks.denoiser, networks.reward_end, config.sampler)
         self.held_out = held_out_episodes(len(given.dataset.episodes))
 
-        source = WindowSource(config, given.dataset, given, recency=False, among=~self.held_out)
-        self.parts = {"denoiser": denoiser_part(config, networks.denoiser, source)}
+        source = WindowSource(
+            config.denoiser, config.reward_end.window, given.dataset, given, recency=False, among=~self.held_out
+        )
+        self.parts = {"denoiser": denoiser_part(config.denoiser_updates, networks.denoiser, source)}
         if networks.reward_end is not None:
-            self.parts["reward_end"] = reward_end_part(config, networks.reward_end, source)
+            self.parts["reward_end"] = reward_end_part(config.reward_end_updates, networks.reward_end, source)
         self.agent: Agent | None = None
         if networks.actor_critic is not None:
             imagination = Imagination(self.world, config.horizon, source.draw_starts, given.randn)
-            self.agent = Agent(config, networks.actor_critic, imagination)
+            self.agent = Agent(
+                config.actor_critic_updates, config.returns, config.horizon, networks.actor_critic, imagination
+            )
             self.parts["actor_critic"] = self.agent.part()
         self.phases = (*self.parts, TEST)
 

@@ -154,12 +154,12 @@ def _draw_run(axes: Axes, run: Run, counter: str, scale: float, colour: str) -> 
     x, y = points(run.metrics, counter, "collect/return")
     if len(x):
         axes.plot(x * scale, running_mean(y, len(y) // 20), color=colour, linewidth=1.3, alpha=0.8)
-    x, y = points(run.metrics, counter, "test/return_mean")
+    x, y = points(run.metrics, counter, "eval/return_mean")
     if len(x):
         axes.plot(x * scale, y, "o", color=colour, markersize=3.5)
     at = scale * (run.test.env_steps if counter == "env_steps" else run.test.wall_seconds)
     bounds = np.array([[run.interval.mean - run.interval.low], [run.interval.high - run.interval.mean]])
-    label = _text(f"{run.method}, seed {run.config.seed}")
+    label = _text(f"{run.method}, seed {run.seed}")
     axes.errorbar(at, run.interval.mean, bounds, fmt="D", color=colour, markersize=6, capsize=3, label=label)
 
 

@@ -39,7 +39,7 @@ def films(runs: Sequence[Run]) -> list[Film]:
             raise UserError(f"cannot read {run.film} ({reason}): delete it, the report does without") from error
         small = len(data) <= min(EMBEDDED_BYTES, room)
         room -= len(data) if small else 0
-        caption = f"{run.game}, {run.method}, seed {run.config.seed}"
+        caption = f"{run.game}, {run.method}, seed {run.seed}"
         found.append(Film(caption, data, still, None if small else f"film-{i + 1}.mp4"))
     return found
 

@@ -10,7 +10,7 @@ from diffworld import __version__
 from diffworld.report.contents import REFERENCE_METHOD, Contents
 from diffworld.report.films import Film
 from diffworld.report.html import Cell, bullets, data_uri, film, image, paragraph, section, table
-from diffworld.report.runs import Run, nearest_preset
+from diffworld.report.runs import Run
 from diffworld.report.sections import (
     COLUMNS,
     aggregates_section,
@@ -122,9 +122,8 @@ def _changes(runs: Sequence[Run]) -> list[str]:
     """What the methods change of their presets, a line each."""
     lines = {}
     for run in runs:
-        name, changes = nearest_preset(run.config)
-        if changes and changes[0] not in run.method:  # where the name does not say it
-            lines[run.method] = f"{run.method}: {', '.join(changes)}, else the preset {name}"
+        if run.changes and run.changes[0] not in run.method:  # where the name does not say it
+            lines[run.method] = f"{run.method}: {', '.join(run.changes)}, else the preset {run.preset}"
     return list(lines.values())
 
 
@@ -138,7 +137,7 @@ def _run_row(contents: Contents, run: Run) -> list[Cell]:
     return [
         Cell(run.method),
         Cell(run.game),
-        Cell(str(run.config.seed)),
+        Cell(str(run.seed)),
         Cell(raw_text(run.interval.mean), small=f"{low} to {high}", title=run.test.origin),
         Cell(raw_text(run.random.mean) if run.random else "–"),
         Cell(normalised, small=why),

@@ -2,24 +2,20 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from diffworld.config import Config, differences
-from diffworld.config.presets import PRESETS
+from diffworld.config import PRESETS, Config, differences
 from diffworld.evaluation.protocol import atari_game, departures, protocol_of
-from diffworld.evaluation.saved import Evaluation, check_scores, read_evaluations
+from diffworld.evaluation.saved import check_scores, read_evaluations
 from diffworld.evaluation.statistics import Interval, mean_interval
 from diffworld.runs.folder import RunFolder
 from diffworld.runtime.errors import UserError
-from diffworld.runtime.files import whole_lines
+from diffworld.runtime.metrics import METRICS_FILE, read_metrics
 
 USUAL_GAMES = 100
-NOT_THE_METHOD = (
-    *("env", "seed", "device", "precision", "compile", "evaluation"),
-    *("checkpoint_seconds", "checkpoints_kept", "wandb", "trackio"),
-)
+NOT_THE_METHOD = ("env", "seed", "device", "precision", "compile", "evaluation", "checkpoint_seconds", "log_to")
 """Settings in which runs of one method may differ."""
 FILMS = ("dream.mp4", "game.mp4")
 
@@ -45,7 +41,8 @@ class Run:
     """One run folder.
 
     method: what it is called in the report; runs of one method differ in nothing but game and seed.
-    game: the benchmark's name, or the environment's id where it is none of the benchmark's.
+    settings: what makes its method. preset, changes: the preset nearest to that, and its other settings.
+    env: the game's id. game: the benchmark's name of it, or the id where it is none of the benchmark's.
     interval: of the mean score over test games. random: the same for the random policy, where it was measured.
     departures: what sets it apart from the benchmark's protocol, in words; empty if it may be compared.
     metrics: the entries of its record, one an epoch. trained_on: whether it was trained after its test.
@@ -53,9 +50,13 @@ class Run:
     """
 
     path: Path
-    config: Config
     method: str
+    settings: Config
+    preset: str
+    changes: tuple[str, ...]
+    env: str
     game: str
+    seed: int
     test: AgentTest
     interval: Interval
     random: Interval | None
@@ -96,64 +97,73 @@ def read_run(path: Path) -> Run:
         hint = f"give the runs in it, such as {path / inner[0]}" if inner else "give a run folder or a file of scores"
         raise UserError(f"{path} is no run folder, for it has no config.json: {hint}")
     try:
-        config = folder.config()
+        config, spec = folder.config(), folder.spec()
         config.check()
     except UserError as error:
         raise UserError(f"cannot use the run {path}: {error}") from error
-    tests, randoms = _tests(folder, config)
+    env = spec.name if spec else config.env
+    tests, randoms = _tests(folder, env, config.seed, config.evaluation.temperature)
     if not tests:
-        advice = f"run: diffworld evaluate {path}" if folder.checkpoints() else "train it first (diffworld train)"
-        raise UserError(f"{path} has no test of its agent yet: {advice}")
+        raise UserError(f"{path} has no test of its agent: {_advice(folder)}")
     # The run's own way of testing first, then the most training, then the most games.
     test = max(tests, key=lambda t: (t.usual, t.checkpoint, len(t.scores)))
-    imported = imported_from(path)
-    protocol = protocol_of(config, test.env_steps)
+    settings = method_settings(config)
+    preset, changes = nearest_preset(settings)
+    protocol = protocol_of(
+        (spec and spec.presented) or asdict(config.environment),
+        test.env_steps,
+        total_steps=test.env_steps if config.data else config.collection.total_steps,
+        outside_experience=bool(config.data or config.init_from),
+    )
     return Run(
         path=path,
-        config=config,
-        method="imported weights" if imported else label(config),
-        game=atari_game(config.env) or config.env,
+        method="imported weights" if folder.imported_from else label(preset, changes),
+        settings=settings,
+        preset=preset,
+        changes=changes,
+        env=env,
+        game=atari_game(env) or env,
+        seed=config.seed,
         test=test,
         interval=mean_interval(test.scores),
         random=mean_interval(max(randoms, key=len)) if randoms else None,
-        departures=tuple(departures(config.env, protocol)),
-        metrics=read_metrics(path),
+        departures=tuple(departures(env, protocol)),
+        metrics=read_metrics(path / METRICS_FILE) if (path / METRICS_FILE).is_file() else [],
         finished=folder.summary_path.is_file(),
-        imported=imported,
+        imported=folder.imported_from,
         trained_on=test.checkpoint < _last_checkpoint(folder),
         film=next((path / name for name in FILMS if (path / name).is_file()), None),
     )
 
 
-def _tests(folder: RunFolder, config: Config) -> tuple[list[AgentTest], list[Sequence[float]]]:
-    """Tests of the agent, and scores of the random policy, from the run's evaluations and its summary."""
+def _advice(folder: RunFolder) -> str:
+    if folder.summary_path.is_file():
+        return "it trained a world model alone, so there is no agent to compare"
+    return f"run: diffworld evaluate {folder.path}" if folder.checkpoints() else "train it first (diffworld train)"
+
+
+def _tests(folder: RunFolder, env: str, seed: int, temperature: float) -> tuple[list[AgentTest], list[Sequence[float]]]:
+    """Tests of the agent, and scores of the random policy, from the run's evaluations and its summary.
+
+    Usual are tests on the list of games of that seed, at that temperature.
+    """
     tests: list[AgentTest] = []
     randoms: list[Sequence[float]] = []
-    for evaluation in read_evaluations(folder):
-        if evaluation.env != config.env:
-            raise UserError(f"{folder.path}: the evaluation {evaluation.name} is of another game: delete it")
-        if evaluation.policy == "random":
-            randoms.append(evaluation.scores)
-        else:
-            tests.append(_from_evaluation(evaluation, config))
-    if folder.summary_path.is_file():
-        # The last test was of the last checkpoint, whose number a thinned-out folder may have only in evaluations.
-        last = max([_last_checkpoint(folder), *(test.checkpoint for test in tests)])
-        test, random = _from_summary(folder, last)
-        tests.append(test)
-        randoms.append(random)
+    for found in read_evaluations(folder.path):
+        if found.env != env:
+            raise UserError(f"{folder.path}: the evaluation {found.name} is of another game: delete it")
+        if found.policy == "random":
+            randoms.append(found.scores)
+            continue
+        usual, origin = (found.test_seed, found.temperature) == (seed, temperature), f"evaluations/{found.name}.json"
+        how_far = (found.checkpoint, found.env_steps, found.wall_seconds)
+        tests.append(AgentTest(tuple(found.scores), *how_far, usual, origin))
+    # The last test was of the last checkpoint, whose number a thinned-out folder may have only in evaluations.
+    last = max([_last_checkpoint(folder), *(test.checkpoint for test in tests)])
+    if folder.summary_path.is_file() and (final := last_test(folder, last)):
+        tests.append(final[0])
+        randoms.append(final[1])
     return tests, randoms
-
-
-def _from_evaluation(evaluation: Evaluation, config: Config) -> AgentTest:
-    return AgentTest(
-        tuple(evaluation.scores),
-        evaluation.checkpoint,
-        evaluation.env_steps,
-        evaluation.wall_seconds,
-        evaluation.test_seed == config.seed and evaluation.temperature == config.evaluation.temperature,
-        f"evaluations/{evaluation.name}.json",
-    )
 
 
 def _last_checkpoint(folder: RunFolder) -> int:
@@ -161,16 +171,18 @@ def _last_checkpoint(folder: RunFolder) -> int:
     return max((int(path.name) for path in folder.checkpoints() if path.name.isdigit()), default=0)
 
 
-def _from_summary(folder: RunFolder, checkpoint: int) -> tuple[AgentTest, Sequence[float]]:
-    """The last test of a finished run, and its random policy."""
+def last_test(folder: RunFolder, checkpoint: int = 0) -> tuple[AgentTest, Sequence[float]] | None:
+    """The last test of a finished run, and its random policy; None where a world model alone was trained."""
     path = folder.summary_path
     try:
         summary = json.loads(path.read_text(encoding="utf-8"))
-        agent, random = summary["agent"]["scores"], summary["random"]["scores"]
         counters = summary["counters"]
+        steps, seconds = int(counters["env_steps"]), float(counters["wall_seconds"])
+        if "agent" not in summary:
+            return None
+        agent, random = summary["agent"]["scores"], summary["random"]["scores"]
         check_scores(agent)
         check_scores(random)
-        steps, seconds = int(counters["env_steps"]), float(counters["wall_seconds"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         reason = " ".join(str(error).split())[:120]
         advice = "delete it and run the train command again, which tests the agent anew"
@@ -178,59 +190,26 @@ def _from_summary(folder: RunFolder, checkpoint: int) -> tuple[AgentTest, Sequen
     return AgentTest(tuple(agent), checkpoint, steps, seconds, True, path.name), random
 
 
-def imported_from(folder: Path) -> str:
-    """Where a run's weights were imported from; empty text if it was trained here."""
-    try:
-        record = json.loads((folder / "version.json").read_text(encoding="utf-8"))
-        return str(record.get("imported_from", ""))
-    except (OSError, ValueError, AttributeError):
-        return ""
-
-
-def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """Entries of a run's `metrics.jsonl`, none if there is no such file; a line that a power cut tore is left out."""
-    path = folder / "metrics.jsonl"
-    entries = []
-    for line in whole_lines(path.read_bytes()) if path.is_file() else []:
-        try:
-            entry = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(entry, dict):
-            entries.append(entry)
-    return entries
-
-
-def label(config: Config) -> str:
-    """What a run's method is called: the preset nearest to it, and how far it is from that."""
-    name, changes = nearest_preset(config)
+def label(preset: str, changes: Sequence[str]) -> str:
+    """What a method is called: the preset nearest to it, and how far it is from that."""
     if not changes:
-        return f"diffworld {name}"
-    return f"diffworld {name}, {changes[0] if len(changes) == 1 else f'{len(changes)} changes'}"
+        return f"diffworld {preset}"
+    return f"diffworld {preset}, {changes[0] if len(changes) == 1 else f'{len(changes)} changes'}"
 
 
-def nearest_preset(config: Config) -> tuple[str, list[str]]:
-    """The preset a configuration differs least from, and its other settings, such as "frame skip 8".
+def method_settings(config: Config) -> Config:
+    """A configuration with only what makes its method; of data and weights that there are some, not where they lie."""
+    plain = Config()
+    same: dict[str, Any] = {name: getattr(plain, name) for name in NOT_THE_METHOD}
+    same |= {name: "given" for name in ("data", "init_from") if getattr(config, name)}
+    return replace(config, **same)
 
-    What does not make a method is left out: game, seed, device, number format, logging, tests and checkpoints.
-    """
-    changes = {name: _method_differences(build(), config) for name, build in PRESETS.items()}
+
+def nearest_preset(settings: Config) -> tuple[str, tuple[str, ...]]:
+    """The preset that a method's settings differ least from, and its other settings, such as "frame skip 8"."""
+    changes = {name: differences(method_settings(build()), settings) for name, build in PRESETS.items()}
     name = min(changes, key=lambda preset: len(changes[preset]))
-    return name, [_setting(change) for change in changes[name]]
-
-
-def same_method(a: Config, b: Config) -> bool:
-    """Whether two configurations differ in nothing that makes a method."""
-    return not _method_differences(a, b)
-
-
-def _method_differences(a: Config, b: Config) -> list[str]:
-    same: dict[str, Any] = {name: getattr(a, name) for name in NOT_THE_METHOD}
-    for name in ("data", "init_from"):  # that there is one counts, not where it lies
-        same[name] = getattr(a, name) if bool(getattr(a, name)) == bool(getattr(b, name)) else "given"
-    if not b.data:
-        same["epochs_on_data"] = a.epochs_on_data
-    return differences(a, replace(b, **same))
+    return name, tuple(_setting(change) for change in changes[name])
 
 
 def _setting(change: str) -> str:
@@ -248,18 +227,18 @@ def named(runs: Sequence[Run], name: str | Mapping[Path, str] | None) -> list[Ru
     kinds: dict[str, list[Config]] = {}
     for run in runs:
         known = kinds.setdefault(run.method, [])
-        place = next((i for i, other in enumerate(known) if same_method(other, run.config)), len(known))
-        if place == len(known):
-            known.append(run.config)
+        if run.settings not in known:
+            known.append(run.settings)
+        place = known.index(run.settings)
         numbered = f"{run.method} #{place + 1}" if place else run.method
         given = name.get(run.path) if isinstance(name, Mapping) else name
         found.append(replace(run, method=given or numbered))
     seen: dict[tuple[str, str, int], Path] = {}
     for run in found:
-        key = (run.method, run.config.env, run.config.seed)
+        key = (run.method, run.env, run.seed)
         if key in seen:
             raise UserError(
-                f"{seen[key]} and {run.path} are both {run.method} on {run.config.env} with seed {run.config.seed}: "
+                f"{seen[key]} and {run.path} are both {run.method} on {run.env} with seed {run.seed}: "
                 "give only one of them"
             )
         seen[key] = run.path

@@ -145,7 +145,7 @@ def apart_section(contents: Contents) -> str:
         [
             Cell(run.method),
             Cell(run.game),
-            Cell(str(run.config.seed)),
+            Cell(str(run.seed)),
             Cell(raw_text(run.interval.mean), small=f"{raw_text(run.interval.low)} to {raw_text(run.interval.high)}"),
             Cell(str(raw_text(run.random.mean)) if run.random else "–", title="" if run.random else "not measured"),
             Cell("; ".join(run.departures), "words"),

@@ -7,7 +7,6 @@ from typing import Any
 
 from diffworld.report.aggregates import Estimate
 from diffworld.report.contents import Contents
-from diffworld.report.runs import nearest_preset
 
 Row = Mapping[str, Any]
 
@@ -92,10 +91,10 @@ def run_rows(contents: Contents) -> list[Row]:
         {
             "run": str(run.path),
             "method": run.method,
-            "preset": nearest_preset(run.config)[0],
-            "changes": "; ".join(nearest_preset(run.config)[1]),
+            "preset": run.preset,
+            "changes": "; ".join(run.changes),
             "game": run.game,
-            "seed": run.config.seed,
+            "seed": run.seed,
             "score": run.interval.mean,
             "low": run.interval.low,
             "high": run.interval.high,
@@ -114,7 +113,7 @@ def run_rows(contents: Contents) -> list[Row]:
 
 def curves(contents: Contents) -> list[Row]:
     """A row an epoch of a run: what its learning curves are drawn from."""
-    names = ("epoch", "env_steps", "wall_seconds", "collect/return", "test/return_mean")
+    names = ("epoch", "env_steps", "wall_seconds", "collect/return", "eval/return_mean")
     return [
         {"run": str(run.path), **{name: entry.get(name) for name in names}}
         for run in contents.runs

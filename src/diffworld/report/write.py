@@ -14,9 +14,9 @@ from diffworld.report.films import films
 from diffworld.report.page import page
 from diffworld.report.runs import Run
 from diffworld.report.tables import tables, to_csv
-from diffworld.runs.folder import versions
 from diffworld.runtime.errors import UserError
 from diffworld.runtime.files import atomic_folder, without_nan
+from diffworld.runtime.versions import versions
 
 PAGE, NUMBERS = "report.html", "report.json"
 FORMAT = 1

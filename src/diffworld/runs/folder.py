@@ -20,7 +20,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from diffworld.config import Config, differences, read_config, to_json
+from diffworld.config import Config, differences, read_config
 from diffworld.runtime.errors import UserError
 from diffworld.runtime.files import atomic_folder, write_atomic, write_json
 from diffworld.runtime.versions import versions
@@ -103,7 +103,7 @@ class RunFolder:
         """
         if self.holds(config):
             return True
-        write_atomic(self.config_path, to_json(config))  # first: from here on the folder is a run's
+        write_atomic(self.config_path, config.to_json())  # first: from here on the folder is a run's
         write_json(self.path / GAME, spec.to_json())
         write_json(self.path / "version.json", versions())
         return False

@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 from diffworld.agents.policy import ActorCriticPolicy
-from diffworld.config import NETWORKS, Config, NetworkName, read_config, to_json
+from diffworld.config import Config, read_config
 from diffworld.data import Dataset, DatasetSchema
 from diffworld.data.schema import DESCRIPTION
-from diffworld.envs import Policy, RandomPolicy
+from diffworld.envs import EnvironmentConfig, Policy, RandomPolicy
 from diffworld.envs.make import make_game
 from diffworld.models.actor_critic import ActorCritic
 from diffworld.recipes.networks import Networks, build_networks
@@ -62,6 +62,10 @@ class Model:
     progress: Mapping[str, Any] = field(default_factory=dict)
     """What its checkpoint says of the training: epoch, saves, wall_seconds, env_steps."""
 
+    def __deepcopy__(self, memo: object) -> Model:
+        """The same model: it does not change, and Gymnasium copies what an environment was made with."""
+        return self
+
     @property
     def small(self) -> bool:
         """Whether its networks are so small that one core in float32 is the fastest (see `SMALL_BELOW`)."""
@@ -82,6 +86,12 @@ class Model:
             raise UserError(f"{self.title} has no dream: give a run whose world model was trained")
         return self.world
 
+    def require_policy(self) -> ActorCritic:
+        """Its agent; UserError if there is none."""
+        if self.policy is None:
+            raise UserError(f"{self.title} has no agent: give a run that trained one")
+        return self.policy
+
     def player(
         self, rows: int, *, temperature: float = 1.0, epsilon: float = 0.0, seed: int | None = None
     ) -> ActorCriticPolicy:
@@ -89,10 +99,9 @@ class Model:
 
         With `seed` its draws come from a generator of their own.
         """
-        if self.policy is None:
-            raise UserError(f"{self.title} has no agent: give a run that trained one")
+        agent = self.require_policy()
         generator = None if seed is None else torch.Generator(self.device).manual_seed(seed)
-        return ActorCriticPolicy(self.policy, rows, temperature=temperature, epsilon=epsilon, generator=generator)
+        return ActorCriticPolicy(agent, rows, temperature=temperature, epsilon=epsilon, generator=generator)
 
 
 def load(path: str | Path = DEMO, device: str = "auto", precision: str = "") -> Model:
@@ -113,7 +122,7 @@ def load(path: str | Path = DEMO, device: str = "auto", precision: str = "") -> 
     config = run.config()
     found = {"replay": run.replay, "data": Path(config.data) if config.data else None, "held_out": run.held_out}
     datasets = {name: folder for name, folder in found.items() if folder and (folder / DESCRIPTION).exists()}
-    spec = run.spec() or _older_spec(config, list(datasets.values()), checkpoint.weights)
+    spec = run.spec() or _older_spec(config.env, config.environment, list(datasets.values()), checkpoint.weights)
     known = {k: v for k, v in checkpoint.progress.items() if k in ("env_steps", "replay_rows")}
     progress = {**checkpoint.progress.get("progress", {}), **known}
     title = Path(path).resolve().name
@@ -130,11 +139,11 @@ def pack(model: Model, folder: Path, starts: int = 64) -> None:
     dream = model.world
     networks = Networks(dream.denoiser if dream else None, dream.reward_end if dream else None, model.policy)
     with atomic_folder(folder) as new:
-        config = replace(model.config, init_from="")  # a path of the machine it was made on
-        (new / CONFIG).write_text(to_json(config))
+        config = replace(model.config, data="", init_from="")  # paths of the machine it was made on
+        (new / CONFIG).write_text(config.to_json())
         write_json(new / GAME, model.spec.to_json())
         # Half the size; in the shipped model it moves 1 % of a drawn frame's values by one level of 8 bits.
-        weights = {name: tensor.half() for name, tensor in networks.tensors().items()}
+        weights = {name: tensor.half().contiguous() for name, tensor in networks.tensors().items()}
         (new / WEIGHTS).write_bytes(safetensors.torch.save(weights))
         with Dataset.create(new / STARTS, model.spec) as dataset:
             for window in chosen:
@@ -166,7 +175,8 @@ def _assemble(
     device: str,
     precision: str,
 ) -> Model:
-    where, learnt = resolve_device(device), _learnt(config, weights)
+    where = resolve_device(device)
+    learnt = tuple(name for name in config.learnt if any(key.startswith(f"{name}.") for key in weights))
     networks = build_networks(config, spec, where, learnt)
     networks.load(weights)
     for _, module in networks.items():
@@ -179,19 +189,6 @@ def _assemble(
     model = Model(title, spec, config, world, networks.actor_critic, Starts(list), where, datasets, progress)
     model.starts = Starts(lambda: _load_starts(model))
     return model
-
-
-def _learnt(config: Config, weights: dict[str, Tensor]) -> tuple[NetworkName, ...]:
-    """The networks that the weights hold and that have learnt something."""
-
-    def learnt(name: NetworkName) -> bool:
-        if config.init_from and name in config.init_networks:
-            return True
-        updates = config.updates(name)
-        possible = name == "actor_critic" or config.recipe != "model_free"
-        return possible and bool(updates.first_steps or updates.steps)
-
-    return tuple(name for name in NETWORKS if learnt(name) and any(key.startswith(f"{name}.") for key in weights))
 
 
 def _load_starts(model: Model) -> list[Window]:
@@ -209,15 +206,13 @@ def _load_starts(model: Model) -> list[Window]:
         return collect_windows(env, policy, n, model.config.seed)
 
 
-def _older_spec(config: Config, folders: list[Path], weights: dict[str, Tensor]) -> GameSpec:
+def _older_spec(env: str, settings: EnvironmentConfig, folders: list[Path], weights: dict[str, Tensor]) -> GameSpec:
     """The game of a run that the version before wrote: as its data tell it, else as the weights' shapes do."""
-    presented = asdict(config.environment)
+    presented = asdict(settings)
     for folder in folders:
-        spec = DatasetSchema.read(folder).spec
-        return replace(spec, name=config.env, presented=presented)
+        return replace(DatasetSchema.read(folder).spec, name=env, presented=presented)
     tables = ("actor_critic.policy_head.weight", "reward_end.action_embedding.weight")
     size = next((len(weights[name]) for name in tables if name in weights), 0)
     if not size:
         raise UserError("the run holds neither an agent nor a world model: give another run")
-    e = config.environment
-    return GameSpec(config.env, e.height, e.width, ActionSpace.discrete(size), presented=presented)
+    return GameSpec(env, settings.height, settings.width, ActionSpace.discrete(size), presented=presented)

@@ -54,8 +54,8 @@ def _validate(cls: type[T], data: dict[str, Any], prefix: str) -> T:
     from pydantic import ValidationError
 
     try:
-        # As JSON: strict there means that "3" and true are no numbers, while a list may be a tuple.
-        value: T = _adapter(cls).validate_json(json.dumps(data), strict=True)
+        # As JSON: strict there means that "3" and true are no numbers, while a list may be a tuple, and text a path.
+        value: T = _adapter(cls).validate_json(json.dumps(data, default=str), strict=True)
         return value
     except ValidationError as error:
         first = error.errors(include_url=False)[0]

@@ -8,6 +8,7 @@ whose names say their part (`denoiser/loss`). A value that is not finite is writ
 import importlib
 import json
 import math
+import re
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
@@ -107,6 +108,8 @@ class MetricsLog:
 def read_metrics(path: Path | str) -> list[dict[str, Any]]:
     """Return the entries of a `metrics.jsonl` in order; a torn last line, left by a kill, is passed over.
 
+    What the version before called test/... is eval/... here.
+
     Raises: UserError if there is no such file, or a line before the last is not an entry.
     """
     try:
@@ -120,7 +123,7 @@ def read_metrics(path: Path | str) -> list[dict[str, Any]]:
         except ValueError:
             entry = None
         if isinstance(entry, dict) and isinstance(entry.get("epoch"), int):
-            entries.append(entry)
+            entries.append({re.sub("^test/", "eval/", name): value for name, value in entry.items()})
         elif number < len(lines):  # a power cut can tear the last line in ways other than cutting it short
             raise UserError(f"{path}, line {number}, is no metrics entry; remove that line and try again")
     return entries

@@ -63,7 +63,7 @@ def epoch_line(epoch: int, counters: Mapping[str, float], values: Mapping[str, f
         ("actor_critic/imagined_return", "imagined return {:+.3f}"),
         ("actor_critic/entropy", "entropy {:.2f}"),
         ("collect/return", "score {:.4g}"),
-        ("test/return_mean", "test score {:.4g}"),
+        ("eval/return_mean", "test score {:.4g}"),
     )
     parts = [form.format(values[name]) for name, form in shown if name in values]
     seconds = int(counters["wall_seconds"])

@@ -202,6 +202,8 @@ def last_line(log: Path) -> str:
 
 def _scores(run: PlannedRun) -> str:
     summary = json.loads(RunFolder(run.folder).summary_path.read_text())
+    if "agent" not in summary:
+        return "a world model alone, with no agent to test"
     agent, random = (Interval(*(summary[who][name] for name in ("mean", "low", "high"))) for who in ("agent", "random"))
     return f"{agent} beside random {random}"
 

@@ -8,7 +8,7 @@ from statistics import median
 
 import numpy as np
 
-from diffworld.config import Config, NetworkName, to_json
+from diffworld.config import Config, NetworkName
 from diffworld.data import Dataset
 from diffworld.spec import GameSpec
 from diffworld.training.run import make_trainer, open_source
@@ -21,9 +21,9 @@ GIB = 2**30
 def dry_run(config: Config) -> None:
     """Print it all; nothing is written where the run would be."""
     config.check()
-    print(to_json(config))
+    print(config.to_json())
     with ExitStack() as resources:
-        env, data = open_source(config, resources)
+        env, data = open_source(config, resources, new=True)
         spec = (env or data).spec  # type: ignore[union-attr]
         if config.recipe == "diamond":
             folder = resources.enter_context(tempfile.TemporaryDirectory())
@@ -39,18 +39,7 @@ def dry_run(config: Config) -> None:
         if config.recipe == "diamond":
             replay = config.collection.total_steps * (3 * spec.height * spec.width + 17) / GIB
             print(f"replay {replay:.2f} GiB on disk, read through the page cache")
-        _print_time(trainer, epochs(config))
-
-
-def epochs(config: Config) -> int:
-    """Epochs of a run, if the first collection is no longer than it must be."""
-    c, a = config.collection, config.actor_critic_updates
-    if config.recipe == "world":
-        return config.epochs
-    if config.recipe == "model_free":
-        updates = -(-c.total_steps // (a.batch_size * config.horizon))
-        return 1 + max(0, -(-(updates - a.first_steps) // max(a.steps, 1)))
-    return 1 + max(0, -(-(c.total_steps - c.first_steps) // c.steps_per_epoch)) + config.epochs
+        _print_time(trainer, config.total_epochs)
 
 
 def _grey_data(spec: GameSpec, folder: Path) -> Dataset:

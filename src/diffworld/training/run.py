@@ -32,10 +32,8 @@ def train(config: Config, out: Path) -> None:
     run, display = RunFolder(out), Display()
     with ExitStack() as resources:
         stop = resources.enter_context(StopRequest())
-        env, data = open_source(config, resources)
+        env, data = open_source(config, resources, new=not run.exists())
         spec = (env or data).spec  # type: ignore[union-attr]
-        if not run.exists():
-            _check_new(config, spec)
         run.begin(config, spec)
         if run.summary_path.is_file():
             display.line(f"{out} is finished: see {run.summary_path}. To train anew, choose another --out.")
@@ -44,10 +42,14 @@ def train(config: Config, out: Path) -> None:
         if env is not None and config.recipe == "diamond":
             data = resources.enter_context(open_replay(run, spec, checkpoint))
         trainer = make_trainer(config, spec, data, env)
-        progress = _starting_point(trainer, config, checkpoint)
+        progress = Progress()
         if checkpoint is not None:
+            trainer.restore(checkpoint)
+            progress = read_as(Progress, checkpoint.progress.get("progress"), "the checkpoint's progress")
             done = f"{progress.wall_seconds:.0f} s of training done"
             display.line(f"resuming {out} in epoch {progress.epoch}, {done}")
+        elif config.init_from:
+            trainer.networks.load(_weights(config.init_from), config.init_networks)
         wandb, trackio = ("wandb" in config.log_to, "trackio" in config.log_to)
         log = resources.enter_context(MetricsLog(out, wandb=wandb, trackio=trackio, config=asdict(config)))
         log.cut(progress.epoch - 1)
@@ -69,7 +71,7 @@ def make_trainer(config: Config, spec: GameSpec, dataset: Dataset | None, env: V
     given = Materials(spec, device, dataset, env, np.random.default_rng(config.seed))
     recipe: Recipe = make_recipe(config, given)
     if resolve_compile(config.compile, device):
-        compile_networks(recipe.networks, config)
+        compile_networks(recipe.networks, {name: part.updates.batch_size for name, part in recipe.parts.items()})
     trainer = Trainer(recipe, given, resolve_precision(config.precision, device))
     if device.type == "cuda" and config.compile != "off":
         trainer.record()
@@ -80,19 +82,30 @@ def check_new_run(config: Config) -> None:
     """UserError for whatever would keep a new run from beginning; nothing is written."""
     config.check()
     with ExitStack() as resources:
-        env, data = open_source(config, resources)
-        _check_new(config, (env or data).spec)  # type: ignore[union-attr]
+        open_source(config, resources, new=True)
 
 
-def open_source(config: Config, resources: ExitStack) -> tuple[VectorEnv | None, Dataset | None]:
-    """The game that a run collects from, or the data it learns from; closed with `resources`."""
+def open_source(config: Config, resources: ExitStack, new: bool) -> tuple[VectorEnv | None, Dataset | None]:
+    """The game that a run collects from, or the data it learns from; closed with `resources`.
+
+    Of a `new` run all is checked that would go wrong once its folder is claimed: put right, the same command must do.
+    """
+    env, data = None, None
+    resolve_device(config.device)
     if config.recipe == "world":
         data = resources.enter_context(Dataset.open(config.data))
         if not data.num_steps:
             raise UserError(f"{config.data} has no steps to learn from")
-        return None, data
-    rows = config.actor_critic_updates.batch_size if config.recipe == "model_free" else config.collection.num_envs
-    return resources.enter_context(closing(make_env(config.env, config.environment, rows))), None
+    else:
+        rows = config.actor_critic_updates.batch_size if config.recipe == "model_free" else config.collection.num_envs
+        env = resources.enter_context(closing(make_env(config.env, config.environment, rows)))
+    if new:
+        device = torch.device("cpu" if config.init_from else "meta")  # on meta there are shapes alone
+        with device:
+            networks = build_networks(config, (env or data).spec, device)  # type: ignore[union-attr]
+        if config.init_from:
+            networks.load(_weights(config.init_from), config.init_networks)
+    return env, data
 
 
 def open_replay(run: RunFolder, spec: GameSpec, checkpoint: Checkpoint | None) -> Dataset:
@@ -107,26 +120,6 @@ def open_replay(run: RunFolder, spec: GameSpec, checkpoint: Checkpoint | None) -
                     "how they were collected: put the checkpoints back, or move the replay away to begin anew"
                 )
     return Dataset.open(run.replay, writable=True, num_rows=checkpoint.progress["replay_rows"] if checkpoint else 0)
-
-
-def _check_new(config: Config, spec: GameSpec) -> None:
-    """UserError for what would go wrong once the folder is claimed: put right, the same command must do."""
-    resolve_device(config.device)
-    if config.init_from:
-        networks = build_networks(config, spec, torch.device("cpu"))
-        networks.load(_weights(config.init_from), config.init_networks)
-    else:
-        with torch.device("meta"):  # shapes alone
-            build_networks(config, spec, torch.device("meta"))
-
-
-def _starting_point(trainer: Trainer, config: Config, checkpoint: Checkpoint | None) -> Progress:
-    if checkpoint is not None:
-        trainer.restore(checkpoint)
-        return read_as(Progress, checkpoint.progress.get("progress"), "the checkpoint's progress")
-    if config.init_from:
-        trainer.networks.load(_weights(config.init_from), config.init_networks)
-    return Progress()
 
 
 def _weights(folder: str) -> dict[str, torch.Tensor]:

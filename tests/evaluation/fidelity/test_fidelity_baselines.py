@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from tiny_fidelity import fill, some_starts
+from tiny_fidelity import add_episode, fill, some_starts
 
 from diffworld.data import Dataset
 from diffworld.evaluation.fidelity.baselines import TrainingFrames, last_frame_film, nearest_frame_film
@@ -13,8 +13,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture
 def training(tmp_path):
-    fill(tmp_path / "data", 50)
-    with Dataset.open(tmp_path / "data") as dataset:
+    with Dataset.open(fill(tmp_path / "data", 50)) as dataset:
         yield TrainingFrames.of(dataset)
 
 
@@ -41,6 +40,13 @@ def test_the_nearest_frame_is_nearest(training: TrainingFrames, chunk: int, monk
 
 
 def test_a_limit_takes_frames_evenly(training: TrainingFrames) -> None:
-    some = TrainingFrames.of(training.dataset, 6)
-    assert some.rows.tolist() == [0, 10, 20, 30, 40, 50]
-    assert len(TrainingFrames.of(training.dataset, 1000).rows) == 51
+    assert training.thinned(6).rows.tolist() == [0, 10, 20, 30, 40, 50]
+    assert len(training.thinned(1000).rows) == 51
+
+
+def test_episodes_that_were_set_aside_are_no_training_frames(tmp_path) -> None:
+    with Dataset.open(fill(tmp_path / "data", 5), writable=True) as dataset:
+        add_episode(dataset, 7, 3)
+        add_episode(dataset, 8, 4)
+        some = TrainingFrames.of(dataset, np.array([True, False, True]))
+        assert some.rows.tolist() == [0, 1, 2, 3, 4, 5, 10, 11, 12, 13, 14]

@@ -11,12 +11,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from tiny_fidelity import some_starts, tiny_networks
+from tiny_fidelity import some_starts, tiny_world
 
 from diffworld.evaluation.fidelity.figures import draw_curves, draw_strip, pooled, write_film
-from diffworld.evaluation.fidelity.rollouts import denoiser_frames
-from diffworld.evaluation.fidelity.study import Dream, study_dreams
-from diffworld.models.sampler import SamplerConfig
+from diffworld.evaluation.fidelity.study import sampled_dreams, study_dreams
 
 
 def nothing(name: str, unit: str, total: int) -> Any:
@@ -32,20 +30,34 @@ def colours(path: Path) -> int:
 
 def test_more_dreams_mean_more_curves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("diffworld.evaluation.fidelity.study.SPEED_SECONDS", 0.01)
-    starts, networks = some_starts(20, 8, horizon=10), tiny_networks()
+    starts, (world, reward_end) = some_starts(20, 8, horizon=10), tiny_world()
     inks = []
     for counts in ((1,), (1, 2, 3)):
-        dreams = {f"{n} steps": Dream(denoiser_frames(networks.denoiser, SamplerConfig(n))) for n in counts}
-        study = study_dreams(dreams, starts, networks.reward_end, None, device=torch.device("cpu"), bar=nothing)
+        dreams = sampled_dreams(world, counts, torch.float32)
+        study = study_dreams(dreams, starts, reward_end, None, device=torch.device("cpu"), bar=nothing)
         draw_curves(study.record, tmp_path / "curves.png")
         inks.append(colours(tmp_path / "curves.png"))
         assert set(study.shown) == {"real game", "last frame repeated", *dreams}
     assert inks[1] > inks[0] * 1.2
 
 
+def test_a_world_that_knows_no_rewards_has_no_panels_of_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("diffworld.evaluation.fidelity.study.SPEED_SECONDS", 0.01)
+    starts, (world, reward_end) = some_starts(20, 8, horizon=10), tiny_world()
+    dreams, heights = sampled_dreams(world, [1], torch.float32), []
+    for judge in (reward_end, None):
+        study = study_dreams(dreams, starts, judge, None, device=torch.device("cpu"), bar=nothing)
+        draw_curves(study.record, tmp_path / "curves.png")
+        with Image.open(tmp_path / "curves.png") as image:
+            heights.append(image.height)
+    assert heights[1] < 0.6 * heights[0]
+    for film in study.record["films"].values():
+        assert "by_step" in film and "reward" not in film and "end" not in film
+
+
 def test_one_step_can_be_drawn_too(tmp_path: Path) -> None:
-    starts, networks = some_starts(20, horizon=1, count=1), tiny_networks()
-    study = study_dreams({}, starts, networks.reward_end, None, device=torch.device("cpu"), bar=nothing)
+    starts, (_, reward_end) = some_starts(20, horizon=1, count=1), tiny_world()
+    study = study_dreams({}, starts, reward_end, None, device=torch.device("cpu"), bar=nothing)
     draw_curves(study.record, tmp_path / "curves.png")
     draw_strip(study.shown, tmp_path / "strip.png")
     assert colours(tmp_path / "strip.png") > 0

@@ -5,7 +5,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_fidelity import some_starts, tiny_networks
+from tiny_fidelity import some_starts, tiny_world
 
 from diffworld.evaluation.fidelity import reward_end
 from diffworld.evaluation.fidelity.reward_end import (
@@ -15,41 +15,26 @@ from diffworld.evaluation.fidelity.reward_end import (
     reward_end_scores,
     step_ranges,
 )
-from diffworld.evaluation.fidelity.rollouts import denoiser_frames, roll_out
-from diffworld.models.diffusion import frames_from_bytes
-from diffworld.models.sampler import SamplerConfig
-from diffworld.world.imagination import Imagination
+from diffworld.evaluation.fidelity.rollouts import begin, roll_out
+from diffworld.runtime.frames import frames_from_bytes
 
 CPU = torch.device("cpu")
 
 
 @pytest.mark.parametrize("at_once", [3, 20, 512])
-def test_a_dream_is_judged_as_the_imagination_judges_it(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dream_is_judged_as_the_world_model_judges_it(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reward_end, "_FRAMES_AT_ONCE", at_once)
-    starts, networks = some_starts(40, count=3, horizon=6), tiny_networks()
-    film = roll_out(denoiser_frames(networks.denoiser, SamplerConfig(denoising_steps=1)), starts, CPU)
-    judgement = judge(networks.reward_end, starts, film, CPU)
-    n = starts.context_frames
-    context, actions = frames_from_bytes(torch.from_numpy(starts.context)), torch.from_numpy(starts.actions)
+    starts, (world, model) = some_starts(40, count=3, horizon=6), tiny_world()
+    film = roll_out(world, starts, CPU)
+    judgement = judge(model, starts, film, CPU)
     dreamt = iter(frames_from_bytes(torch.from_numpy(film)).unbind(1))
-
-    class Replayed:  # the denoiser's part of an imagination, with the frames that were dreamt
-        def sample(self, *_: object) -> tuple[torch.Tensor, list[torch.Tensor]]:
-            return next(dreamt), []
-
-    imagination = Imagination(
-        Replayed(),  # type: ignore[arg-type]
-        networks.reward_end,
-        SamplerConfig(),
-        horizon=99,
-        draw_starts=lambda rows: (context, torch.cat([actions[:, : n - 1], actions[:, :1] * 0], dim=1)),
-        randn=torch.randn,
-    )
-    state = imagination.start(3)
+    monkeypatch.setattr(world.denoiser, "sample", lambda *_: (next(dreamt), []))  # the frames that were dreamt
+    state, actions = begin(world, starts, CPU, 3), torch.from_numpy(starts.actions)
     for step in range(6):
-        _, rewards, ends, state = imagination.predict(state, actions[:, n - 1 + step])
-        np.testing.assert_allclose(judgement.rewards[:, step], rewards.softmax(-1), atol=1e-5)
-        np.testing.assert_allclose(judgement.ends[:, step], ends.softmax(-1)[:, 1], atol=1e-5)
+        state, prediction = world.step(state, actions[:, starts.context_frames - 1 + step], torch.randn)
+        assert prediction.reward_logits is not None and prediction.end_logits is not None
+        np.testing.assert_allclose(judgement.rewards[:, step], prediction.reward_logits.softmax(-1), atol=1e-5)
+        np.testing.assert_allclose(judgement.ends[:, step], prediction.end_logits.softmax(-1)[:, 1], atol=1e-5)
     assert judgement.rewards.std(axis=1).max() > 1e-4  # frames matter
 
 

@@ -4,11 +4,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_fidelity import ACTIONS, episode, fill, some_starts, tiny_config, tiny_networks
+from tiny_fidelity import ACTIONS, KEYS, add_episode, episode, fill, some_starts, tiny_networks, tiny_spec
 
 from diffworld.data import Dataset
 from diffworld.evaluation.fidelity.starts import Starts, dataset_episodes, draw_starts, record_episodes
+from diffworld.evaluation.games import TestGames
 from diffworld.runtime.errors import UserError
+from diffworld.spec import GameSpec
+
+TESTS = TestGames(tiny_spec(), seed=0, num_envs=2)
 
 
 def where(frame: np.ndarray) -> tuple[int, int]:
@@ -59,8 +63,7 @@ def test_all_places_are_drawn_equally_often() -> None:
 
 
 def test_a_data_set_gives_back_its_episodes(tmp_path) -> None:
-    fill(tmp_path / "data", 10)
-    with Dataset.open(tmp_path / "data", writable=True) as dataset:
+    with Dataset.open(fill(tmp_path / "data", 10), writable=True) as dataset:
         real = episode(5, 7)
         number = dataset.new_episode()
         for t, frame in enumerate(real.read_frames(0, 7)):
@@ -74,20 +77,20 @@ def test_a_data_set_gives_back_its_episodes(tmp_path) -> None:
         assert (unfinished.read_frames(2, 7) == real.read_frames(2, 7)).all()
 
 
-def test_multi_hot_actions_are_refused(tmp_path) -> None:
-    with (
-        Dataset.create(tmp_path / "data", (8, 8, 3), multi_hot_size=5) as dataset,
-        pytest.raises(UserError, match="multi-hot"),
-    ):
-        dataset_episodes(dataset)
+def test_some_episodes_of_any_actions(tmp_path) -> None:
+    with Dataset.create(tmp_path / "data", GameSpec("mine", 8, 8, KEYS)) as dataset:
+        for seed, steps in enumerate((5, 6, 7)):
+            add_episode(dataset, seed, steps)
+        (only,) = dataset_episodes(dataset, np.array([False, True, False]))
+        assert only.actions.tolist() == [[t % 3 == key for key in range(3)] for t in range(6)]
+        assert (only.read_frames(0, 7) == episode(1, 6, (8, 8)).read_frames(0, 7)).all()
 
 
 @pytest.mark.parametrize("agent", [False, True])
 def test_recorded_games_are_test_games_in_one_piece(agent: bool) -> None:
-    config = tiny_config()
-    actor_critic = tiny_networks(config).actor_critic if agent else None
-    whole = record_episodes(config, actor_critic, 2, 80, cross_lives=True)
-    lives = record_episodes(config, actor_critic, 2, 80)
+    actor_critic = tiny_networks().actor_critic if agent else None
+    whole = record_episodes(TESTS, actor_critic, 2, 80, cross_lives=True)
+    lives = record_episodes(TESTS, actor_critic, 2, 80)
     assert [len(e.actions) for e in whole] == [80, 80]
     assert sum(len(e.actions) for e in lives) == 160
     assert sum(e.ends.sum() for e in whole) == sum(e.ends.sum() for e in lives)
@@ -100,5 +103,5 @@ def test_recorded_games_are_test_games_in_one_piece(agent: bool) -> None:
 
 
 def test_recording_again_gives_the_same_frames() -> None:
-    first, again = (record_episodes(tiny_config(), None, 1, 30)[0] for _ in range(2))
+    first, again = (record_episodes(TESTS, None, 1, 30)[0] for _ in range(2))
     assert (first.read_frames(0, 31) == again.read_frames(0, 31)).all()

@@ -1,19 +1,25 @@
 """What the tests of fidelity share: films with a place for every number, small networks, a run folder."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from diffworld.config import Config, EnvironmentConfig
-from diffworld.config.presets import preset
+from diffworld.config import Config, preset
 from diffworld.data import Dataset
+from diffworld.envs import EnvironmentConfig
 from diffworld.evaluation.fidelity.starts import RealEpisode, Starts, draw_starts
-from diffworld.recipes.networks import Networks, build_networks
-from diffworld.runs.folder import Checkpoint, RunFolder
+from diffworld.models.denoiser import Denoiser
+from diffworld.models.reward_end import RewardEndModel
+from diffworld.models.sampler import SamplerConfig
+from diffworld.recipes import Networks, build_networks
+from diffworld.runs import Checkpoint, RunFolder
+from diffworld.spec import ActionSpace, GameSpec, Keys
+from diffworld.world import FrameStack
 
 HEIGHT, WIDTH, ACTIONS = 16, 20, 4
+KEYS = ActionSpace((Keys(("left", "right", "fire")),))
 
 
 def episode(number: int, steps: int, size: tuple[int, int] = (HEIGHT, WIDTH)) -> RealEpisode:
@@ -49,9 +55,18 @@ def tiny_config(env: str = "atari/Breakout") -> Config:
     )
 
 
+def tiny_spec(
+    config: Config | None = None, size: tuple[int, int] = (HEIGHT, WIDTH), actions: int = ACTIONS
+) -> GameSpec:
+    """Breakout as the configuration presents it."""
+    names = ["NOOP", "FIRE", "RIGHT", "LEFT", *map(str, range(4, 18))][:actions]
+    presented = asdict((config or tiny_config()).environment)
+    return GameSpec("atari/Breakout", *size, ActionSpace.discrete(names), presented=presented)
+
+
 def tiny_networks(config: Config | None = None) -> Networks:
     """Random everywhere, also where training starts at zero, so that every input matters."""
-    networks = build_networks(config or tiny_config(), ACTIONS, torch.device("cpu"))
+    networks = build_networks(config or tiny_config(), tiny_spec(), torch.device("cpu"))
     generator = torch.Generator().manual_seed(1)
     for _, network in networks.items():
         for p in network.parameters():
@@ -59,26 +74,40 @@ def tiny_networks(config: Config | None = None) -> Networks:
     return networks
 
 
+def tiny_world(steps: int = 1) -> tuple[FrameStack, RewardEndModel]:
+    """A world model with so many denoising steps, and its judge of rewards and ends."""
+    networks = tiny_networks()
+    assert isinstance(networks.denoiser, Denoiser) and isinstance(networks.reward_end, RewardEndModel)
+    return FrameStack(networks.denoiser, networks.reward_end, SamplerConfig(steps)), networks.reward_end
+
+
 def make_run(path: Path, config: Config | None = None, replay_steps: int = 60) -> RunFolder:
     """A run folder with one checkpoint and a replay of noise."""
     config = config or tiny_config()
     run = RunFolder(path)
-    run.begin(config)
+    run.begin(config, tiny_spec(config))
     progress: dict[str, object] = {"progress": {"saves": 1}}
     if replay_steps:
         fill(run.replay, replay_steps)
         progress["replay_rows"] = replay_steps + 1
-    run.save(1, Checkpoint(tiny_networks(config).tensors(), {}, progress), keep=1)
+    run.save(1, Checkpoint(tiny_networks(config).tensors(), {}, progress))
     return run
 
 
-def fill(path: Path, steps: int, size: tuple[int, int] = (HEIGHT, WIDTH), num_actions: int = ACTIONS) -> None:
-    """A data set of one ended episode."""
-    real = episode(99, steps, size)
+def fill(path: Path, steps: int, size: tuple[int, int] = (HEIGHT, WIDTH), actions: int = ACTIONS) -> Path:
+    """A data set of one ended episode; returns `path`."""
+    with Dataset.create(path, tiny_spec(size=size, actions=actions)) as dataset:
+        add_episode(dataset, 99, steps)
+    return path
+
+
+def add_episode(dataset: Dataset, seed: int, steps: int) -> None:
+    """One more ended episode of noise."""
+    real, space = episode(seed, steps, dataset.spec.frame_size), dataset.spec.actions
     frames = real.read_frames(0, steps + 1)
-    with Dataset.create(path, (*size, 3), num_actions=num_actions) as dataset:
-        number = dataset.new_episode() if steps else 0
-        for t in range(steps):
-            last = t == steps - 1
-            final = frames[-1] if last else None
-            dataset.append(number, frames[t], int(real.actions[t]), float(real.rewards[t]), last, False, final)
+    number = dataset.new_episode() if steps else 0
+    for t in range(steps):
+        last = t == steps - 1
+        action = int(real.actions[t]) if space.is_discrete else np.arange(space.size) == t % space.size
+        final = frames[-1] if last else None
+        dataset.append(number, frames[t], action, float(real.rewards[t]), last, False, final)

@@ -1,8 +1,11 @@
 """Thumbs on a phone, and keys that make one action together."""
 
+from pathlib import Path
+
 from pages import PHONE, open_page, settled, touch
 from playwright.sync_api import Browser, Page, expect
-from serving import Served
+from serving import Served, serving
+from tiny_run import SHOOTER, make_shooter_run
 
 
 def test_on_a_phone_thumbs_play(browser: Browser, served: Served) -> None:
@@ -60,3 +63,50 @@ def test_keys_that_are_held_together_make_one_action(page: Page) -> None:
         *("thrust", "turn left", "thrust", None),
         *("RIGHT", None, 5, 3, 3),
     ]
+
+
+def test_any_set_of_keys_makes_a_vector(page: Page) -> None:
+    """Keys by their own names, and values of a choice by the keys that the game names."""
+    found = page.evaluate(
+        """async (info) => {
+            const { actionsOf } = await import("/static/actions.js");
+            const actions = actionsOf(info);
+            return [
+                actions.nearest([]), actions.nearest(["w", "space"]), actions.nearest(["mouse x 4", "s", "mouse x -4"]),
+                ["KeyW", "KeyS", "Space", "ArrowLeft", "ArrowRight", "ArrowUp"].map((code) => actions.keyFor(code)),
+                actions.keys, actions.keysOf([0, 1, 0, 0, 1, 0]), actions.isIdle([0, 0, 0, 0, 1, 0]),
+            ];
+        }""",
+        {
+            "actions": SHOOTER.actions.to_json(),
+            "action_names": SHOOTER.actions.names,
+            "idle": SHOOTER.actions.idle.tolist(),  # type: ignore[union-attr]
+            "keys": SHOOTER.keys,
+        },
+    )
+    assert found == [
+        *([0, 0, 0, 0, 1, 0], [1, 0, 1, 0, 1, 0], [0, 1, 0, 1, 0, 0]),
+        ["w", "s", "space", "mouse x -4", "mouse x 4", None],
+        ["w", "s", "space", "mouse x -4", "mouse x 4"],
+        *(["s"], True),
+    ]
+
+
+def test_a_game_of_keys_is_played_with_them(browser: Browser, tmp_path: Path) -> None:
+    with serving(make_shooter_run(tmp_path / "run")) as served:
+        page = open_page(browser.new_page(), served)
+        page.keyboard.down("w")
+        page.keyboard.down("ArrowRight")
+        page.wait_for_selector(".key.down.taken[data-key=w]")
+        page.wait_for_selector(".key.down.taken[data-key='mouse x 4']")
+        page.keyboard.up("w")
+        expect(page.locator(".key.taken[data-key=w]")).to_have_count(0)
+        page.wait_for_selector(".key.down.taken[data-key='mouse x 4']")
+        page.keyboard.press("i")
+        expect(page.locator("#policy-bars .bar")).to_have_count(6)
+        page.click("#tab-data")
+        page.locator(".episode").first.click()
+        page.locator("#viewer-step").evaluate("e => { e.value = 1; e.dispatchEvent(new Event('input')); }")
+        expect(page.locator("#viewer-caption")).to_contain_text("mouse x")
+        assert not page.problems  # type: ignore[attr-defined]
+        page.close()

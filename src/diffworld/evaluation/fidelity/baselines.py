@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from diffworld.data import Dataset
-from diffworld.evaluation.fidelity.starts import Film, Starts
+from diffworld.evaluation.fidelity.starts import Starts
+from diffworld.runtime.frames import Film
 
 _CHUNK = 1024  # frames compared at once
 
@@ -22,10 +23,17 @@ class TrainingFrames:
     rows: NDArray[np.int64]
 
     @classmethod
-    def of(cls, dataset: Dataset, limit: int | None = None) -> "TrainingFrames":
-        """All frames of a data set, or `limit` of them, evenly spaced in the order of collection."""
-        count = min(limit or dataset.num_rows, dataset.num_rows)
-        return cls(dataset, np.linspace(0, dataset.num_rows - 1, count).round().astype(np.int64))
+    def of(cls, dataset: Dataset, among: NDArray[np.bool_] | None = None) -> "TrainingFrames":
+        """All frames of a data set, or of its episodes in `among` (E,)."""
+        episodes = dataset.episodes
+        if among is None:
+            return cls(dataset, np.arange(dataset.num_rows))
+        return cls(dataset, np.flatnonzero(np.isin(episodes.records["episode"], episodes.ids[among])))
+
+    def thinned(self, limit: int) -> "TrainingFrames":
+        """At most `limit` of them, evenly spaced in the order of collection."""
+        places = np.linspace(0, len(self.rows) - 1, min(limit, len(self.rows))).round().astype(np.int64)
+        return TrainingFrames(self.dataset, self.rows[places])
 
     def chunks(self, advance: Callable[[int], None] = lambda frames: None) -> Iterator[Film]:
         """The frames, up to 1024 at a time; `advance` is told how many, once they have been used."""

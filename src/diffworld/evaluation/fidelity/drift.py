@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from diffworld.evaluation.fidelity.starts import Film
+from diffworld.runtime.frames import Film
 
 LEVELS = 16
 """Cells a channel of the colour grid, each of 256 / LEVELS levels."""

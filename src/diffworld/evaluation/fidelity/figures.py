@@ -14,9 +14,9 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from numpy.typing import NDArray
 
-from diffworld.evaluation.fidelity.starts import Film
 from diffworld.evaluation.fidelity.study import LAST_FRAME, NEAREST_FRAME, REAL
 from diffworld.runtime.files import atomic_file
+from diffworld.runtime.frames import Film
 from diffworld.runtime.video import side_by_side, write_video
 
 STRIP_STEPS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
@@ -39,22 +39,28 @@ _POOL = 1.08  # curves are drawn as means over steps no further apart than this 
 
 
 def draw_curves(record: Mapping[str, Any], path: Path | str) -> None:
-    """Draw the record of a study (or of several with the same starts) as one figure of twelve panels, PNG."""
-    figure = Figure(figsize=(15, 15.5), dpi=110, layout=ConstrainedLayoutEngine(h_pad=0.1, w_pad=0.1))
+    """Draw the record of a study (or of several with the same starts) as one figure, PNG.
+
+    Twelve panels, or the upper six where nothing was asked about rewards and ends.
+    """
+    events = [event for event in ("reward", "end") if event in record["films"][REAL]]
+    lines = 2 + len(events)
+    layout = ConstrainedLayoutEngine(h_pad=0.1, w_pad=0.1)
+    figure = Figure(figsize=(15, 0.7 + 3.7 * lines), dpi=110, layout=layout)
     FigureCanvasAgg(figure)
-    axes = figure.subplots(4, 3)
+    axes = figure.subplots(lines, 3)
     styles = _styles(record["films"])
     for panel, (name, title, unit) in zip(axes[:2].flat, _CURVES, strict=True):
         _draw_measure(panel, record, styles, name, title, unit)
-    for row, event in zip(axes[2:], ("reward", "end"), strict=True):
+    for row, event in zip(axes[2:], events, strict=True):
         for panel, score in zip(row, ("precision", "recall"), strict=False):
             _draw_score(panel, record, styles, event, score)
         _draw_reliability(row[2], record, styles, event)
-    lines = [Line2D([], [], **style) for style in styles.values()]
+    handles = [Line2D([], [], **style) for style in styles.values()]
     labels = [_legend_text(name, film) for name, film in record["films"].items()]
     columns = -(-len(labels) // 2)
     figure.legend(
-        lines,
+        handles,
         labels,
         loc="outside upper center",
         ncols=columns,

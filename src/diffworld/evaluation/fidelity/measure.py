@@ -10,7 +10,8 @@ from torch import Tensor
 
 from diffworld.evaluation.fidelity.drift import KnownColours, brightness, contrast
 from diffworld.evaluation.fidelity.frame_metrics import flip, psnr, ssim
-from diffworld.evaluation.fidelity.starts import Film, Starts
+from diffworld.evaluation.fidelity.starts import Starts
+from diffworld.runtime.frames import Film
 
 FLIP_STEPS = 40
 """FLIP takes milliseconds a frame: it is measured at about this many steps, evenly spaced in their logarithm."""

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from diffworld.evaluation.fidelity.starts import Film, Starts
-from diffworld.models.diffusion import frames_from_bytes
+from diffworld.evaluation.fidelity.starts import Starts
 from diffworld.models.reward_end import RewardEndModel
+from diffworld.runtime.frames import Film, frames_from_bytes
 
 RANGE_ENDS = (10, 50, 100, 200, 500, 1000, 2000, 5000, 10_000)
 """Rewards and ends are rare: steps are pooled up to each of these."""

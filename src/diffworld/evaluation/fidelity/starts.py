@@ -6,28 +6,29 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from diffworld.config import Config
-from diffworld.data import Dataset
-from diffworld.envs.driver import EpisodeResult, GameStep
-from diffworld.evaluation.games import play_games
+from diffworld.data import Dataset, GameStep
+from diffworld.envs import EpisodeResult
+from diffworld.evaluation.games import TestGames
 from diffworld.models.actor_critic import ActorCritic
 from diffworld.runtime.errors import UserError
+from diffworld.runtime.frames import Film
 
 RECORDED_STEPS = 20_000
-"""GraphedCallable games share this many steps (245 MB of 64x64 frames): each is cut at its share of them."""
+"""Recorded games share this many steps (245 MB of 64x64 frames): each is cut at its share of them."""
 
-Film = NDArray[np.uint8]
+Actions = NDArray[np.int64] | NDArray[np.uint8]
+"""Encoded: int64 numbers, or uint8 vectors of zeros and ones."""
 
 
 @dataclass(frozen=True, eq=False)
 class RealEpisode:
-    """T real steps: `actions` int64 (T,), `rewards` float32 (T,), `ends` bool (T,).
+    """T real steps: `actions` (T,) or (T, A), `rewards` float32 (T,), `ends` bool (T,).
 
     `read_frames(first, stop)` gives frames uint8 (stop - first, H, W, 3) out of T + 1: step t leads from
     frame t to frame t + 1.
     """
 
-    actions: NDArray[np.int64]
+    actions: Actions
     rewards: NDArray[np.float32]
     ends: NDArray[np.bool_]
     read_frames: Callable[[int, int], Film]
@@ -38,7 +39,7 @@ class Starts:
     """B windows of real episodes, the longest first. Everything after a row's last real step is 0.
 
     context: uint8 (B, n, H, W, 3), what a dream is given to begin with.
-    actions: int64 (B, n - 1 + T), those between the context frames, then one for each step.
+    actions: (B, n - 1 + T) or (B, n - 1 + T, A), those between the context frames, then one for each step.
     truth: uint8 (B, T, H, W, 3), the frame each of T steps led to.
     rewards: float32 (B, T), raw; ends: bool (B, T).
     lengths: int64 (B,), real steps of each row, falling, at least 1; T is the first of them.
@@ -46,7 +47,7 @@ class Starts:
     """
 
     context: Film
-    actions: NDArray[np.int64]
+    actions: Actions
     truth: Film
     rewards: NDArray[np.float32]
     ends: NDArray[np.bool_]
@@ -70,7 +71,7 @@ class Starts:
 
 
 def record_episodes(
-    config: Config,
+    tests: TestGames,
     actor_critic: ActorCritic | None,
     games: int,
     steps: int,
@@ -84,8 +85,9 @@ def record_episodes(
     A lost life ends an episode if it does so in training, unless `cross_lives`: then it is marked in `ends`
     and the episode goes on, as the game does.
     """
-    limit = min(steps, config.environment.max_steps or steps)
-    config = replace(config, environment=replace(config.environment, max_steps=limit))
+    presented = tests.spec.presented
+    limited = {**presented, "max_steps": min(steps, presented.get("max_steps") or steps)} if presented else {}
+    tests = replace(tests, spec=replace(tests.spec, presented=limited))
     seen: list[list[GameStep]] = []
     growing: dict[int, list[GameStep]] = {}
 
@@ -97,7 +99,7 @@ def record_episodes(
         if step.terminated and not cross_lives:
             del growing[step.game]
 
-    play_games(config, actor_critic, games, on_episode=on_episode, on_step=on_step, policy_seed=policy_seed)
+    tests.play(actor_critic, games, on_episode=on_episode, on_step=on_step, policy_seed=policy_seed)
     return [_episode(steps) for steps in seen]
 
 
@@ -111,27 +113,27 @@ def _episode(steps: list[GameStep]) -> RealEpisode:
     )
 
 
-def dataset_episodes(dataset: Dataset) -> list[RealEpisode]:
-    """The episodes of an open data set with discrete actions; frames are read when they are asked for."""
-    if dataset.format.num_actions is None:
-        raise UserError(f"{dataset.path} has multi-hot actions: give a data set with discrete ones")
-    episodes = []
+def dataset_episodes(dataset: Dataset, among: NDArray[np.bool_] | None = None) -> list[RealEpisode]:
+    """The episodes of an open data set, all or those in `among` (E,); frames are read when they are asked for."""
+    found = []
     for i, episode in enumerate(dataset.episodes):
+        if among is not None and not among[i]:
+            continue
         rows = dataset.episodes.rows(i)
         if episode.ended:
             rows = np.append(rows, dataset.episodes.final_rows[i])
         steps = len(rows) - 1  # the last step of an unfinished episode leads to no frame yet
         ends = np.zeros(steps, dtype=bool)
         ends[-1:] = episode.terminated
-        episodes.append(
+        found.append(
             RealEpisode(
-                np.asarray(episode.actions[:steps], np.int64),
+                episode.actions[:steps],
                 episode.rewards[:steps],
                 ends,
                 lambda first, stop, rows=rows: dataset.gather_frames(rows[first:stop]),  # type: ignore[misc]
             )
         )
-    return episodes
+    return found
 
 
 def draw_starts(
@@ -160,10 +162,10 @@ def _cut(
 ) -> Starts:
     """Copy the windows out of their episodes, one for each row."""
     rows, steps, n = len(episodes), int(lengths[0]), context_frames
-    shape = episodes[0].read_frames(0, 1).shape[1:]
+    shape, actions = episodes[0].read_frames(0, 1).shape[1:], episodes[0].actions
     starts = Starts(
         context=np.zeros((rows, n, *shape), np.uint8),
-        actions=np.zeros((rows, n - 1 + steps), np.int64),
+        actions=np.zeros((rows, n - 1 + steps, *actions.shape[1:]), actions.dtype),
         truth=np.zeros((rows, steps, *shape), np.uint8),
         rewards=np.zeros((rows, steps), np.float32),
         ends=np.zeros((rows, steps), bool),

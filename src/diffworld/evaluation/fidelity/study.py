@@ -1,8 +1,8 @@
 """Several dreams of the same starts, actions and noise, and two baselines, all measured alike."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import torch
@@ -12,10 +12,12 @@ from diffworld.evaluation.fidelity.baselines import TrainingFrames, last_frame_f
 from diffworld.evaluation.fidelity.drift import CELL, KnownColours
 from diffworld.evaluation.fidelity.measure import by_step, flip_steps, measure
 from diffworld.evaluation.fidelity.reward_end import judge, reward_end_scores
-from diffworld.evaluation.fidelity.rollouts import NextFrame, frames_per_second, roll_out
-from diffworld.evaluation.fidelity.starts import Film, Starts
+from diffworld.evaluation.fidelity.rollouts import frames_per_second, roll_out
+from diffworld.evaluation.fidelity.starts import Starts
 from diffworld.models.reward_end import RewardEndModel
 from diffworld.runtime.device import autocast
+from diffworld.runtime.frames import Film
+from diffworld.world import FrameStack, WorldModel
 
 REAL, LAST_FRAME, NEAREST_FRAME = "real game", "last frame repeated", "nearest training frame"
 
@@ -29,10 +31,21 @@ Bar = Callable[[str, str, int], AbstractContextManager[Callable[[int], None]]]
 
 @dataclass(frozen=True)
 class Dream:
-    """One way to draw frames, and what to say of it in the record."""
+    """A world model, and what to say of it in the record."""
 
-    next_frame: NextFrame
+    world: WorldModel[Any]
     details: Mapping[str, Any] = field(default_factory=dict)
+
+
+def sampled_dreams(world: FrameStack, steps: Sequence[int], dtype: torch.dtype) -> dict[str, Dream]:
+    """A dream for each number of denoising steps; frames alone, as no dream here needs to know rewards or ends."""
+    return {
+        f"dream, {count} denoising step{'s' if count > 1 else ''}": Dream(
+            FrameStack(world.denoiser, None, replace(world.sampler, denoising_steps=count), dtype),
+            {"denoising_steps": count},
+        )
+        for count in steps
+    }
 
 
 @dataclass(frozen=True)
@@ -48,7 +61,7 @@ class Inspector:
     """What a film is measured with: the same for every film of a study."""
 
     starts: Starts
-    reward_end: RewardEndModel
+    reward_end: RewardEndModel | None
     known: KnownColours | None
     device: torch.device
     dtype: torch.dtype
@@ -58,19 +71,18 @@ class Inspector:
         """Everything there is to say of a film, as its entry in the record."""
         with self.bar(f"measuring: {name}", "frame", int(self.starts.lengths.sum())) as advance:
             values = measure(film, self.starts, self.known, self.device, advance)
+        entry = {"kind": kind, "by_step": {measured: by_step(numbers) for measured, numbers in values.items()}}
+        if self.reward_end is None:
+            return entry
         with autocast(self.device, self.dtype):
             judgement = judge(self.reward_end, self.starts, film, self.device)
-        return {
-            "kind": kind,
-            "by_step": {measured: by_step(numbers) for measured, numbers in values.items()},
-            **reward_end_scores(judgement, self.starts),
-        }
+        return entry | reward_end_scores(judgement, self.starts)
 
 
 def study_dreams(
     dreams: Mapping[str, Dream],
     starts: Starts,
-    reward_end: RewardEndModel,
+    reward_end: RewardEndModel | None,
     training: TrainingFrames | None,
     *,
     device: torch.device,
@@ -83,8 +95,9 @@ def study_dreams(
 
     Args:
         dreams: by the name they have in record and figures.
+        reward_end: judges every film; without it the record has no rewards and ends.
         training: what the run learnt from; without it there is no nearest frame and nothing is known of colours.
-        dtype: number format of the networks' arithmetic.
+        dtype: number format of the reward/end model's arithmetic.
         nearest_among: the nearest training frame is looked for among this many, evenly spaced.
     """
     known = None if training is None else _known_colours(training, device, bar)
@@ -99,15 +112,14 @@ def study_dreams(
     add(REAL, "real", starts.truth)
     add(LAST_FRAME, "baseline", last_frame_film(starts))
     if training is not None:
-        some = TrainingFrames.of(training.dataset, nearest_among)
+        some = training.thinned(nearest_among)
         with bar("looking for the nearest frames", "frame", len(some.rows)) as advance:
             film = nearest_frame_film(starts, some, device, advance)
         add(NEAREST_FRAME, "baseline", film, searched=len(some.rows))
     for name, dream in dreams.items():
-        with autocast(device, dtype):
-            speeds = _speeds(dream.next_frame, starts, device)
-            with bar(f"dreaming: {name}", "frame", int(starts.lengths.sum())) as advance:
-                film = roll_out(dream.next_frame, starts, device, seed=seed, advance=advance)
+        speeds = _speeds(dream.world, starts, device)
+        with bar(f"dreaming: {name}", "frame", int(starts.lengths.sum())) as advance:
+            film = roll_out(dream.world, starts, device, seed=seed, advance=advance)
         add(name, "dream", film, **dream.details, frames_per_second=speeds)
     return Study(_record(starts, training, films), shown)
 
@@ -117,13 +129,13 @@ def _known_colours(training: TrainingFrames, device: torch.device, bar: Bar) -> 
         return KnownColours(training.chunks(advance), device)
 
 
-def _speeds(next_frame: NextFrame, starts: Starts, device: torch.device) -> dict[str, float]:
+def _speeds(world: WorldModel[Any], starts: Starts, device: torch.device) -> dict[str, float]:
     """Frames a second with all rows side by side, and with one."""
     rows = len(starts.lengths)
     return {
         "rows": rows,
-        "all_rows": round(frames_per_second(next_frame, starts, device, rows, SPEED_SECONDS), 2),
-        "one_row": round(frames_per_second(next_frame, starts, device, 1, SPEED_SECONDS), 2),
+        "all_rows": round(frames_per_second(world, starts, device, rows, SPEED_SECONDS), 2),
+        "one_row": round(frames_per_second(world, starts, device, 1, SPEED_SECONDS), 2),
     }
 
 

@@ -1,10 +1,13 @@
-// From the keys that are held to one action of the game, and back. Knows nothing of the page.
+// From the keys that are held to an action of the game, and back. Knows nothing of the page.
 
 const PARTS = ["UP", "DOWN", "LEFT", "RIGHT", "FIRE"];
 const KEYS = {
   ArrowUp: "UP", ArrowDown: "DOWN", ArrowLeft: "LEFT", ArrowRight: "RIGHT",
   KeyW: "UP", KeyS: "DOWN", KeyA: "LEFT", KeyD: "RIGHT", Space: "FIRE",
 };
+
+const HINTS = { UP: "W", DOWN: "S", LEFT: "A", RIGHT: "D", FIRE: "space" };
+const labelOf = (code) => code?.replace(/^(Key|Digit)/, "") ?? "";
 
 // "UPRIGHTFIRE" -> ["UP", "RIGHT", "FIRE"]; null where the name is not made of such parts.
 export function partsOf(name) {
@@ -19,21 +22,26 @@ export function partsOf(name) {
   return found;
 }
 
+// One choice: an action is its number.
 export class Actions {
-  constructor(names) {
+  constructor(names, idle = Math.max(0, names.indexOf("NOOP")), codes = {}) {
     this.names = names;
+    this.idle = idle;
+    this.codes = codes;
     this.parts = names.map(partsOf);
     this.composed = this.parts.every(Boolean);
     if (!this.composed) this.parts = names.map((name) => [name]);
-    this.idle = Math.max(0, names.indexOf("NOOP"));
     // The keys to draw, in a fixed order; idling needs none.
     this.keys = this.composed
       ? PARTS.filter((part) => this.parts.some((parts) => parts.includes(part)))
       : names.filter((_, i) => i !== this.idle || names[i] !== "NOOP");
   }
 
-  // Which drawn key a key of the keyboard means: arrows, WASD and space, or 1-9 and 0 for other names.
+  // Which drawn key a key of the keyboard means: the game's own, else arrows, WASD and space, or 1-9 and 0 for other
+  // names.
   keyFor(code) {
+    const own = this.keys.find((key) => this.codes[key] === code);
+    if (own) return own;
     if (this.composed) return this.keys.includes(KEYS[code]) ? KEYS[code] : null;
     const digit = code.match(/^(?:Digit|Numpad)(\d)$/)?.[1];
     return digit === undefined ? null : this.keys[(Number(digit) + 9) % 10] ?? null;
@@ -50,4 +58,82 @@ export class Actions {
     });
     return best;
   }
+
+  // What is written on the key of the keyboard.
+  hint(key, index) {
+    if (this.codes[key]) return labelOf(this.codes[key]);
+    return this.composed ? HINTS[key] : index < 10 ? String((index + 1) % 10) : "";
+  }
+
+  isIdle(action) {
+    return action === this.idle;
+  }
+
+  // The drawn keys that stand for an action.
+  keysOf(action) {
+    return this.parts[action] ?? [];
+  }
+}
+
+const USUAL = {
+  space: "Space", shift: "ShiftLeft", ctrl: "ControlLeft", enter: "Enter", tab: "Tab",
+  up: "ArrowUp", down: "ArrowDown", left: "ArrowLeft", right: "ArrowRight",
+};
+
+function usualCode(name) {
+  const plain = name.toLowerCase();
+  if (/^[a-z]$/.test(plain)) return `Key${plain.toUpperCase()}`;
+  return /^\d$/.test(plain) ? `Digit${plain}` : USUAL[plain.replace(/^arrow[ _]?/, "")];
+}
+
+// Keys in any set, and choices beside them: an action is a vector of zeros and ones, part after part.
+export class KeySet {
+  constructor({ actions, action_names: names, idle, keys: codes }) {
+    Object.assign(this, { names, idle, composed: false });
+    this.choices = []; // [from, to] in the vector
+    const free = [];
+    for (const { keys, values } of actions) {
+      const from = free.length;
+      if (values) this.choices.push([from, from + values.length]);
+      free.push(...(keys ?? values).map(() => Boolean(keys)));
+    }
+    // What can be pressed: every key, and the values of a choice that the game names a key for.
+    this.keys = names.filter((name, i) => free[i] || codes[name]);
+    this.codes = Object.fromEntries(this.keys.map((key) => [key, codes[key] ?? usualCode(key)]));
+  }
+
+  keyFor(code) {
+    return this.keys.find((key) => this.codes[key] === code) ?? null;
+  }
+
+  hint(key) {
+    return labelOf(this.codes[key]);
+  }
+
+  nearest(held) {
+    const vector = [...this.idle];
+    for (const key of held) {
+      const place = this.names.indexOf(key);
+      for (const [from, to] of this.choices) if (from <= place && place < to) vector.fill(0, from, to);
+      vector[place] = 1;
+    }
+    return vector;
+  }
+
+  isIdle(action) {
+    return action.every((bit, i) => bit === this.idle[i]);
+  }
+
+  keysOf(action) {
+    return this.names.filter((_, i) => action[i] && !this.idle[i]);
+  }
+}
+
+export const actionsOf = (info) =>
+  Array.isArray(info.idle) ? new KeySet(info) : new Actions(info.action_names, info.idle, info.keys);
+
+// An action in words.
+export function inWords(action, names) {
+  if (!Array.isArray(action)) return names[action];
+  return action.map((bit, i) => bit && names[i]).filter((name) => name !== 0).join(" + ") || "nothing";
 }

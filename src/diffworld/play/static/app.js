@@ -37,11 +37,11 @@ let hiddenWhilePlaying = false;
 
 link.on("welcome", ({ info }) => {
   cover(null);
-  const game = info.env.split("/").at(-1);
+  const game = info.env.split("/").at(-1) || info.title;
   $("#title").textContent = game;
   $("#title").title = info.title;
   document.title = `${game} · diffworld`;
-  keys.build(info.action_names);
+  keys.build(info);
   for (const part of [controls, inside, data]) part.meet(info);
   showShortcuts();
   if (openTab()) openPanel(openTab());
@@ -88,7 +88,7 @@ link.on("lost", ({ reason }) => {
 function act(action) {
   if (!state) return;
   link.send({ type: "act", action });
-  if (action === keys.actions.idle || state.settings.player === "human") return;
+  if (keys.actions.isIdle(action) || state.settings.player === "human") return;
   link.send({ type: "set", player: "human" });
   state.settings.player = "human"; // the server's answer is on its way; ask only once
   stage.say("You took over", "note");
@@ -212,7 +212,7 @@ function showShortcuts() {
   const row = (key, what) => make("div", {}, make("kbd", { textContent: key }), make("span", { textContent: what }));
   const game = keys.actions.composed
     ? [row("arrows, WASD", "move"), ...(keys.actions.keys.includes("FIRE") ? [row("space", "fire")] : [])]
-    : keys.actions.keys.slice(0, 10).map((key, i) => row(String((i + 1) % 10), key));
+    : keys.actions.keys.map((key, i) => [keys.actions.hint(key, i), key]).filter(([hint]) => hint).map(([hint, key]) => row(hint, key));
   $("#help-keys").replaceChildren(...game, ...Object.values(SHORTCUTS).map(([key, what]) => row(key, what)), row("?", "this help"));
 }
 
@@ -228,7 +228,8 @@ function isTyping(event) {
 }
 
 addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || isTyping(event)) return;
+  const control = event.ctrlKey && !keys.actions?.keyFor("ControlLeft"); // where it is no key of the game
+  if (control || event.metaKey || event.altKey || isTyping(event)) return;
   if (event.key === "?") return $("#help").showModal();
   if (event.key === "Escape") return openPanel(null);
   if (!state) return;

@@ -1,5 +1,6 @@
 // The browser for data sets and recordings: list, scrub, watch again, export.
 
+import { inWords } from "./actions.js";
 import { $, draw, icon, make, signOf, toast } from "./dom.js";
 
 const EPISODES_A_PAGE = 30;
@@ -36,7 +37,7 @@ export class Data {
   }
 
   meet(info) {
-    this.names = info.action_names;
+    this.fps = info.fps;
   }
 
   // All data sets, and the episodes of the one that is unfolded.
@@ -135,8 +136,7 @@ export class Data {
     $("#viewer-step").style.setProperty("--share", `${(100 * step) / Math.max(1, last)}%`);
     const words = [`Step ${step} of ${steps}`];
     if (step > 0) {
-      const action = table.actions[step - 1];
-      words.push((table.action_names ?? this.names)[action] ?? `action ${action}`, `reward ${tidy(table.rewards[step - 1])}`);
+      words.push(inWords(table.actions[step - 1], table.action_names), `reward ${tidy(table.rewards[step - 1])}`);
       if (step === steps && table.terminated) words.push("game over");
       if (step === steps && table.truncated) words.push("cut short");
     }
@@ -150,7 +150,7 @@ export class Data {
       if (this.fetching) return;
       if (this.wanted >= this.open.last) return this.stop();
       this.seek(this.wanted + 1);
-    }, 1000 / 15);
+    }, 1000 / this.fps);
   }
 
   stop() {
@@ -164,7 +164,7 @@ export class Data {
     button.disabled = true;
     try {
       const { dataset, episode } = this.open;
-      const { film, name } = await this.link.ask({ type: "export", dataset: dataset.id, episode: episode.id, kind, fps: 15 });
+      const { film, name } = await this.link.ask({ type: "export", dataset: dataset.id, episode: episode.id, kind, fps: this.fps });
       make("a", { href: `/films/${film}`, download: name }).click();
       toast(`Saved ${name}`);
     } catch (error) {

@@ -100,7 +100,7 @@ function fillBars(bars, probs, chosen = null) {
     const p = probs?.[i] ?? null;
     $("i", bar).style.width = `${100 * (p ?? 0)}%`;
     $("b", bar).textContent = p === null ? "–" : percent(p);
-    bar.classList.toggle("chosen", i === chosen);
+    bar.classList.toggle("chosen", Array.isArray(chosen) ? Boolean(chosen[i]) : i === chosen);
   });
 }
 

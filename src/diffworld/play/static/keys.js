@@ -1,10 +1,9 @@
 // The game's keys: on the keyboard, under the thumbs, and drawn on screen, lit while they are pressed.
 
-import { Actions } from "./actions.js";
+import { actionsOf } from "./actions.js";
 import { $, make, readable } from "./dom.js";
 
 const LABELS = { UP: "↑", DOWN: "↓", LEFT: "←", RIGHT: "→", FIRE: "Fire" };
-const HINTS = { UP: "W", DOWN: "S", LEFT: "A", RIGHT: "D", FIRE: "space" };
 const OPPOSITE = { UP: "DOWN", DOWN: "UP", LEFT: "RIGHT", RIGHT: "LEFT" };
 const DIRECTIONS = ["UP", "DOWN", "LEFT", "RIGHT"];
 
@@ -14,13 +13,13 @@ export class Keys {
     this.changed = changed;
     this.held = []; // [{key, source}], oldest first
     this.drawn = new Map();
-    this.shown = 0;
+    this.shown = null; // the action the world took last
     addEventListener("blur", () => this.releaseAll());
     this.watchPad($("#pad"));
   }
 
-  build(names) {
-    this.actions = new Actions(names);
+  build(info) {
+    this.actions = actionsOf(info);
     this.drawn.clear();
     this.releaseAll();
     const directions = this.actions.keys.filter((key) => this.actions.composed && DIRECTIONS.includes(key));
@@ -35,7 +34,7 @@ export class Keys {
   }
 
   drawKey(key, tag, index = 0) {
-    const hint = this.actions.composed ? HINTS[key] : index < 10 ? String((index + 1) % 10) : "";
+    const hint = this.actions.hint(key, index);
     const element = make(tag, { className: "key", dataset: { key } },
       make("b", { textContent: LABELS[key] ?? readable(key) }), make("small", { textContent: hint }));
     if (tag === "button") {
@@ -127,24 +126,20 @@ export class Keys {
     this.tell();
   }
 
-  get action() {
-    return this.actions ? this.actions.nearest(this.held.map((h) => h.key)) : 0;
-  }
-
   tell() {
     this.light();
-    this.changed(this.action);
+    this.changed(this.actions.nearest(this.held.map((h) => h.key)));
   }
 
   // The action that the world has just taken, whoever played it.
   took(action) {
-    this.shown = action ?? this.actions.idle;
+    this.shown = action;
     this.light();
   }
 
   light() {
     const down = new Set(this.held.map((h) => h.key));
-    const taken = new Set(this.actions?.parts[this.shown] ?? []);
+    const taken = new Set(this.shown === null ? [] : this.actions.keysOf(this.shown));
     for (const [key, element] of this.drawn) {
       element.classList.toggle("down", down.has(key));
       element.classList.toggle("taken", taken.has(key));

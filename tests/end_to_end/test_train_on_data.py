@@ -1,0 +1,97 @@
+"""Training on a data set, whatever its actions: no game is opened, named or needed."""
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny import LIMIT, environment, final_weights, kill_after, results, saves
+
+from diffworld.data import Dataset
+from diffworld.spec import ActionSpace, Choice, GameSpec, Keys
+
+OPTIONS = """
+--denoiser.channels 8 8 --denoiser.depths 1 1 --denoiser.attention False False --denoiser.cond-channels 16
+--reward-end.channels 8 8 --reward-end.depths 1 1 --reward-end.attention False False
+--reward-end.lstm-channels 16 --reward-end.cond-channels 8 --reward-end.window 4 --horizon 4
+--actor-critic.channels 8 8 --actor-critic.pool True True --actor-critic.lstm-channels 16
+--denoiser-updates.first-steps 6 --denoiser-updates.steps 4 --denoiser-updates.batch-size 4
+--reward-end-updates.first-steps 6 --reward-end-updates.steps 4 --reward-end-updates.batch-size 4
+--actor-critic-updates.first-steps 4 --actor-critic-updates.steps 3 --actor-critic-updates.batch-size 4
+--sampler.denoising-steps 1 --epochs 3 --evaluation.every-epochs 1 --checkpoint-seconds 0.05
+""".split()
+
+SPACES = {
+    "choice": ActionSpace.discrete(["LEFT", "RIGHT"]),
+    "keys": ActionSpace((Keys(("w", "s", "space"), (("w", "s"),)),)),
+    "keys and mouse": ActionSpace((Keys(("w", "fire")), Choice("mouse x", ("-4", "0", "4")))),
+}
+
+
+def make_data(path: Path, actions: ActionSpace, rewards: bool = True) -> Path:
+    """Twelve episodes of noise of a game that exists nowhere."""
+    spec, rng = GameSpec("a recording", 12, 10, actions, rewards=rewards, ends=rewards), np.random.default_rng(0)
+    with Dataset.create(path, spec) as data:
+        for number in range(12):
+            episode = data.new_episode()
+            for t in range(15):
+                frames = rng.integers(0, 256, (2, 12, 10, 3), dtype=np.uint8)
+                last = t == 14 and number < 10
+                action = actions.sample(rng, 1)[0]
+                data.append(episode, frames[0], action, float(t % 3 - 1), last, False, frames[1] if last else None)
+    return path
+
+
+def command(data: Path, out: Path, *options: str) -> list[str]:
+    import sys
+
+    start = [sys.executable, "-m", "diffworld.cli", "train", "--data", str(data), "--out", str(out)]
+    return [*start, *OPTIONS, *options]
+
+
+def train(data: Path, out: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    whole = command(data, out, *options)
+    return subprocess.run(whole, env=environment(), capture_output=True, text=True, timeout=LIMIT)
+
+
+@pytest.mark.parametrize("kind", SPACES)
+def test_any_action_space_trains_and_resumes_bit_for_bit(kind: str, tmp_path: Path) -> None:
+    data, agent = make_data(tmp_path / "data", SPACES[kind]), ("--networks", "denoiser,reward_end,actor_critic")
+    options = agent if kind != "choice" else ()
+    whole = train(data, tmp_path / "whole", *options)
+    assert whole.returncode == 0, whole.stderr
+    out = tmp_path / "killed"
+    process = subprocess.Popen(
+        command(data, out, *options), env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
+    kill_after(process, out, saves(out) + 4)
+    resumed = train(data, out, *options)
+    assert resumed.returncode == 0, resumed.stderr
+    assert final_weights(out) == final_weights(tmp_path / "whole")
+    assert results(out) == results(tmp_path / "whole")
+    networks = {name.split(".")[0] for name in final_weights(out)}
+    assert networks == {"denoiser", "reward_end"} | ({"actor_critic"} if options else set())
+    assert GameSpec.from_json(json.loads((out / "game.json").read_text())).actions == SPACES[kind]
+    assert (out / "dream.mp4").exists() and not (out / "replay").exists()
+    assert {"denoiser/held_out_loss", "reward_end/held_out_loss"} <= results(out)["held_out"].keys()  # type: ignore[attr-defined]
+
+
+def test_data_that_know_no_rewards_train_the_denoiser_alone(tmp_path: Path) -> None:
+    data = make_data(tmp_path / "data", SPACES["keys"], rewards=False)
+    done = train(data, tmp_path / "run", "--epochs", "1")
+    assert done.returncode == 0, done.stderr
+    assert {name.split(".")[0] for name in final_weights(tmp_path / "run")} == {"denoiser"}
+    refused = train(data, tmp_path / "other", "--networks", "denoiser,reward_end")
+    assert refused.returncode == 2 and "neither rewards nor ends" in refused.stderr
+
+
+def test_another_runs_replay_is_data_too(finished: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(finished / "replay", data)
+    done = train(data, tmp_path / "run", "--epochs", "1")
+    assert done.returncode == 0, done.stderr
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    with Dataset.open(data) as replay:
+        assert 0 < summary["counters"]["env_steps"] < replay.num_steps  # some episodes are held out

@@ -1,0 +1,27 @@
+"""Who plays: what a human holds and taps, and draws of the agent and of chance."""
+
+import torch
+from tiny_run import BREAKOUT, SHOOTER
+
+from diffworld.play.players import HeldKeys, PolicyOutput, choose_action
+
+
+def test_what_is_tapped_between_two_steps_counts_once() -> None:
+    one, many = HeldKeys(BREAKOUT.actions), HeldKeys(SHOOTER.actions)
+    one.hold(3)
+    one.hold(0)
+    assert [one.take(), one.take()] == [3, 0]
+    many.hold([0, 0, 1, 0, 1, 0])
+    many.hold([1, 0, 0, 1, 0, 0])
+    many.hold([1, 0, 0, 0, 1, 0])
+    assert [list(many.take()) for _ in range(2)] == [[1, 0, 1, 1, 0, 0], [1, 0, 0, 0, 1, 0]]  # type: ignore[arg-type]
+
+
+def test_the_agent_draws_every_part_of_an_action() -> None:
+    generator, zeros = torch.Generator().manual_seed(0), torch.zeros(1, 1)
+    logits = torch.tensor([[9.0, 9.0, -9.0, -9.0, -9.0, 9.0]])
+    thinks = PolicyOutput(logits, logits[0].numpy(), 0.0, 0.0, (zeros, zeros))
+    action = choose_action("agent", SHOOTER.actions, generator, pressed=None, thinks=thinks, temperature=0.0)
+    assert list(action) == [1, 0, 0, 0, 0, 1]  # type: ignore[arg-type]
+    drawn = {choose_action("random", BREAKOUT.actions, generator, pressed=None) for _ in range(50)}
+    assert drawn == {0, 1, 2, 3}
