@@ -4,7 +4,7 @@ The comparison of DIAMOND's section 5.1 (Alonso et al. 2024): the same network i
 the same windows of a fixed data set in the same order, from the same first weights, for as many updates. Then both
 dream the same real actions from the same starts, for up to 1000 steps, with 1, 3 and 10 denoising steps a frame. Both
 are trained on true context frames only (no autoregressive steps, as the paper's DDPM): then both losses are means over
-the same frames. `benchmarks/ddpm.py` says what the DDPM is, `docs/fidelity.md` what is measured.
+the same frames. `research/ddpm.py` says what the DDPM is, `docs/fidelity.md` what is measured.
 
 Writes edm_ddpm.json, edm_ddpm.png and edm_ddpm_strip.png to --out, where the training's checkpoints are too. The same
 command goes on where it was stopped. Record the data with `diffworld record`.
@@ -14,14 +14,14 @@ import shlex
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from benchmarks.measuring import check_pair, command, require_positive
+from benchmarks.measuring import check_pair, command, write_compact_json
 
-from benchmarks import ddpm
+from diffworld.config import Config
 from diffworld.data import Dataset
 from diffworld.evaluation.fidelity.baselines import TrainingFrames, last_frame_film
 from diffworld.evaluation.fidelity.drift import KnownColours
@@ -29,17 +29,21 @@ from diffworld.evaluation.fidelity.figures import pooled
 from diffworld.evaluation.fidelity.frame_metrics import require_flip
 from diffworld.evaluation.fidelity.measure import by_step, measure
 from diffworld.evaluation.fidelity.reward_end import step_ranges
-from diffworld.evaluation.fidelity.rollouts import NextFrame, denoiser_frames, roll_out
-from diffworld.evaluation.fidelity.starts import Film, RealEpisode, Starts, dataset_episodes
+from diffworld.evaluation.fidelity.rollouts import roll_out
+from diffworld.evaluation.fidelity.starts import RealEpisode, Starts, dataset_episodes
 from diffworld.evaluation.fidelity.study import LAST_FRAME, REAL
 from diffworld.models.sampler import SamplerConfig
-from diffworld.runs.folder import versions
+from diffworld.runtime.checked import Amount, Count, Natural, Positive, Share
 from diffworld.runtime.device import resolve_device
 from diffworld.runtime.errors import UserError
 from diffworld.runtime.files import without_nan
+from diffworld.runtime.frames import Film
 from diffworld.runtime.progress import Display
-from research.edm_ddpm_figures import draw_comparison, draw_frames, table, write_compact_json
-from research.edm_ddpm_training import Settings, Trained, train
+from diffworld.runtime.versions import versions
+from diffworld.world import FrameStack
+from research import ddpm
+from research.edm_ddpm_figures import draw_comparison, draw_frames, table
+from research.edm_ddpm_training import Settings, train
 
 PROGRAM = "python -m research.edm_ddpm"
 RECORD, CURVES, STRIP = "edm_ddpm.json", "edm_ddpm.png", "edm_ddpm_strip.png"
@@ -55,11 +59,11 @@ class Options:
     """Data set of other episodes, for starts and true frames."""
     out: Path
     """Folder of checkpoints and results; the same command goes on from what is there."""
-    updates: int = 20_000
+    updates: Count = 20_000
     """Updates of each network."""
-    batch: int = 8
+    batch: Count = 8
     """Windows of an update."""
-    learning_rate: float = 1e-3
+    learning_rate: Positive = 1e-3
     """AdamW's, after 100 updates of warm-up; it falls linearly to 0 over the last third of the updates."""
     channels: tuple[int, ...] = (16, 32, 32)
     """Channels of each U-Net level."""
@@ -71,17 +75,17 @@ class Options:
     """Past frames seen, n."""
     autoregressive_steps: int = 0
     """Of EDM's training, k. Above 0 it learns from its own frames as context too, which the DDPM never does."""
-    offset_noise: float = 0.3
+    offset_noise: Amount = 0.3
     """Standard deviation of the offset noise, in both (0 for none)."""
-    eta: float = 1.0
-    """Noise the DDPM's sampler adds between steps: 1 is DDPM, 0 DDIM (see benchmarks/ddpm.py)."""
-    denoising_steps: tuple[int, ...] = (1, 3, 10)
+    eta: Share = 1.0
+    """Noise the DDPM's sampler adds between steps: 1 is DDPM, 0 DDIM (see research/ddpm.py)."""
+    denoising_steps: tuple[Count, ...] = (1, 3, 10)
     """Denoising steps of a frame to compare."""
-    starts: int = 8
+    starts: Count = 8
     """Dreams, side by side."""
-    horizon: int = 1000
+    horizon: Count = 1000
     """Steps of each dream."""
-    seed: int = 0
+    seed: Natural = 0
     """Of weights, windows, noise and starts."""
     device: str = "auto"
     """Where the networks run: auto, cpu, cuda or mps."""
@@ -93,12 +97,14 @@ def main(arguments: list[str] | None = None) -> int:
     """Train, dream, measure, draw; a UserError is one line and exit code 2."""
     given = sys.argv[1:] if arguments is None else arguments
     stopped = "stopped: the same command goes on from the last checkpoint"
-    return command(Options, PROGRAM, lambda options: compare(_checked(options), given), given, stopped)
+    return command(Options, PROGRAM, lambda options: compare(options, given), given, stopped)
 
 
 def compare(options: Options, arguments: list[str]) -> None:
     """The whole comparison; UserError for data or folders that cannot be used."""
     require_flip()
+    if not options.denoising_steps or max(options.denoising_steps) > ddpm.TIME_STEPS:
+        raise UserError(f"--denoising-steps must be numbers from 1 to {ddpm.TIME_STEPS}, such as 1,3,10")
     display, device = Display(), resolve_device(options.device)
     dataset, held_out = Dataset.open(options.data), Dataset.open(options.held_out)
     settings = _settings(options, dataset, held_out)
@@ -108,6 +114,7 @@ def compare(options: Options, arguments: list[str]) -> None:
         kind: train(kind, settings, dataset, options.out, device, display, options.checkpoint_seconds)
         for kind in ("edm", "ddpm")
     }
+    trained["ddpm"].denoiser.eta = options.eta
     training = TrainingFrames.of(dataset)
     with display.bar("colours of the training frames", "frame", len(training.rows)) as advance:
         known = KnownColours(training.chunks(advance), device)
@@ -122,13 +129,16 @@ def compare(options: Options, arguments: list[str]) -> None:
 
     add(REAL, starts.truth, kind="real")
     add(LAST_FRAME, last_frame_film(starts), kind="baseline")
-    for name, (next_frame, details) in _dreams(options, trained).items():
+    for kind, count in product(trained, options.denoising_steps):
+        name = f"{kind.upper()}, {count} step{'s' if count > 1 else ''}"
+        world = FrameStack(trained[kind].denoiser, None, SamplerConfig(denoising_steps=count))
         with display.bar(f"dreaming: {name}", "frame", int(starts.lengths.sum())) as advance:
-            film = roll_out(next_frame, starts, device, seed=options.seed, advance=advance)
-        add(name, film, **details)
+            film = roll_out(world, starts, device, seed=options.seed, advance=advance)
+        details = {"time_steps": ddpm.time_steps(count)} if kind == "ddpm" else {}
+        add(name, film, kind=kind, denoising_steps=count, **details)
     record = {
         "format": 1,
-        "env": dataset.format.info.get("env", ""),
+        "env": dataset.spec.name,
         "command": shlex.join([*PROGRAM.split(), *arguments]),
         "versions": versions(),
         "device": device.type,
@@ -182,33 +192,9 @@ def full_starts(
     )
 
 
-def _dreams(options: Options, trained: Mapping[str, Trained]) -> dict[str, tuple[NextFrame, dict[str, Any]]]:
-    """By name: how each dream draws its frames, and what the record says of it."""
-    dreams: dict[str, tuple[NextFrame, dict[str, Any]]] = {}
-    for count in options.denoising_steps:
-        sampler = SamplerConfig(denoising_steps=count)
-        details = {"kind": "edm", "denoising_steps": count}
-        dreams[_name("EDM", count)] = denoiser_frames(trained["edm"].denoiser, sampler), details
-    network = trained["ddpm"].denoiser.network
-    for count in options.denoising_steps:
-        details = {"kind": "ddpm", "denoising_steps": count, "time_steps": ddpm.time_steps(count)}
-
-        def next_frame(frames: torch.Tensor, actions: torch.Tensor, randn: Any, count: int = count) -> torch.Tensor:
-            return ddpm.sample(
-                network, frames, actions, randn, denoising_steps=count, offset=options.offset_noise, eta=options.eta
-            )
-
-        dreams[_name("DDPM", count)] = next_frame, details
-    return dreams
-
-
 def _sampler() -> dict[str, Any]:
     """EDM's sampler but for the number of denoising steps, which each dream has of its own."""
     return {name: value for name, value in asdict(SamplerConfig()).items() if name != "denoising_steps"}
-
-
-def _name(method: str, count: int) -> str:
-    return f"{method}, {count} step{'s' if count > 1 else ''}"
 
 
 def _summary(means: Mapping[str, list[float | None]], horizon: int) -> dict[str, Any]:
@@ -229,9 +215,9 @@ def _rounded(numbers: Any) -> list[float]:
 
 
 def _settings(options: Options, dataset: Dataset, held_out: Dataset) -> Settings:
-    """What decides the training; UserError where the two data sets do not go together."""
-    num_actions = check_pair(options.data, options.held_out, dataset, held_out)
-    return Settings(
+    """What decides the training; UserError where it makes no sense or the two data sets do not go together."""
+    check_pair(dataset, held_out)
+    settings = Settings(
         updates=options.updates,
         batch=options.batch,
         learning_rate=options.learning_rate,
@@ -242,38 +228,20 @@ def _settings(options: Options, dataset: Dataset, held_out: Dataset) -> Settings
         autoregressive_steps=options.autoregressive_steps,
         offset_noise=options.offset_noise,
         seed=options.seed,
-        num_actions=num_actions,
-        frame_height=dataset.format.frame_shape[0],
-        frame_width=dataset.format.frame_shape[1],
+        num_actions=dataset.spec.actions.size,
+        frame_height=dataset.spec.height,
+        frame_width=dataset.spec.width,
         rows=dataset.num_rows,
     )
-
-
-def _checked(options: Options) -> Options:
-    """UserError for options that make no sense."""
-    from diffworld.config import Config
-
-    require_positive(options, "updates", "batch", "starts", "horizon")
-    if not options.denoising_steps or not all(1 <= n <= ddpm.TIME_STEPS for n in options.denoising_steps):
-        raise UserError(f"--denoising-steps must be numbers from 1 to {ddpm.TIME_STEPS}, such as 1,3,10")
-    if not 0 <= options.eta <= 1 or options.offset_noise < 0 or options.learning_rate <= 0 or options.seed < 0:
-        raise UserError("--eta lies between 0 and 1; --offset-noise and --seed are not below 0, --learning-rate above")
-    denoiser = replace(
-        Config().denoiser,
-        channels=options.channels,
-        depths=options.depths,
-        attention=(False,) * len(options.channels),
-        cond_channels=options.cond_channels,
-        context_frames=options.context_frames,
-    )
-    replace(Config(), denoiser=denoiser, autoregressive_steps=options.autoregressive_steps).check()
-    return options
+    replace(Config(), denoiser=settings.denoiser()).check()
+    return settings
 
 
 def _describe(dataset: Dataset) -> dict[str, Any]:
-    info = dataset.format.info
-    shown: dict[str, Any] = {name: info[name] for name in ("policy", "seed", "environment") if name in info}
-    return {"episodes": dataset.num_episodes, "steps": dataset.num_steps, **shown}
+    info = dataset.schema.info
+    shown = {name: info[name] for name in ("policy", "seed") if name in info}
+    environment = dict(dataset.spec.presented)
+    return {"episodes": dataset.num_episodes, "steps": dataset.num_steps, **shown, "environment": environment}
 
 
 if __name__ == "__main__":

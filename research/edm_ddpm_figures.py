@@ -1,21 +1,17 @@
-"""What `research.edm_ddpm` says: curves by step, a strip of frames, a table, JSON with its lists on one line."""
+"""What `research.edm_ddpm` says: curves by step, a strip of frames, a table."""
 
-import json
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from benchmarks.measuring import dress, new_figure, save_figure
 from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from diffworld.evaluation.fidelity.reward_end import step_ranges
-from diffworld.evaluation.fidelity.starts import Film
-from diffworld.runtime.files import atomic_file, write_atomic
+from diffworld.runtime.frames import Film
 
 STRIP_STEPS = (1, 10, 50, 100, 200, 500, 1000)
 _PANELS = (
@@ -45,10 +41,9 @@ def table(record: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def draw_comparison(record: Mapping[str, Any], path: Path | str) -> None:
+def draw_comparison(record: Mapping[str, Any], path: Path) -> None:
     """Draw a record as four panels, PNG: blue lines EDM, orange dashes DDPM, darker with more denoising steps."""
-    figure = Figure(figsize=(12.5, 9), dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(12.5, 9)
     styles = _styles(record["films"])
     for axes, (name, title, unit) in zip(figure.subplots(2, 2).flat, _PANELS, strict=True):
         factor = 100 if unit.endswith("(%)") else 1
@@ -69,8 +64,7 @@ def draw_comparison(record: Mapping[str, Any], path: Path | str) -> None:
         title=f"{record['env']}: {record['starts']} dreams of the same real actions, mean by step",
         title_fontproperties={"size": 12, "weight": "bold"},
     )
-    with atomic_file(path) as temporary:
-        figure.savefig(temporary, format="png")
+    save_figure(figure, path)
 
 
 def _styles(films: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -87,12 +81,7 @@ def _styles(films: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def _finish(axes: Axes, title: str, unit: str, horizon: int) -> None:
-    axes.set_title(title, fontsize=11, fontweight="bold", loc="left")
-    axes.set_ylabel(unit)
-    axes.set_xlabel("steps dreamt")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(True, color="#DDDDDD", linewidth=0.6)
-    axes.set_axisbelow(True)
+    dress(axes, title, "steps dreamt", unit)
     axes.set_xscale("log")
     axes.set_xlim(0.93, max(horizon, 2) * 1.08)
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -100,15 +89,12 @@ def _finish(axes: Axes, title: str, unit: str, horizon: int) -> None:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
-def draw_frames(shown: Mapping[str, Film], path: Path | str) -> None:
+def draw_frames(shown: Mapping[str, Film], path: Path) -> None:
     """Draw films (T, H, W, 3) of one length as rows, one column a chosen step, PNG."""
     length, height, width, _ = next(iter(shown.values())).shape
     steps = sorted({*(step for step in STRIP_STEPS if step < length), length})
     size = 1.35  # inches a frame is wide
-    figure = Figure(
-        figsize=(size * len(steps) + 1.3, size * height / width * len(shown) + 0.4), dpi=110, layout="constrained"
-    )
-    FigureCanvasAgg(figure)
+    figure = new_figure(size * len(steps) + 1.3, size * height / width * len(shown) + 0.4)
     grid = figure.subplots(len(shown), len(steps), squeeze=False)
     for row, (name, film) in zip(grid, shown.items(), strict=True):
         for axes, step in zip(row, steps, strict=True):
@@ -117,5 +103,4 @@ def draw_frames(shown: Mapping[str, Film], path: Path | str) -> None:
         row[0].text(-0.08, 0.5, name.replace(", ", ",\n"), transform=row[0].transAxes, ha="right", va="center")
     for axes, step in zip(grid[0], steps, strict=True):
         axes.set_title(f"step {step}", fontsize=10)
-    with atomic_file(path) as temporary:
-        figure.savefig(temporary, format="png")
+    save_figure(figure, path)

@@ -10,17 +10,17 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor
 
-from benchmarks import ddpm
 from diffworld.config import UpdateConfig
-from diffworld.data import Dataset, sample_context_windows
-from diffworld.data.batches import to_batch
+from diffworld.data import Dataset, frame_batch, sample_context_windows
 from diffworld.models.denoiser import Denoiser, DenoiserConfig
+from diffworld.recipes import Losses
 from diffworld.runtime.errors import UserError
 from diffworld.runtime.files import atomic_folder, write_json
 from diffworld.runtime.progress import Display
-from diffworld.training.optimiser import Losses, Optimiser
+from diffworld.training.optimiser import Optimiser, descend
+from diffworld.world.noise import generator_noise
+from research import ddpm
 
 Kind = Literal["edm", "ddpm"]
 _LOGGED = 100
@@ -56,6 +56,8 @@ class Settings:
             depths=self.depths,
             attention=(False,) * len(self.channels),
             sigma_offset=self.offset_noise,
+            autoregressive_steps=self.autoregressive_steps,
+            final_frames=False,
         )
 
     def rate(self, update: int) -> float:
@@ -66,7 +68,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained network (a DDPM's is `denoiser.network`), and how it came out."""
+    """A trained denoiser, and how it came out."""
 
     denoiser: Denoiser
     parameters: int
@@ -80,12 +82,14 @@ class Training:
     def __init__(self, kind: Kind, settings: Settings, dataset: Dataset, device: torch.device) -> None:
         self.kind, self.settings, self.dataset, self.device = kind, settings, dataset, device
         torch.manual_seed(settings.seed)  # both methods begin with the same weights
-        self.denoiser = Denoiser(settings.denoiser(), settings.num_actions)
+        make = ddpm.DdpmDenoiser if kind == "ddpm" else Denoiser
+        self.denoiser = make(settings.denoiser(), dataset.spec.actions)
         self.denoiser.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         update = UpdateConfig(0, settings.updates, settings.learning_rate, batch_size=settings.batch)
         self.optimiser = Optimiser(self.denoiser, update)
         self.windows = np.random.default_rng(settings.seed)  # and see the same windows in the same order
         self.noise = torch.Generator(device).manual_seed(settings.seed)
+        self.randn = generator_noise(self.noise)
         self.losses: list[list[float]] = []
         self.total, self.count = 0.0, 0
 
@@ -93,7 +97,7 @@ class Training:
         """One update; UserError once the loss is no number, before anything of it is saved."""
         s, done = self.settings, self.optimiser.steps
         self.optimiser.config = replace(self.optimiser.config, learning_rate=s.rate(done))
-        loss = self.optimiser.update(self._losses)["loss"].item()
+        loss = self.optimiser.update(descend(self._losses))["loss"].item()
         if not np.isfinite(loss):
             raise UserError(f"{self.kind}'s loss is {loss}: take a smaller --learning-rate and another --out")
         self.total, self.count = self.total + loss, self.count + 1
@@ -109,15 +113,11 @@ class Training:
         windows = sample_context_windows(
             self.dataset, self.windows, s.batch, s.context_frames + 1 + more, recency=False
         )
-        batch = to_batch(windows, self.device)
+        batch = frame_batch(windows, self.device)
         if self.kind == "edm":
-            return {"loss": self.denoiser.loss(batch.frames, batch.actions, batch.mask, self._randn)}
+            return {"loss": self.denoiser.loss(*batch, self.randn)}
         t = torch.randint(1, ddpm.TIME_STEPS + 1, (s.batch,), generator=self.noise, device=self.device)
-        network = self.denoiser.network
-        return {"loss": ddpm.loss(network, batch.frames, batch.actions, batch.mask, t, self._randn, s.offset_noise)}
-
-    def _randn(self, shape: tuple[int, ...]) -> Tensor:
-        return torch.randn(shape, generator=self.noise, device=self.device)
+        return {"loss": ddpm.loss(self.denoiser.network, *batch, t, self.randn, s.offset_noise)}
 
     def save(self, folder: Path) -> None:
         """Write a checkpoint under the number of updates done, then drop older ones."""

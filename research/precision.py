@@ -23,24 +23,24 @@ from benchmarks.measuring import (
     machine,
     make_folder,
     new_figure,
-    require_positive,
     save_figure,
+    write_compact_json,
 )
 from numpy.typing import NDArray
 
-from diffworld.config import Config, EnvironmentConfig, Part
-from diffworld.config.presets import preset
+from diffworld.config import Config, NetworkName, preset
 from diffworld.data import Dataset
-from diffworld.evaluation.held_out import held_out_losses
+from diffworld.evaluation.held_out import BATCH, BATCHES, HeldOutWindows
+from diffworld.runtime.checked import Count
 from diffworld.runtime.errors import UserError
 from diffworld.runtime.files import without_nan
+from diffworld.training.run import make_trainer
 from diffworld.training.trainer import Averages, Trainer
-from research.edm_ddpm_figures import write_compact_json
 
 PROGRAM = "python -m research.precision"
-DatasetSchema = Literal["float32", "bfloat16"]
-FORMATS: tuple[DatasetSchema, DatasetSchema] = ("float32", "bfloat16")
-LEARNT: tuple[Part, Part] = ("denoiser", "reward_end")
+NumberFormat = Literal["float32", "bfloat16"]
+FORMATS: tuple[NumberFormat, NumberFormat] = ("float32", "bfloat16")
+LEARNT: tuple[NetworkName, NetworkName] = ("denoiser", "reward_end")
 HELD_OUT = {"denoiser": "denoiser/held_out_loss", "reward_end": "reward_end/held_out_loss"}
 WINDOW = 6
 """Steps of a reward/end window beyond its context frames: short, so that it runs on a CPU."""
@@ -57,16 +57,14 @@ class Options:
     """Data set of other episodes, to measure the losses on at the end."""
     out: Path
     """Folder of precision.json and precision.png."""
-    updates: int = 300
+    updates: Count = 300
     """Updates of each network."""
-    seeds: int = 3
+    seeds: Count = 3
     """Trainings in each format, each with weights, windows and noise of its own."""
-    every: int = 20
+    every: Count = 20
     """Updates that a point of a curve is the mean of."""
-    batch: int = 4
+    batch: Count = 4
     """Windows of an update."""
-    windows: int = 128
-    """Held-out windows."""
     device: str = "auto"
     """Where the networks run: auto, cpu, cuda or mps."""
 
@@ -81,25 +79,16 @@ class Learnt:
 
 def learn(config: Config, dataset: Dataset, held_out: Dataset, options: Options) -> Learnt:
     """Train both networks of `config`, whose seed decides everything random."""
-    trainer = Trainer(config, dataset.format.num_actions or 0, dataset, None)
+    trainer = make_trainer(config, dataset.spec, dataset, None)
     curves = {
         part: [mean_loss(trainer, part, options.every) for _ in range(options.updates // options.every)]
         for part in LEARNT
     }
-    n = config.denoiser.context_frames
-    losses = held_out_losses(
-        trainer.networks.denoiser,
-        trainer.networks.reward_end,
-        held_out,
-        windows=options.windows,
-        denoiser_length=n + 1 + config.autoregressive_steps,
-        reward_end_length=n + config.reward_end_window,
-        device=trainer.device,
-    )
+    losses = HeldOutWindows(held_out, config.reward_end.window).losses(trainer.recipe.world)
     return Learnt(curves, {part: losses[HELD_OUT[part]] for part in LEARNT})
 
 
-def mean_loss(trainer: Trainer, part: Part, updates: int) -> float:
+def mean_loss(trainer: Trainer, part: NetworkName, updates: int) -> float:
     """Mean loss of the next updates; UserError once it is no number."""
     trainer.averages = Averages()
     for _ in range(updates):
@@ -107,7 +96,7 @@ def mean_loss(trainer: Trainer, part: Part, updates: int) -> float:
     return trainer.averages.means()[f"{part}/loss"]
 
 
-def compare(runs: Mapping[DatasetSchema, list[Learnt]], part: Part) -> dict[str, Any]:
+def compare(runs: Mapping[NumberFormat, list[Learnt]], part: NetworkName) -> dict[str, Any]:
     """Held-out losses by format and seed, their means, and bfloat16's difference beside the spread over seeds.
 
     The difference is that of a seed with itself, its mean and standard error; the spread is float32's standard
@@ -126,7 +115,7 @@ def compare(runs: Mapping[DatasetSchema, list[Learnt]], part: Part) -> dict[str,
     }
 
 
-def sentence(part: Part, found: Mapping[str, Any]) -> str:
+def sentence(part: NetworkName, found: Mapping[str, Any]) -> str:
     """What came out, in one line."""
     mean, relative = found["mean"], found["difference"] / found["mean"]["float32"]
     text = (
@@ -164,25 +153,24 @@ def draw_curves(record: Mapping[str, Any], path: Path) -> None:
 
 def run(options: Options) -> None:
     """Train all, compare, draw; UserError for data or options that do not go together."""
-    require_positive(options, "updates", "seeds", "every", "batch", "windows")
     if options.updates % options.every:
         raise UserError(f"--updates {options.updates} is no multiple of --every {options.every}")
     with Dataset.open(options.data) as dataset, Dataset.open(options.held_out) as held_out:
         config = small(dataset, held_out, options)
         make_folder(options.out)
-        runs: dict[DatasetSchema, list[Learnt]] = {name: [] for name in FORMATS}
+        runs: dict[NumberFormat, list[Learnt]] = {name: [] for name in FORMATS}
         for seed in range(options.seeds):
             for name in FORMATS:  # in turn, so that a slow spell of the machine hits both
                 learnt = learn(replace(config, seed=seed, precision=name), dataset, held_out, options)
                 runs[name].append(learnt)
                 shown = ", ".join(f"{NAMES[part]} {learnt.held_out[part]:.4g}" for part in LEARNT)
                 print(f"seed {seed}, {name}: held out {shown}", flush=True)
-        about = machine(Trainer(replace(config, precision="bfloat16"), dataset.format.num_actions or 0, dataset, None))
         record = {
-            "env": dataset.format.info.get("env", "a data set"),
+            "env": dataset.spec.name or "a data set",
             "steps": {"training": dataset.num_steps, "held out": held_out.num_steps},
-            **{name: getattr(options, name) for name in ("updates", "seeds", "every", "batch", "windows")},
-            "machine": about,
+            **{name: getattr(options, name) for name in ("updates", "seeds", "every", "batch")},
+            "windows": BATCH * BATCHES,
+            "machine": machine(replace(config, precision="bfloat16")),
             "parts": {part: compare(runs, part) for part in LEARNT},
         }
     draw_curves(record, options.out / "precision.png")
@@ -193,19 +181,19 @@ def run(options: Options) -> None:
 
 
 def small(dataset: Dataset, held_out: Dataset, options: Options) -> Config:
-    """Preset demo's networks, for the data's frames; UserError where the two data sets do not go together."""
-    check_pair(options.data, options.held_out, dataset, held_out)
-    height, width, _ = dataset.format.frame_shape
+    """Preset demo's networks; UserError where the two data sets do not go together."""
+    check_pair(dataset, held_out)
     config = preset("demo")
     updates: dict[str, Any] = {
         f"{part}_updates": replace(config.updates(part), batch_size=options.batch) for part in LEARNT
     }
     return replace(
         config,
-        environment=EnvironmentConfig(height=height, width=width),
+        recipe="world",
+        networks=LEARNT,
         device=options.device,
         compile="off",
-        reward_end_window=WINDOW,
+        reward_end=replace(config.reward_end, window=WINDOW),
         **updates,
     )
 

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 GOLDEN = ROOT / "tests" / "golden"
 
 TINY = """
-    --environment.height 16 --environment.width 16 --reward-end-window 1 --horizon 1
+    --environment.height 16 --environment.width 16 --reward-end.window 1 --horizon 1
     --denoiser.context-frames 2 --denoiser.cond-channels 8
     --denoiser.channels 8,16 --denoiser.depths 1,1 --denoiser.attention False,True
     --reward-end.channels 8 --reward-end.depths 1 --reward-end.attention False --reward-end.lstm-channels 8
@@ -59,11 +59,11 @@ def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         ("train --horizon", "--horizon"),
         ("train --horizon 1.5", "1.5"),
         ("train --precision float8", "float8"),
-        ("train --parts denoiser,critic", "critic"),
-        ("train --model-free maybe", "maybe"),
+        ("train --networks denoiser,critic", "critic"),
+        ("train --recipe maybe", "maybe"),
         ("train --denoiser.channels 16,wide", "wide"),
         ("train --denoiser.channels 16,32", "denoiser.channels, .depths and .attention"),
-        ("train --sampler.order 3", "sampler.order is 3"),
+        ("train --sampler.order 3", "invalid choice '3' for argument '--sampler.order'"),
         ("train --horizon 0 --dry-run", "horizon is 0"),
         ("train --device tpu", "unknown device 'tpu': choose auto, cpu, cuda or mps"),
         ("train --device tpu --dry-run", "unknown device 'tpu'"),
@@ -107,7 +107,7 @@ def test_in_a_process_of_its_own() -> None:
 def test_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(arguments) == 0
     said = capsys.readouterr()
-    assert "diffworld train --preset demo" in said.out and "atari100k" in said.out
+    assert "diffworld train --preset demo" in said.out and "diffworld verify-golden FOLDER" in said.out
     assert said.err == ""
 
 
@@ -144,15 +144,15 @@ def resolved(capsys: pytest.CaptureFixture[str], *options: str) -> dict[str, Any
 
 
 def test_lists_with_commas_or_spaces(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with_commas = resolved(capsys, "--parts", "denoiser,reward_end", "--env", "atari/Breakout")
-    assert with_commas["parts"] == ["denoiser", "reward_end"]
+    with_commas = resolved(capsys, "--init-networks", "denoiser,reward_end", "--env", "atari/Breakout")
+    assert with_commas["init_networks"] == ["denoiser", "reward_end"]
     assert with_commas["denoiser"]["channels"] == [8, 16]
     assert with_commas["denoiser"]["attention"] == [False, True]
     assert with_commas["env"] == "atari/Breakout"
-    with_spaces = resolved(capsys, *"--parts denoiser reward_end --env atari/Breakout --denoiser.channels 8 16".split())
-    assert with_spaces == with_commas
-    with_equals = resolved(capsys, *"--parts=denoiser,reward_end --env=atari/Breakout --denoiser.channels=8,16".split())
-    assert with_equals == with_commas
+    spaces = "--init-networks denoiser reward_end --env atari/Breakout --denoiser.channels 8 16"
+    assert resolved(capsys, *spaces.split()) == with_commas
+    equals = "--init-networks=denoiser,reward_end --env=atari/Breakout --denoiser.channels=8,16"
+    assert resolved(capsys, *equals.split()) == with_commas
     assert list(tmp_path.iterdir()) == [], "a dry run writes nothing"
 
 
@@ -179,7 +179,8 @@ def few(tmp_path: Path) -> Path:
 
 def test_verify_golden_passes(few: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["verify-golden", str(few)]) == 0
-    lines = capsys.readouterr().out.splitlines()
+    *lines, last = capsys.readouterr().out.splitlines()
+    assert last == "2 of 2 passed"
     assert [line.split()[:2] for line in lines] == [["PASS", "actor_critic_forward"], ["PASS", "actor_critic_loss"]]
 
 
@@ -190,10 +191,11 @@ def test_verify_golden_fails(few: Path, capsys: pytest.CaptureFixture[str]) -> N
     np.savez(path, **arrays | {"loss": arrays["loss"] + 0.01})
     assert main(["verify-golden", str(few)]) == 1
     said = capsys.readouterr()
-    assert [line.split()[0] for line in said.out.splitlines()] == ["PASS", "FAIL"]
+    assert [line.split()[0] for line in said.out.splitlines()[:-1]] == ["PASS", "FAIL"]
+    assert said.out.endswith("\n1 of 2 passed\n")
     assert said.err == ""
     assert main(["verify-golden", str(few), "--salt", "x"]) == 1
-    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["FAIL", "FAIL"]
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[:-1]] == ["FAIL", "FAIL"]
 
 
 def test_a_reader_that_leaves_is_no_traceback(tmp_path: Path) -> None:

@@ -10,21 +10,26 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.older import older_config
 
-from diffworld.config import PARTS, Config, UpdateConfig, differences, from_dict, read_config, to_json
-from diffworld.config.presets import PRESETS, preset
+from diffworld.config import NETWORKS, PRESETS, Config, UpdateConfig, differences, preset, read_config
 from diffworld.models.actor_critic import ActorCriticConfig
+from diffworld.runtime.checked import read_as
 from diffworld.runtime.errors import UserError
 
 # --- written and read ------------------------------------------------------------------------------------------------
 
 
+def from_dict(data: Any) -> Config:
+    return read_as(Config, data, "config.json")
+
+
 @pytest.mark.parametrize("name", PRESETS)
 def test_presets_are_sound_and_come_back(tmp_path: Path, name: str) -> None:
     config = preset(name)
-    config.check()
+    (replace(config, data="somewhere") if config.recipe == "world" else config).check()
     path = tmp_path / "config.json"
-    path.write_text(to_json(config))
+    path.write_text(config.to_json())
     assert read_config(path) == config
     assert preset(name) == config, "a preset is the same each time"
 
@@ -48,19 +53,27 @@ def with_leaf(config: Any, path: tuple[str, ...], value: Any) -> Any:
 
 
 def other_value(path: tuple[str, ...], value: Any) -> st.SearchStrategy:
-    """Values of a field's type that are not its present one."""
-    if path == ("precision",):
-        return st.sampled_from(["float32", "bfloat16"])
-    if path == ("compile",):
-        return st.sampled_from(["on", "off"])
-    if path == ("parts",):
-        return st.lists(st.sampled_from(PARTS), max_size=2).map(tuple)
+    """Values of a field's type and range that are not its present one."""
+    literals = {
+        "recipe": ["world", "model_free"],
+        "precision": ["float32", "bfloat16"],
+        "compile": ["on", "off"],
+        "order": [2],
+    }
+    if path[-1] in literals:
+        return st.sampled_from(literals[path[-1]])
+    if path[-1] in ("networks", "init_networks"):
+        return st.lists(st.sampled_from(NETWORKS), max_size=2).map(tuple)
+    if path[-1] == "log_to":
+        return st.lists(st.sampled_from(["wandb", "trackio"]), min_size=1, max_size=2).map(tuple)
     if isinstance(value, tuple):
-        return st.lists(st.booleans() if isinstance(value[0], bool) else st.integers(), max_size=5).map(tuple)
+        return st.lists(st.booleans() if isinstance(value[0], bool) else st.integers(1, 2**31 - 1), max_size=5).map(
+            tuple
+        )
     kinds: dict[type, st.SearchStrategy] = {
         bool: st.booleans(),
-        int: st.integers(),
-        float: st.floats(allow_nan=False, allow_infinity=False),
+        int: st.integers(1, 2**31 - 1),
+        float: st.floats(0.001, 1),
         str: st.text(),
     }
     return kinds[type(value)].filter(lambda new: new != value)
@@ -72,7 +85,7 @@ def test_any_field_comes_back_and_is_named_as_the_difference(data: st.DataObject
     path, value = data.draw(st.sampled_from(LEAVES))
     changed = data.draw(other_value(path, value))
     config = with_leaf(Config(), path, changed)
-    assert from_dict(Config, json.loads(to_json(config))) == config
+    assert from_dict(json.loads(config.to_json())) == config
     expected = [] if changed == value else [f"{'.'.join(path)} ({value} -> {changed})"]
     assert differences(Config(), config) == expected
 
@@ -89,7 +102,7 @@ def test_differences_are_all_named() -> None:
 
 
 def edited(path: tuple[str, ...], change: Callable[[dict[str, Any], str], object]) -> dict[str, Any]:
-    data = json.loads(to_json(Config()))
+    data = json.loads(Config().to_json())
     inner = data
     for key in path[:-1]:
         inner = inner[key]
@@ -99,17 +112,18 @@ def edited(path: tuple[str, ...], change: Callable[[dict[str, Any], str], object
 
 @pytest.mark.parametrize("path", [path for path, _ in LEAVES], ids=".".join)
 def test_every_field_must_be_there_and_of_its_type(path: tuple[str, ...]) -> None:
-    with pytest.raises(UserError, match=f"no field '{path[-1]}'"):
-        from_dict(Config, edited(path, lambda inner, key: inner.pop(key)))
+    with pytest.raises(UserError, match=path[-1]):
+        from_dict(edited(path, lambda inner, key: inner.pop(key)))
     for wrong in (None, {}, [[]], [None], "x" if path[-1] not in ("env", "device", "data", "init_from") else 3):
-        with pytest.raises(UserError, match=f"{path[-1]} has an unfit value"):
-            from_dict(Config, edited(path, lambda inner, key, wrong=wrong: inner.update({key: wrong})))
+        with pytest.raises(UserError, match=rf"^config\.json: {'.'.join(path)} is ") as error:
+            from_dict(edited(path, lambda inner, key, wrong=wrong: inner.update({key: wrong})))
+        assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("prefix", [(), ("sampler",), ("denoiser", "noise_levels")])
 def test_unknown_fields_are_refused(prefix: tuple[str, ...]) -> None:
     with pytest.raises(UserError, match="unknown field 'surprise'"):
-        from_dict(Config, edited((*prefix, "surprise"), lambda inner, key: inner.update({key: 1})))
+        from_dict(edited((*prefix, "surprise"), lambda inner, key: inner.update({key: 1})))
 
 
 @pytest.mark.parametrize(
@@ -117,11 +131,17 @@ def test_unknown_fields_are_refused(prefix: tuple[str, ...]) -> None:
     [
         (("horizon",), True),
         (("horizon",), 15.0),
-        (("model_free",), 1),
+        (("horizon",), "15"),
+        (("horizon",), 10**400),
+        (("recipe",), "dreamer"),
+        (("recipe",), "two\nlines"),
         (("collection", "epsilon"), False),
         (("precision",), "float16"),
-        (("parts",), ["denoiser", "critic"]),
-        (("parts",), "denoiser"),
+        (("networks",), ["denoiser", "critic"]),
+        (("networks",), "denoiser"),
+        (("log_to",), ["tensorboard"]),
+        (("checkpoint_seconds",), float("nan")),
+        (("checkpoint_seconds",), float("inf")),
         (("denoiser", "channels"), [64, 64.0]),
         (("denoiser", "attention"), [0, 1]),
         (("sampler",), 3),
@@ -130,12 +150,12 @@ def test_unknown_fields_are_refused(prefix: tuple[str, ...]) -> None:
 )
 def test_types_are_not_bent(path: tuple[str, ...], wrong: Any) -> None:
     with pytest.raises(UserError, match=path[-1]) as error:
-        from_dict(Config, edited(path, lambda inner, key: inner.update({key: wrong})))
+        from_dict(edited(path, lambda inner, key: inner.update({key: wrong})))
     assert "\n" not in str(error.value)
 
 
 def test_a_whole_number_is_a_fine_float() -> None:
-    config = from_dict(Config, edited(("sampler", "sigma_max"), lambda inner, key: inner.update({key: 5})))
+    config = from_dict(edited(("sampler", "sigma_max"), lambda inner, key: inner.update({key: 5})))
     assert config == Config() and type(config.sampler.sigma_max) is float
 
 
@@ -168,31 +188,40 @@ def changed(**groups: Any) -> Config:
         ({"reward_end__channels": (), "reward_end__depths": (), "reward_end__attention": ()}, "reward_end.channels"),
         ({"actor_critic__pool": (True,)}, "actor_critic.channels and .pool"),
         ({"denoiser__channels": (100, 64, 64, 64)}, "denoiser.channels has 100"),
-        ({"reward_end__channels": (32, 32, 32, 0)}, "reward_end.channels has 0"),
-        ({"actor_critic__channels": (32, 32, 64, -8)}, "actor_critic.channels has -8"),
+        ({"reward_end__channels": (32, 32, 32, 0)}, "reward_end.channels is 0"),
+        ({"actor_critic__channels": (32, 32, 64, -8)}, "actor_critic.channels is -8"),
         ({"denoiser__cond_channels": 255}, "cond_channels"),
         ({"denoiser__context_frames": 3}, "cond_channels"),
         ({"denoiser__context_frames": 0}, "denoiser.context_frames is 0"),
         ({"denoiser__depths": (2, 2, 0, 2)}, "denoiser.depths is 0"),
-        ({"autoregressive_steps": -1}, "autoregressive_steps is -1"),
-        ({"reward_end_window": 0}, "reward_end_window is 0"),
-        ({"reward_end_drawn_share": 1.5}, "reward_end_drawn_share is 1.5"),
-        ({"rewarded_share": -0.5}, "rewarded_share is -0.5"),
-        ({"denoiser_updates__first_learning_rate": -1.0}, "denoiser_updates.first_learning_rate must not be"),
-        ({"actor_critic_updates__half_life": -1}, "actor_critic_updates.half_life must not be below 0"),
+        ({"denoiser__autoregressive_steps": -1}, "denoiser.autoregressive_steps is -1; it must be at least 0"),
+        ({"reward_end__window": 0}, "reward_end.window is 0; it must be at least 1"),
+        ({"collection__epsilon": 1.5}, "collection.epsilon is 1.5; it must be at most 1"),
+        ({"collection__epsilon": -0.5}, "collection.epsilon is -0.5; it must be at least 0"),
+        ({"denoiser_updates__learning_rate": -1.0}, "denoiser_updates.learning_rate is -1.0"),
+        ({"denoiser_updates__learning_rate": float("inf")}, "denoiser_updates.learning_rate is inf"),
+        ({"actor_critic_updates__clip": 0.0}, "actor_critic_updates.clip is 0.0; it must be above 0"),
+        ({"returns__discount": 1.1}, "returns.discount is 1.1"),
+        ({"horizon": True}, "horizon is"),
+        ({"horizon": 2**31}, "horizon is 2147483648; it must be at most"),
         ({"actor_critic__channels": (), "actor_critic__pool": ()}, "actor_critic.channels"),
         ({"actor_critic__lstm_channels": 0}, "actor_critic.lstm_channels is 0"),
         ({"sampler__sigma_min": 0.0}, "sampler.sigma_min"),
         ({"sampler__sigma_min": 6.0}, "sampler.sigma_min"),
-        ({"sampler__rho": 0.0}, ".rho must be above 0"),
-        ({"reward_end_updates__accumulate": 0}, "reward_end_updates.accumulate is 0"),
+        ({"sampler__rho": 0.0}, "sampler.rho is 0.0; it must be above 0"),
         ({"sampler__order": 3}, "sampler.order is 3"),
         ({"sampler__denoising_steps": 0}, "sampler.denoising_steps is 0"),
         ({"horizon": 0}, "horizon is 0"),
         ({"collection__num_envs": 0}, "collection.num_envs is 0"),
         ({"environment__height": 0}, "environment.height is 0"),
-        ({"checkpoints_kept": 0}, "checkpoints_kept is 0"),
         ({"denoiser_updates__batch_size": 0}, "denoiser_updates.batch_size is 0"),
+        ({"recipe": "world"}, "recipe world and --data go together"),
+        ({"data": "somewhere"}, "recipe world and --data go together"),
+        ({"recipe": "model_free", "data": "somewhere"}, "leave out --data"),
+        ({"recipe": "world", "data": "somewhere", "epochs": 0}, "epochs is 0"),
+        ({"recipe": "model_free", "actor_critic_updates__steps": 0}, "would never take all real steps"),
+        ({"recipe": "dreamer"}, "recipe is dreamer; choose 'diamond', 'world' or 'model_free'"),
+        ({"log_to": ("tensorboard",)}, "log_to is tensorboard; choose 'wandb' or 'trackio'"),
     ],
 )
 def test_check(wrong: dict[str, Any], said: str) -> None:
@@ -211,12 +240,113 @@ def test_unknown_preset() -> None:
         preset("atari")
 
 
+# --- what such a run would be ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("groups", "expected"),
+    [
+        ({}, NETWORKS),
+        ({"recipe": "model_free"}, ("actor_critic",)),
+        ({"denoiser_updates__first_steps": 0, "denoiser_updates__steps": 0}, ("reward_end", "actor_critic")),
+        ({"denoiser_updates__first_steps": 0}, NETWORKS),
+        ({"recipe": "model_free", "init_from": "run", "init_networks": ("denoiser",)}, ("denoiser", "actor_critic")),
+        ({"recipe": "model_free", "init_networks": ("denoiser",)}, ("actor_critic",)),
+    ],
+)
+def test_networks_that_learn_something(groups: dict[str, Any], expected: tuple[str, ...]) -> None:
+    assert changed(**groups).learnt == expected
+
+
+@pytest.mark.parametrize(
+    ("groups", "epochs"),
+    [
+        ({"recipe": "world", "data": "x", "epochs": 7}, 7),
+        ({"collection__total_steps": 5_000, "epochs": 0}, 1),
+        ({"collection__total_steps": 5_001, "epochs": 0}, 2),
+        ({"collection__total_steps": 5_200, "epochs": 3}, 6),
+        ({"collection__total_steps": 100, "epochs": 3}, 4),
+        # 32 rows x 15 steps an update: 209 updates of 480 steps
+        ({"recipe": "model_free", "actor_critic_updates__first_steps": 9, "actor_critic_updates__steps": 100}, 3),
+        ({"recipe": "model_free", "actor_critic_updates__first_steps": 209}, 1),
+    ],
+)
+def test_epochs_in_all(groups: dict[str, Any], epochs: int) -> None:
+    assert changed(**groups).total_epochs == epochs
+
+
+# --- the version before ----------------------------------------------------------------------------------------------
+
+
+def read(tmp_path: Path, data: dict[str, Any]) -> Config:
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(data))
+    return read_config(path)
+
+
+def test_a_configuration_of_the_version_before_keeps_what_still_is(tmp_path: Path) -> None:
+    old = older_config()
+    config = read(tmp_path, old)
+    config.check()
+    assert (config.recipe, config.env, config.data, config.networks) == ("diamond", "atari/Boxing", "", ())
+    assert config.epochs == old["epochs_after_collection"] and config.init_networks == NETWORKS
+    assert config.reward_end.window == old["reward_end_window"] and config.horizon == old["horizon"]
+    assert config.denoiser.autoregressive_steps == old["autoregressive_steps"]
+    assert not config.denoiser.final_frames, "that version left them out"
+    assert config.returns.lambda_return == old["returns"]["lambda_"]
+    assert config.log_to == ()
+    names = {".".join(path): value for path, value in leaves(config)}
+
+    def old_leaves(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for name, value in data.items():
+            found |= old_leaves(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+        return found
+
+    shared = old_leaves(old).keys() & names.keys()
+    assert len(shared) > 60
+    for name in shared:
+        value = old_leaves(old)[name]
+        assert names[name] == (tuple(value) if isinstance(value, list) else value), name
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"model_free": True}, {"recipe": "model_free"}),
+        ({"data": "somewhere", "epochs_on_data": 9}, {"recipe": "world", "data": "somewhere", "epochs": 9}),
+        ({"data": "somewhere"}, {"networks": NETWORKS}),
+        ({"wandb": True, "trackio": True}, {"log_to": ("wandb", "trackio")}),
+        ({"init_from": "run", "parts": ["denoiser"]}, {"init_from": "run", "init_networks": ("denoiser",)}),
+    ],
+)
+def test_kinds_of_runs_of_the_version_before(tmp_path: Path, change: dict[str, Any], expected: dict[str, Any]) -> None:
+    config = read(tmp_path, older_config() | change)
+    config.check()
+    assert {name: getattr(config, name) for name in expected} == expected
+
+
+@pytest.mark.parametrize("name", ["denoiser", "reward_end_window", "returns", "evaluation", "horizon", "wandb", "data"])
+@pytest.mark.parametrize("value", ["gone", None, [3]])
+def test_a_damaged_configuration_of_the_version_before(tmp_path: Path, name: str, value: Any) -> None:
+    old = older_config()
+    if value == "gone":
+        del old[name]
+    elif name == "wandb":
+        return  # whatever is no false is true
+    else:
+        old[name] = value
+    with pytest.raises(UserError) as error:
+        read(tmp_path, old)
+    assert "\n" not in str(error.value)
+
+
 # --- the paper's settings --------------------------------------------------------------------------------------------
 
 
 def test_atari100k_is_the_papers() -> None:
     config = preset("atari100k")
-    adamw = {"learning_rate": 1e-4, "warmup": 100, "batch_size": 32, "accumulate": 1}
+    adamw = {"learning_rate": 1e-4, "warmup": 100, "batch_size": 32}
     assert config.denoiser_updates == UpdateConfig(10_000, 400, weight_decay=1e-2, clip=1.0, **adamw)
     assert config.reward_end_updates == UpdateConfig(10_000, 400, weight_decay=1e-2, clip=100.0, **adamw)
     assert config.actor_critic_updates == UpdateConfig(5_000, 400, weight_decay=0.0, clip=100.0, **adamw)
@@ -233,8 +363,6 @@ def test_atari100k_is_the_papers() -> None:
         "collection": {
             "total_steps": 100_000,
             "first_steps": 5_000,
-            "first_steps_max": 10_000,
-            "first_rewards": 10,
             "steps_per_epoch": 100,
             "epsilon": 0.01,
             "temperature": 1.0,
@@ -248,9 +376,8 @@ def test_atari100k_is_the_papers() -> None:
             "attention": (False,) * 4,
             "sigma_offset": 0.3,
             "noise_levels": {"mean": -0.4, "std": 1.2, "low": 0.002, "high": 20.0},
-            "multi_hot_actions": False,
-            "noise_context": False,
-            "upsampling_factor": 1,
+            "autoregressive_steps": 1,
+            "final_frames": False,
         },
         "reward_end": {
             "lstm_channels": 512,
@@ -258,6 +385,7 @@ def test_atari100k_is_the_papers() -> None:
             "channels": (32, 32, 32, 32),
             "depths": (2, 2, 2, 2),
             "attention": (False,) * 4,
+            "window": 15,
         },
         "actor_critic": {
             "lstm_channels": 512,
@@ -267,9 +395,8 @@ def test_atari100k_is_the_papers() -> None:
         },
         "returns": {
             "discount": 0.985,
-            "lambda_": 0.95,
+            "lambda_return": 0.95,
             "entropy_weight": 0.001,
-            "value_weight": 1.0,
             "scale_advantages": False,
         },
     }
@@ -278,9 +405,8 @@ def test_atari100k_is_the_papers() -> None:
     sampler = config.sampler
     assert (sampler.denoising_steps, sampler.sigma_min, sampler.sigma_max, sampler.rho) == (3, 0.002, 5.0, 7.0)
     assert (sampler.order, sampler.churn, sampler.sigma_context) == (1, 0.0, 0.0)
-    assert (config.autoregressive_steps, config.horizon, config.reward_end_window) == (1, 15, 15)
-    assert config.epochs_after_collection == 50
+    assert (config.horizon, config.epochs, config.total_epochs) == (15, 50, 1 + 950 + 50)
     evaluation = config.evaluation
     assert (evaluation.every_epochs, evaluation.episodes, evaluation.final_episodes) == (10, 4, 100)
     assert evaluation.temperature == 1.0
-    assert not config.model_free and config.parts == PARTS and not config.data and not config.init_from
+    assert config.recipe == "diamond" and not config.networks and not config.data and not config.init_from

@@ -6,7 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import numpy as np
+from gymnasium.spaces import Box, Discrete
 
 from diffworld.config import NETWORKS, Config, UpdateConfig
 from diffworld.data import Dataset
@@ -15,9 +17,39 @@ from diffworld.spec import ActionSpace, Choice, GameSpec, Keys
 from diffworld.training.run import make_trainer
 from diffworld.training.trainer import Trainer
 
-CATCH = "gym/tests.games.catch:Catch-v0"
+NINE = "gym/tests.tiny_training:Nine-v0"
 SHOOTER = ActionSpace((Keys(("w", "s", "space"), (("w", "s"),)), Choice("mouse x", ("-1", "0", "1"))))
 """Keys, two of which exclude each other, and a choice."""
+
+
+class Nine(gymnasium.Env):
+    """A game of nine steps: a light moves down, and the last action tells the reward: -1, 0 or 1.
+
+    The frame a game ends with is dark.
+    """
+
+    observation_space = Box(0, 255, (10, 10, 3), np.uint8)
+    action_space = Discrete(3)
+    LIGHT = (240, 220, 60)
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[np.ndarray, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.row, self.column = 0, int(self.np_random.integers(10))
+        return self._frame(), {}
+
+    def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        self.row += 1
+        over = self.row == 9
+        return self._frame(), float(over) * (int(action) - 1), over, False, {}
+
+    def _frame(self) -> np.ndarray:
+        frame = np.full((10, 10, 3), 20, np.uint8)
+        if self.row < 9:
+            frame[self.row, self.column] = self.LIGHT
+        return frame
+
+
+gymnasium.register("Nine-v0", Nine)
 
 
 def noise_of(path: Path, spec: GameSpec, lengths: Sequence[int], ended: bool = True) -> Path:
@@ -43,13 +75,13 @@ def updates(config: Config, **changes: Any) -> Config:
     return replace(config, **fields)  # type: ignore[arg-type]
 
 
-def catching(config: Config, **changes: Any) -> Config:
+def playing(config: Config, **changes: Any) -> Config:
     """A training in a real game that takes milliseconds an epoch."""
     collection = replace(config.collection, total_steps=60, first_steps=40, steps_per_epoch=20, num_envs=2)
     evaluation = replace(config.evaluation, every_epochs=2, episodes=2, final_episodes=2, num_envs=2)
     game = replace(
         config,
-        env=CATCH,
+        env=NINE,
         environment=EnvironmentConfig(height=12, width=12),
         epochs=1,
         collection=collection,

@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from diffworld.cli import main
+from diffworld.commands.sweep import _conclude
 from diffworld.commands.train import resolve
 from diffworld.runtime.errors import UserError
 from diffworld.runtime.progress import Display
@@ -107,8 +108,8 @@ def refused(text: str, capsys: pytest.CaptureFixture[str], *options: str) -> str
         (HEAD + "[settings.a]\npreset = 'atari'", "setting 'a': unknown preset 'atari'"),
         (HEAD.replace("Freeway", "Freewya"), "demo, atari/Freewya, seed 0: "),
         (HEAD + "[options]\ndevice = 'tpu'", "unknown device 'tpu'"),
-        (HEAD + "[options]\ndata = 'nowhere'", "nowhere"),
-        (HEAD.replace("Freeway", "Freewya") + "[options]\ndata = 'nowhere'", "Freewya"),
+        (HEAD + "[options]\nepochs = 1\ndata = 'nowhere'", "no data set at nowhere"),
+        (HEAD + "[options]\ndata = 'nowhere'", "epochs is 0"),
     ],
 )
 def test_a_mistake_is_one_line_before_the_first_run(text: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -226,6 +227,17 @@ def test_children_that_cannot_even_start_are_failures(capsys: pytest.CaptureFixt
     assert said.count("failed, cannot write runs/x/demo/atari-Freeway/seed-") == 2
     assert "no agent was tested, so there is no report: see the logs" in said
     assert not Path("runs/x/report").exists()
+
+
+def test_world_models_alone_are_finished_without_a_report(capsys: pytest.CaptureFixture[str]) -> None:
+    run = PlannedRun("a", "atari/Pong", 0, Path("seed-0"), ())
+    run.folder.mkdir()
+    summary = {"counters": {"env_steps": 9, "wall_seconds": 1.0}, "held_out": {"denoiser/held_out_loss": 0.1}}
+    (run.folder / "summary.json").write_text(json.dumps(summary))
+    _conclude(Path("out"), [run], {})
+    said = capsys.readouterr().out
+    assert "atari/Pong  0             no agent\n" in said
+    assert said.endswith("no agent was tested, so there is no report\n") and not Path("out").exists()
 
 
 def test_runs_side_by_side_share_the_threads(monkeypatch: pytest.MonkeyPatch) -> None:

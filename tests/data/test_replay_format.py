@@ -3,13 +3,12 @@
 import json
 from pathlib import Path
 from typing import Any
-from zlib import crc32
 
 import numpy as np
 import pytest
+from tests.older import write_older_data
 
 from diffworld.data import Dataset, DatasetSchema
-from diffworld.data.schema import FINAL, STEP, TERMINATED
 from diffworld.runtime.errors import UserError
 from diffworld.spec import ActionSpace, Choice, GameSpec, Keys
 
@@ -59,23 +58,6 @@ def test_the_game_survives_with_every_kind_of_actions(tmp_path: Path, kind: str)
 # --- data sets of the version before ---------------------------------------------------------------------------------
 
 
-def write_version_1(folder: Path, action: dict[str, Any], info: dict[str, Any], actions: np.ndarray) -> None:
-    """An ended episode, byte by byte as the version before wrote it."""
-    folder.mkdir()
-    form = "<i4" if action["kind"] == "discrete" else f"({action['size']},)u1"
-    record = np.dtype([("episode", "<u4"), ("action", form), ("reward", "<f4"), ("flags", "u1"), ("crc", "<u4")])
-    rows = np.zeros(len(actions) + 1, record)
-    rows["action"][:-1], rows["reward"][:-1] = actions, np.arange(len(actions))
-    rows["flags"] = [STEP] * (len(actions) - 1) + [STEP | TERMINATED, FINAL]
-    frames = np.arange(len(rows) * 18, dtype=np.uint8).reshape(-1, *SHAPE)
-    for row, frame in zip(range(len(rows)), frames, strict=True):
-        rows["crc"][row] = crc32(rows[row : row + 1].tobytes()[:-4], crc32(frame.tobytes()))
-    (folder / "frames.bin").write_bytes(frames.tobytes())
-    (folder / "rows.bin").write_bytes(rows.tobytes())
-    description = {"format_version": 1, "frame_shape": list(SHAPE), "action": action, "info": info}
-    (folder / "dataset.json").write_text(json.dumps(description))
-
-
 @pytest.mark.parametrize(
     ("action", "info", "expected"),
     [
@@ -93,7 +75,7 @@ def test_a_data_set_of_the_version_before_still_opens(
     tmp_path: Path, action: dict[str, Any], info: dict[str, Any], expected: ActionSpace
 ) -> None:
     taken = np.array([[0, 1], [1, 1], [1, 0]] if action["kind"] == "multi_hot" else [0, 2, 1])
-    write_version_1(tmp_path / "data", action, info, taken)
+    write_older_data(tmp_path / "data", action, info, taken)
     with Dataset.open(tmp_path / "data", writable=True) as dataset:
         assert dataset.spec == GameSpec(info.get("env", ""), 2, 3, expected)
         assert dataset.schema.info == info
@@ -111,7 +93,7 @@ def test_a_data_set_of_the_version_before_still_opens(
 
 def test_what_the_version_before_said_of_the_environment_is_kept(tmp_path: Path) -> None:
     info = {"env": "minatar/breakout", "environment": {"height": 2, "width": 3, "sticky_actions": 0.25}}
-    write_version_1(tmp_path / "data", {"kind": "discrete", "num_actions": 3}, info, np.array([0, 1]))
+    write_older_data(tmp_path / "data", {"kind": "discrete", "num_actions": 3}, info, np.array([0, 1]))
     assert DatasetSchema.read(tmp_path / "data").spec.presented == info["environment"]
 
 
@@ -134,7 +116,7 @@ def test_what_the_version_before_said_of_the_environment_is_kept(tmp_path: Path)
     ],
 )
 def test_unreadable_description_of_the_version_before(tmp_path: Path, change: dict[str, Any], message: str) -> None:
-    write_version_1(tmp_path / "data", {"kind": "discrete", "num_actions": 2}, {}, np.array([0, 1]))
+    write_older_data(tmp_path / "data", {"kind": "discrete", "num_actions": 2}, {}, np.array([0, 1]))
     path = tmp_path / "data" / "dataset.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     with pytest.raises(UserError, match=message) as error:

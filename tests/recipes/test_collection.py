@@ -14,17 +14,18 @@ import torch
 from diffworld.agents.policy import ActorCriticPolicy
 from diffworld.data import Dataset
 from diffworld.data.schema import FRAMES, ROWS
-from diffworld.envs import VectorEnv, make_env
+from diffworld.envs import EnvironmentConfig, VectorEnv, make_env
 from diffworld.envs.seeds import training_seed
 from diffworld.models.actor_critic import ActorCritic, ActorCriticConfig
 from diffworld.recipes.collection import Collector
+from diffworld.spec import ActionSpace, GameSpec
 
 SIZE, SEED = (16, 16), 3
 
 
 @contextmanager
 def breakout(num_envs: int) -> Iterator[VectorEnv]:
-    env = make_env("atari/Breakout", num_envs, frame_size=SIZE, life_loss_ends=True)
+    env = make_env("atari/Breakout", EnvironmentConfig(*SIZE), num_envs)
     try:
         yield env
     finally:
@@ -43,7 +44,9 @@ class Watched(ActorCriticPolicy):
 
 def agent(num_envs: int, epsilon: float = 0.1) -> Watched:
     torch.manual_seed(1)
-    network = ActorCritic(ActorCriticConfig(lstm_channels=6, channels=(4, 4), pool=(True, True)), 4, SIZE)
+    network = ActorCritic(
+        ActorCriticConfig(lstm_channels=6, channels=(4, 4), pool=(True, True)), ActionSpace.discrete(4), SIZE
+    )
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.copy_(torch.randn_like(parameter))  # so that what it remembers decides
@@ -52,7 +55,7 @@ def agent(num_envs: int, epsilon: float = 0.1) -> Watched:
 
 
 def new_dataset(path: Path) -> Dataset:
-    return Dataset.create(path, (*SIZE, 3), num_actions=4)
+    return Dataset.create(path, GameSpec("atari/Breakout", *SIZE, ActionSpace.discrete(4)))
 
 
 @pytest.mark.parametrize("num_envs", [1, 2])
@@ -153,16 +156,16 @@ def test_a_state_does_not_change_while_the_game_goes_on(tmp_path: Path) -> None:
         before = saved(state)
         for _ in range(40):
             collector.collect(20)
-            if collector.scores.tolist() != before["scores"].tolist():
+            if collector.driver.scores.tolist() != before["driver"]["scores"].tolist():
                 break
         else:
             pytest.fail("no score changed")
-    for name in ("scores", "fresh"):
-        assert torch.equal(state[name], before[name]), name
-    assert state["episodes"] == before["episodes"] and state["games_begun"] == before["games_begun"]
+    for name in ("scores", "fresh", "game"):
+        assert torch.equal(state["driver"][name], before["driver"][name]), name
+    assert state["writer"] == before["writer"] and state["driver"]["begun"] == before["driver"]["begun"]
     assert all(torch.equal(a, b) for a, b in zip(state["policy"], before["policy"], strict=True))
-    assert [(seed, actions.tolist()) for seed, actions in state["games"]] == [
-        (seed, actions.tolist()) for seed, actions in before["games"]
+    assert [(seed, actions.tolist()) for seed, actions in state["driver"]["histories"]] == [
+        (seed, actions.tolist()) for seed, actions in before["driver"]["histories"]
     ]
 
 

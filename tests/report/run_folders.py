@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from diffworld.config import Config
-from diffworld.config.presets import PRESETS
+from diffworld.config import Config, preset
 from diffworld.runtime.video import write_video
 
-BENCHMARK_CONFIG = PRESETS["atari100k"]()
+BENCHMARK_CONFIG = preset("atari100k")
 
 
 def make_run(
@@ -23,21 +22,19 @@ def make_run(
     *,
     config: Config = BENCHMARK_CONFIG,
     film: bool = False,
+    agent: bool = True,
 ) -> Path:
-    """A finished run of a game whose last test gave `scores`."""
+    """A finished run of a game whose last test gave `scores`; or of a world model alone, without `agent`."""
     path.mkdir(parents=True)
     config = replace(config, env=game if "/" in game else f"atari/{game}", seed=seed)
     (path / "config.json").write_text(config.to_json())
     steps = config.collection.total_steps
-    summary: dict[str, Any] = {
-        "agent": {"scores": list(scores)},
-        "random": {"scores": [1.0, 2.0]},
-        "counters": {"env_steps": steps, "wall_seconds": 7200.0},
-    }
+    tested = {"agent": {"scores": list(scores)}, "random": {"scores": [1.0, 2.0]}}
+    summary: dict[str, Any] = {"counters": {"env_steps": steps, "wall_seconds": 7200.0}, **(tested if agent else {})}
     (path / "summary.json").write_text(json.dumps(summary))
     entries = [
         {"epoch": i, "env_steps": steps * i // 5, "wall_seconds": 1440.0 * i, "collect/return": 3.0 * i}
-        | ({"test/return_mean": 4.0 * i} if i % 2 else {})
+        | ({"eval/return_mean": 4.0 * i} if i % 2 else {})
         for i in range(1, 6)
     ]
     (path / "metrics.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in entries))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from run_folders import BENCHMARK_CONFIG, make_run
 
-from diffworld.config import EnvironmentConfig
+from diffworld.envs import EnvironmentConfig
 from diffworld.report.contents import gather
 from diffworld.report.scores import load_benchmark
 from diffworld.runtime.errors import UserError

@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 from run_folders import BENCHMARK_CONFIG, make_run
 
-from diffworld.config import EnvironmentConfig
-from diffworld.envs.driver import EpisodeResult
+from diffworld.config import Config
+from diffworld.envs import EnvironmentConfig, EpisodeResult
 from diffworld.evaluation.protocol import ATARI_100K
 from diffworld.evaluation.saved import Evaluation, save_evaluation
 from diffworld.models.sampler import SamplerConfig
-from diffworld.report.runs import label, named, read_metrics, read_run
-from diffworld.runs.folder import RunFolder
+from diffworld.report.runs import label, method_settings, named, nearest_preset, read_run
 from diffworld.runtime.errors import UserError
+from diffworld.spec import ActionSpace, GameSpec
 
 
 def evaluate(path: Path, score: float, games: int, checkpoint: int = 5, **changes: object) -> None:
@@ -31,7 +31,7 @@ def evaluate(path: Path, score: float, games: int, checkpoint: int = 5, **change
         protocol=ATARI_100K,
         episodes=tuple(EpisodeResult(i, score, 10, False) for i in range(games)),
     )
-    save_evaluation(RunFolder(path), replace(evaluation, **changes), None)  # type: ignore[arg-type]
+    save_evaluation(path, replace(evaluation, **changes), None)  # type: ignore[arg-type]
 
 
 def with_checkpoints(path: Path, *numbers: int) -> Path:
@@ -42,7 +42,7 @@ def with_checkpoints(path: Path, *numbers: int) -> Path:
 
 def test_a_finished_run(tmp_path: Path) -> None:
     run = read_run(make_run(tmp_path / "run", seed=4, film=True))
-    assert (run.game, run.method, run.config.seed) == ("Breakout", "diffworld atari100k", 4)
+    assert (run.game, run.method, run.seed) == ("Breakout", "diffworld atari100k", 4)
     assert run.interval.mean == 30
     assert run.random is not None
     assert run.random.mean == 1.5
@@ -98,23 +98,39 @@ def test_other_rules_set_a_run_apart(tmp_path: Path) -> None:
 
 
 def test_what_makes_a_method() -> None:
-    assert label(replace(BENCHMARK_CONFIG, seed=9, env="atari/Pong", device="cpu")) == "diffworld atari100k"
+    def called(config: Config) -> str:
+        return label(*nearest_preset(method_settings(config)))
+
+    assert called(replace(BENCHMARK_CONFIG, seed=9, env="atari/Pong", device="cpu")) == "diffworld atari100k"
     three = replace(BENCHMARK_CONFIG, sampler=SamplerConfig(denoising_steps=9))
-    assert label(three) == "diffworld atari100k, sampler denoising steps 9"
-    assert label(replace(three, horizon=5)) == "diffworld atari100k, 2 changes"
-    assert label(replace(BENCHMARK_CONFIG, data="/home/me/replay")) == "diffworld atari100k, data given"
+    assert called(three) == "diffworld atari100k, sampler denoising steps 9"
+    assert called(replace(three, horizon=5)) == "diffworld atari100k, 2 changes"
+    assert called(replace(BENCHMARK_CONFIG, init_from="/home/me/run")) == "diffworld atari100k, init from given"
+    assert called(replace(BENCHMARK_CONFIG, recipe="model_free")) == "diffworld atari100k, recipe model_free"
 
 
 def test_methods_whose_labels_agree_are_numbered(tmp_path: Path) -> None:
-    configs = [
-        replace(BENCHMARK_CONFIG, horizon=5, autoregressive_steps=2),
-        replace(BENCHMARK_CONFIG, horizon=6, autoregressive_steps=2),
-    ]
+    longer = replace(BENCHMARK_CONFIG, sampler=SamplerConfig(denoising_steps=9))
+    configs = [replace(longer, horizon=5), replace(longer, horizon=6)]
     runs = [read_run(make_run(tmp_path / str(i), config=config)) for i, config in enumerate(configs)]
     assert [run.method for run in named(runs, None)] == [
         "diffworld atari100k, 2 changes",
         "diffworld atari100k, 2 changes #2",
     ]
+
+
+def test_the_game_is_the_one_that_the_folder_tells(tmp_path: Path) -> None:
+    """A run on data names no game in its configuration."""
+    path = make_run(tmp_path / "run", config=replace(BENCHMARK_CONFIG, recipe="world", data="somewhere"))
+    presented = {**vars(EnvironmentConfig(sticky_actions=0.25))}
+    spec = GameSpec("atari/Pong", 64, 64, ActionSpace.discrete(6), presented=presented)
+    (path / "game.json").write_text(json.dumps(spec.to_json()))
+    run = read_run(path)
+    assert (run.env, run.game) == ("atari/Pong", "Pong")
+    assert run.departures == (
+        "sticky actions with probability 0.25 (benchmark: 0)",
+        "data or weights from elsewhere",
+    )
 
 
 def test_runs_named_one_by_one(tmp_path: Path) -> None:
@@ -142,10 +158,16 @@ def test_imported_weights_are_a_method_of_their_own(tmp_path: Path) -> None:
     assert run.remarks == ["with imported weights, and real steps as their configuration says"]
 
 
-def test_torn_metrics_are_passed_over(tmp_path: Path) -> None:
-    (tmp_path / "metrics.jsonl").write_text('{"epoch": 1}\n\x00\x00\n[]\n{"epoch": 2}\n{"epoch": 3')
-    assert [entry["epoch"] for entry in read_metrics(tmp_path)] == [1, 2]
-    assert read_metrics(tmp_path / "nothing") == []
+def test_a_torn_last_line_of_the_record_is_passed_over_and_no_record_is_none(tmp_path: Path) -> None:
+    path = make_run(tmp_path / "run")
+    record = path / "metrics.jsonl"
+    record.write_text('{"epoch": 1, "test/return_mean": 3.0}\n{"epoch": 2}\n{"epoch": 3')
+    assert list(read_run(path).metrics) == [{"epoch": 1, "eval/return_mean": 3.0}, {"epoch": 2}]
+    record.write_text('{"epoch": 1}\n[]\n{"epoch": 2}\n')
+    with pytest.raises(UserError, match="line 2, is no metrics entry"):
+        read_run(path)
+    record.unlink()
+    assert read_run(path).metrics == []
 
 
 def test_folders_that_cannot_be_used_are_refused_in_one_line(tmp_path: Path) -> None:
@@ -153,6 +175,7 @@ def test_folders_that_cannot_be_used_are_refused_in_one_line(tmp_path: Path) -> 
     empty.mkdir()
     untested = with_checkpoints(make_run(tmp_path / "untested"), 1)
     untrained = make_run(tmp_path / "untrained")
+    world = make_run(tmp_path / "world", agent=False)
     damaged, other, evaluated = (make_run(tmp_path / name) for name in ("damaged", "other", "evaluated"))
     for path in (untested, untrained):
         (path / "summary.json").unlink()
@@ -165,6 +188,7 @@ def test_folders_that_cannot_be_used_are_refused_in_one_line(tmp_path: Path) -> 
         (tmp_path, "give the runs in it, such as"),
         (untested, "run: diffworld evaluate"),
         (untrained, "train it first"),
+        (world, "has no test of its agent: it trained a world model alone"),
         (damaged, "cannot read .*summary.json"),
         (other, "another version wrote it"),
         (evaluated, "is of another game"),

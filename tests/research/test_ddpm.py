@@ -9,17 +9,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from benchmarks import ddpm
-from diffworld.models.denoiser import DenoiserConfig, DenoiserNetwork
+from diffworld.models.denoiser import Conditioning, DenoiserConfig, DenoiserNetwork
+from diffworld.models.sampler import SamplerConfig
 from diffworld.nn.blocks import modulations
+from diffworld.spec import ActionSpace
+from diffworld.world import FrameStack
+from research import ddpm
 
-A, N = 3, 2
+ACTIONS, N = ActionSpace.discrete(3), 2
 CONFIG = DenoiserConfig(N, 16, (8, 8), (1, 1), (False, False))
 
 
 def network() -> DenoiserNetwork:
     """Random everywhere, also where training starts at zero."""
-    net = DenoiserNetwork(CONFIG, A)
+    net = DenoiserNetwork(CONFIG, ACTIONS, Conditioning())
     for p in net.parameters():
         p.data += 0.1 * torch.randn_like(p)
     return net
@@ -29,7 +32,7 @@ class Knows(DenoiserNetwork):
     """A network that knows the frame, and so the noise in what it is shown."""
 
     def __init__(self, frame: Tensor) -> None:
-        super().__init__(CONFIG, A)
+        super().__init__(CONFIG, ACTIONS, Conditioning())
         self.frame, self.asked = frame, []
 
     def modulate(self, c_noise: Tensor, condition: Tensor) -> list[Tensor]:
@@ -101,7 +104,8 @@ def test_a_network_that_knows_the_frame_draws_it(steps: int, eta: float) -> None
     levels = torch.randint(0, 256, (2, 3, 8, 8))
     knows = Knows((levels + 0.5).double() / 127.5 - 1)  # half a level up, for the grid truncates
     frames, actions = torch.rand(2, N, 3, 8, 8), torch.zeros(2, N, dtype=torch.long)
-    drawn = ddpm.sample(knows, frames, actions, torch.randn, denoising_steps=steps, offset=0.3, eta=eta)
+    drawn, trajectory = ddpm.sample(knows, frames, actions, torch.randn, denoising_steps=steps, offset=0.3, eta=eta)
+    assert len(trajectory) == steps + 1
     assert torch.equal(((drawn + 1) * 127.5).round().long(), levels)
     assert knows.asked == pytest.approx([t / 1000 for t in ddpm.time_steps(steps)])
 
@@ -150,7 +154,7 @@ def test_the_loss_is_the_error_of_the_noise_over_real_targets() -> None:
 
 
 def test_the_loss_can_be_learnt_and_tells_noise_from_frame() -> None:
-    net = DenoiserNetwork(CONFIG, A)
+    net = DenoiserNetwork(CONFIG, ACTIONS, Conditioning())
     frame = torch.full((1, 3, 8, 8), -0.6)
     frame[:, :, 2:6, 2:6] = 0.5
     frames = frame[:, None].expand(16, N + 1, -1, -1, -1)
@@ -163,3 +167,18 @@ def test_the_loss_can_be_learnt_and_tells_noise_from_frame() -> None:
         adam.step()
         losses.append(value.item())
     assert sum(losses[-20:]) < 0.4 * sum(losses[:10]) * 2
+
+
+def test_its_frames_make_a_world_model() -> None:
+    denoiser = ddpm.DdpmDenoiser(CONFIG, ACTIONS)
+    denoiser.network.load_state_dict(network().state_dict())
+    denoiser.eta = 0.5
+    world = FrameStack(denoiser, None, SamplerConfig(denoising_steps=2))
+    frames, actions, taken = torch.rand(2, N, 3, 8, 8), torch.tensor([[1, 0], [2, 0]]), torch.tensor([2, 1])
+    torch.manual_seed(1)
+    state, prediction = world.step(world.start(frames, actions), taken, torch.randn)
+    acted, settings = torch.stack([actions[:, 0], taken], dim=1), {"denoising_steps": 2, "offset": CONFIG.sigma_offset}
+    torch.manual_seed(1)
+    wanted, _ = ddpm.sample(denoiser.network, frames, acted, torch.randn, eta=0.5, **settings)
+    assert torch.equal(prediction.frames, wanted) and torch.equal(state.frame, wanted)
+    assert prediction.reward_logits is None and prediction.end_logits is None

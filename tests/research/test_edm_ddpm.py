@@ -8,12 +8,12 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks import edm_ddpm, edm_ddpm_training
 from diffworld.data import Dataset
 from diffworld.evaluation.fidelity.starts import RealEpisode
 from diffworld.runtime.errors import UserError
 from diffworld.runtime.progress import Display
 from noise_data import fill
+from research import edm_ddpm, edm_ddpm_training
 
 full_starts, main = edm_ddpm.full_starts, edm_ddpm.main
 Settings, Training, train = edm_ddpm_training.Settings, edm_ddpm_training.Training, edm_ddpm_training.train
@@ -118,7 +118,7 @@ def test_bad_input_is_one_line(data: list[str], tmp_path: Path, capsys: pytest.C
     other = str(fill(tmp_path / "other", 12, num_actions=5))
     for more, said in (
         (["--held-out", data[1]], "--data itself"),
-        (["--held-out", other], "differ in num_actions"),
+        (["--held-out", other], "differ in actions.size (3, 5)"),
         (["--horizon", "500"], "--horizon 22 or less"),
         (["--denoising-steps", "0"], "--denoising-steps"),
         (["--updates", "0"], "--updates"),

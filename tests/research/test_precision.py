@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks import precision
 from noise_data import fill
+from research import precision
 
 
 @pytest.fixture
 def arguments(tmp_path: Path) -> list[str]:
     train, held = fill(tmp_path / "train", 40), fill(tmp_path / "held", 30)
-    small = "--updates 4 --every 2 --seeds 2 --windows 32 --device cpu"
+    small = "--updates 4 --every 2 --seeds 2 --device cpu"
     return ["--data", str(train), "--held-out", str(held), "--out", str(tmp_path / "out"), *small.split()]
 
 
@@ -52,7 +52,7 @@ def test_bad_input_is_one_line(arguments: list[str], tmp_path: Path, capsys: pyt
     other = str(fill(tmp_path / "other", 12, num_actions=5))
     for more, said in (
         (["--held-out", arguments[1]], "--data itself"),
-        (["--held-out", other], "differ in num_actions"),
+        (["--held-out", other], "differ in actions.size (3, 5)"),
         (["--data", str(tmp_path / "none")], "none"),
         (["--updates", "0"], "--updates is 0"),
         (["--updates", "5"], "no multiple of --every 2"),

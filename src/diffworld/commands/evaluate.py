@@ -1,13 +1,12 @@
 """`diffworld evaluate`."""
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from diffworld.commands.parsing import parse_checked
+from diffworld.commands.parsing import parse_checked, until_stopped
 from diffworld.runtime.checked import Amount, Count, Natural
 
 if TYPE_CHECKING:
@@ -45,12 +44,7 @@ class EvaluateOptions:
 def main(arguments: list[str]) -> int:
     """Evaluate a run, save the result and sum it up; Ctrl-C saves nothing."""
     options = parse_checked(EvaluateOptions, PROGRAM, arguments)
-    try:
-        evaluate(options)
-    except KeyboardInterrupt:
-        print("stopped: nothing was saved; the same command begins anew", file=sys.stderr)
-        return 130
-    return 0
+    return until_stopped(lambda: evaluate(options), "nothing was saved; the same command begins anew")
 
 
 def evaluate(options: EvaluateOptions) -> None:

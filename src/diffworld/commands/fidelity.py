@@ -1,14 +1,13 @@
 """`diffworld fidelity`."""
 
 import os
-import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from diffworld.commands.parsing import parse_checked
+from diffworld.commands.parsing import parse_checked, until_stopped
 from diffworld.runtime.checked import Count, Natural
 from diffworld.runtime.errors import UserError
 
@@ -69,12 +68,7 @@ class FidelityOptions:
 def main(arguments: list[str]) -> int:
     """Measure a run and write what was found; Ctrl-C writes nothing."""
     options = parse_checked(FidelityOptions, PROGRAM, arguments)
-    try:
-        fidelity(options)
-    except KeyboardInterrupt:
-        print("stopped: nothing was written; the same command begins anew", file=sys.stderr)
-        return 130
-    return 0
+    return until_stopped(lambda: fidelity(options), "nothing was written; the same command begins anew")
 
 
 def fidelity(options: FidelityOptions) -> None:

@@ -73,15 +73,12 @@ def _published(options: ImportOptions, game: str) -> "Published":
 
 
 def _import(published: "Published", env_id: str, out: Path, steps: int) -> None:
-    """Make the run folder `out`: configuration, replay of `steps` real steps, checkpoint 0."""
-    import torch
-
-    from diffworld.agents.policy import ActorCriticPolicy
+    """Make the run folder `out`: configuration, checkpoint 0, replay of `steps` real steps."""
     from diffworld.commands.record import record_games
     from diffworld.compat.published import imported_config, imported_networks, read_tensors, write_source
     from diffworld.data import Dataset
     from diffworld.envs import make_env
-    from diffworld.runs import Checkpoint, RunFolder
+    from diffworld.runs import Checkpoint, RunFolder, load
     from diffworld.runtime.files import atomic_folder
     from diffworld.runtime.progress import Display
 
@@ -90,23 +87,19 @@ def _import(published: "Published", env_id: str, out: Path, steps: int) -> None:
     with closing(make_env(config.env, config.environment)) as env:
         networks = imported_networks(config, env.spec, tensors)
         with atomic_folder(out) as folder:
-            run, rows = RunFolder(folder), 0
+            run = RunFolder(folder)
             run.begin(config, env.spec)
             write_source(folder, published)
-            if steps:
-                # As in a test: no random actions, and draws from a generator of its own.
-                generator, temperature = torch.Generator().manual_seed(config.seed), config.evaluation.temperature
-                assert networks.actor_critic is not None
-                policy = ActorCriticPolicy(networks.actor_critic, 1, temperature=temperature, generator=generator)
+            # No optimisers, no random states: it can be read as any checkpoint, but not be resumed.
+            progress = {"progress": {}, "env_steps": config.collection.total_steps}
+            run.save(0, Checkpoint(networks.tensors(), {}, progress))
+            if steps:  # played as in a test: no random actions
+                policy = load(folder, "cpu").player(1, temperature=config.evaluation.temperature, seed=config.seed)
                 with (
                     Dataset.create(run.replay, env.spec) as dataset,
                     Display().bar("collecting", "step", steps) as advance,
                 ):
                     record_games(env, policy, dataset, steps, config.seed, advance)
-                    rows = dataset.num_rows
-            # No optimisers, no random states: it can be read as any checkpoint, but not be resumed.
-            progress = {"progress": {}, "replay_rows": rows, "env_steps": config.collection.total_steps}
-            run.save(0, Checkpoint(networks.tensors(), {}, progress))
     size = sum(networks.parameter_counts().values())
     started = f"{steps:,} real steps to start dreams from" if steps else "no real steps"
     print(f"{out}: {config.env}, {size:,} parameters from {published.source}, {started}")

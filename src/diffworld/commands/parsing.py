@@ -2,6 +2,8 @@
 
 import io
 import re
+import sys
+from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from typing import Any, TypeVar
 
@@ -39,6 +41,16 @@ def parse_checked(options: type[T], program: str, arguments: list[str], default:
         name, _, rest = str(error).partition(" ")
         raise UserError(f"--{name.rpartition('.')[2].replace('_', '-')} {rest}") from None
     return found
+
+
+def until_stopped(action: Callable[[], None], stopped: str) -> int:
+    """The exit code of an action: 0, or 130 on Ctrl-C, with a line that says what became of it."""
+    try:
+        action()
+    except KeyboardInterrupt:
+        print(f"stopped: {stopped}", file=sys.stderr)
+        return 130
+    return 0
 
 
 def _in_one_line(box: str) -> str:

@@ -9,8 +9,7 @@ import numpy as np
 import torch
 
 from diffworld.models.denoiser import Denoiser
-from diffworld.play.dreaming import Dreamer
-from diffworld.play.worlds import DreamWorld
+from diffworld.play.dreaming import Dreamer, DreamRequest
 from diffworld.runs import Model, make_window
 from diffworld.runtime.compiling import compile_forward
 from diffworld.world import FrameStack, StepKey
@@ -59,8 +58,8 @@ def _rehearse(dreamer: Dreamer) -> None:
     """Dream a little just as a player does: in any other thread, mode or memory layout it would compile again later."""
     config, spec = dreamer.model.config, dreamer.model.spec
     n, idle = config.denoiser.context_frames, spec.actions.idle
-    dream, frame = DreamWorld(dreamer), np.zeros(spec.frame_shape, np.uint8)
+    frame = np.zeros(spec.frame_shape, np.uint8)
     sampler = replace(config.sampler, denoising_steps=max(2, config.sampler.denoising_steps))
-    state = dream.start(make_window(spec.actions, [frame] * n, [idle] * (n - 1), n))
+    state = dreamer.start(make_window(spec.actions, [frame] * n, [idle] * (n - 1), n))
     for step in range(2):
-        state, _ = dream.step(state, idle, sampler, 2, StepKey(0, 0, step))
+        state, _ = dreamer.step(DreamRequest(state, idle, sampler, 2, StepKey(0, 0, step)))

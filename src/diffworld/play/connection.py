@@ -19,11 +19,12 @@ from diffworld.play import protocol
 from diffworld.play.pace import Allowance, Meter, Pace
 from diffworld.play.players import HeldKeys
 from diffworld.play.protocol import ProtocolError
-from diffworld.play.queries import answer, describe
+from diffworld.play.queries import answer
 from diffworld.play.queue import QueueFull
 from diffworld.play.server_state import ServerState
-from diffworld.play.session import PlaySession, View
+from diffworld.play.session import PlaySession
 from diffworld.play.settings import default_fps
+from diffworld.play.view import Pictures, View, describe
 from diffworld.runtime.errors import UserError
 
 T = TypeVar("T")
@@ -47,16 +48,16 @@ POLICY_VIOLATION, TRY_AGAIN_LATER, INTERNAL_ERROR = 1008, 1013, 1011  # RFC 6455
 class Connection:
     """A player from the handshake to the closed tab."""
 
-    def __init__(self, socket: WebSocket, house: ServerState) -> None:
-        self._socket, self._house = socket, house
+    def __init__(self, socket: WebSocket, server: ServerState) -> None:
+        self._socket, self._server = socket, server
         self._allowance = Allowance(MESSAGES_PER_SECOND, MESSAGES_AT_ONCE)
         self._commands: asyncio.Queue[protocol.Command] = asyncio.Queue(COMMANDS_AT_ONCE)
         self._queries: set[asyncio.Task[None]] = set()
         self._busy: asyncio.Future[Any] | None = None
         self._playing = False
-        self._keys = HeldKeys(house.model.spec.actions)
+        self._keys = HeldKeys(server.model.spec.actions)
         self._paused = False
-        self._pace, self._meter = Pace(default_fps(house.model.spec)), Meter()
+        self._pace, self._meter = Pace(default_fps(server.model.spec)), Meter()
         self._latest: View | None = None
         self._number = self._shown = 0
         self._shown_at = time.monotonic()
@@ -132,22 +133,22 @@ class Connection:
                 raise ProtocolError("too many commands at once") from None
 
     async def _answer(self, query: protocol.Query) -> None:
+        frames: Pictures | None = None
         try:
-            header, frames = await self._house.read(answer, self._house, query)
+            header, frames = await self._server.read(answer, self._server, query)
         except UserError as error:
-            await self._say({"type": "reply", "id": query.id, "error": str(error)})
+            header = {"error": str(error)}
         except Exception:
-            log.exception("could not answer about stored episodes")
-            await self._say({"type": "reply", "id": query.id, "error": "this failed; the server's terminal says why"})
-        else:
-            await self._say({"type": "reply", "id": query.id, **header}, frames)
+            log.exception("could not answer a question")
+            header = {"error": "this failed; the server's terminal says why"}
+        await self._say({"type": "reply", "id": query.id, **header}, frames)
 
     # Playing
 
     async def _live(self) -> None:
         """Wait for a place, play, and give the place back."""
-        async with self._house.lobby.place(self._tell_place):
-            session = await self._call(self._house.new_session)
+        async with self._server.queue.place(self._tell_place):
+            session = await self._call(self._server.new_session)
             try:
                 self._playing = True
                 await self._play(session)
@@ -155,10 +156,10 @@ class Connection:
                 self._playing = False
                 if self._busy is not None and not self._busy.done():
                     await asyncio.wait([self._busy])  # a session is closed only once its step is done
-                await self._house.compute(session.close)
+                await self._server.compute(session.close)
 
     async def _tell_place(self, place: int) -> None:
-        await self._say({"type": "waiting", "place": place, "players": self._house.lobby.max_players})
+        await self._say({"type": "waiting", "place": place, "players": self._server.queue.max_players})
 
     async def _play(self, session: PlaySession) -> None:
         first = await self._call(session.reset)
@@ -218,20 +219,11 @@ class Connection:
                 return await self._call(session.play_recording, command.dataset, command.episode)
             case protocol.Set():
                 return await self._call(lambda: session.configure(**command.changes()))
-            case protocol.Starts():
-                await self._give_starts(session, command)
         return None
-
-    async def _give_starts(self, session: PlaySession, command: protocol.Starts) -> None:
-        starts = await self._call(session.start_list, command.offset, command.count)
-        frames = {str(start["id"]): start["frame"] for start in starts}
-        listed = [{k: v for k, v in start.items() if k != "frame"} for start in starts]
-        total = (await self._call(session.info))["num_starts"]
-        await self._say({"type": "reply", "id": command.id, "starts": listed, "total": total}, frames)
 
     async def _call(self, work: Callable[..., T], *arguments: Any) -> T:
         """Run one call on the session in a worker thread; it ends even if this task is cancelled."""
-        self._busy = asyncio.ensure_future(self._house.compute(work, *arguments))
+        self._busy = asyncio.ensure_future(self._server.compute(work, *arguments))
         return await asyncio.shield(self._busy)
 
     # Showing
@@ -264,11 +256,11 @@ class Connection:
         state = {"paused": self._paused, "fps": self._pace.fps, "recording": session.recording}
         await self._say({"type": "state", **state, "settings": settings})
 
-    async def _say(self, header: dict[str, Any], frames: dict[str, Any] | None = None) -> None:
+    async def _say(self, header: dict[str, Any], frames: Pictures | None = None) -> None:
         if frames is None:
             await self._socket.send_text(json.dumps(header, separators=(",", ":")))
         else:
-            await self._socket.send_bytes(await self._house.compute(protocol.pack, header, frames))
+            await self._socket.send_bytes(await self._server.compute(protocol.pack, header, frames))
 
 
 def reset(session: PlaySession, start: int | None) -> View:

@@ -7,19 +7,20 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from diffworld.agents.actions import entropy, probabilities
 from diffworld.models.actor_critic import PolicyState
-from diffworld.models.diffusion import Randn
 from diffworld.models.sampler import SamplerConfig
 from diffworld.play.batcher import DynamicBatcher
 from diffworld.play.players import PolicyOutput
-from diffworld.runs import Model
+from diffworld.play.worlds import WorldStep
+from diffworld.runs import Model, Window, window_tensors
 from diffworld.runtime.device import autocast
-from diffworld.runtime.frames import Frame, to_numpy
+from diffworld.runtime.frames import to_numpy
 from diffworld.spec import Encoded
-from diffworld.world import FrameStackState, row_noise
+from diffworld.world import FrameStackState, KeyedGenerators, StepKey, row_noise
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,30 +31,32 @@ class DreamRequest:
     """Where the dream stands (one row)."""
     action: Encoded
     sampler: SamplerConfig
-    randn: Randn
-    """The player's own noise."""
-    memory: PolicyState | None
+    horizon: int
+    """Steps after which the dream is truncated."""
+    key: StepKey
+    """Of the player's own random numbers: the same actions lead to the same frames again. Its step counts from the
+    dream's start."""
+    memory: PolicyState | None = None
     """The agent's memory before it sees the new frame (one row); None where nobody wants its opinion."""
 
 
 @dataclass(frozen=True, eq=False)
-class Dreamt:
-    """What came of a step."""
+class DreamStep(WorldStep):
+    """What a step led to in a dream: reward and end are sampled, 0 and none where the model has no such.
 
-    frame: Frame
+    Parts that are timed, for the whole batch: denoiser, reward_end, policy.
+    """
+
     context: Tensor
     """Frames it was drawn from (n, 3, H, W)."""
     trajectory: Tensor
     """From noise to the frame: (N + 1, 3, H, W)."""
-    reward_probs: Tensor | None
+    reward_probs: NDArray[np.float32] | None
     """(3,) probabilities of reward sign -1, 0, +1; None where the model knows nothing of rewards."""
-    end_probs: Tensor | None
-    """(2,) probabilities of going on and of the end; None where the model knows nothing of ends."""
-    following: FrameStackState
+    end_prob: float | None
+    """Probability of the end; None where the model knows nothing of ends."""
     thinks: PolicyOutput | None
     """What the agent makes of the new frame, where it was asked."""
-    milliseconds: dict[str, float]
-    """How long each part took for the whole batch: denoiser, reward_end, policy."""
 
 
 class Dreamer:
@@ -74,9 +77,15 @@ class Dreamer:
         """
         self.model, self.world = model, model.world
         self.threads = threads = 1 if model.small else threads
-        self.step: DynamicBatcher[DreamRequest, Dreamt] = DynamicBatcher(
+        self.step: DynamicBatcher[DreamRequest, tuple[FrameStackState, DreamStep]] = DynamicBatcher(
             self._step, lambda r: (r.sampler, r.memory is None), prepare=lambda: use_threads(threads)
         )
+
+    @torch.inference_mode()
+    def start(self, window: Window) -> FrameStackState:
+        """A dream that goes on from the window."""
+        assert self.world is not None
+        return self.world.start(*window_tensors([window], self.model.device))
 
     @torch.inference_mode()
     def think(self, frames: Tensor, memory: PolicyState) -> list[PolicyOutput]:
@@ -92,12 +101,13 @@ class Dreamer:
         ]
 
     @torch.inference_mode()
-    def _step(self, requests: list[DreamRequest]) -> list[Dreamt]:
+    def _step(self, requests: list[DreamRequest]) -> list[tuple[FrameStackState, DreamStep]]:
         assert self.world is not None
         clock, world = Stopwatch(self.model.device), self.world.with_sampler(requests[0].sampler)
         state = FrameStackState.join([r.state for r in requests])
         actions = torch.from_numpy(np.stack([r.action for r in requests])).to(self.model.device)
-        randn = row_noise([r.randn for r in requests])
+        generators = [KeyedGenerators(self.model.device) for _ in requests]
+        randn = row_noise([each.noise(r.key) for each, r in zip(generators, requests, strict=True)])
         following, prediction = world.step(state, actions, randn, trajectory=True, clock=clock)
         assert prediction.trajectory is not None
         frames, trajectory = to_numpy(prediction.frames), torch.stack(prediction.trajectory, dim=1)
@@ -106,19 +116,28 @@ class Dreamer:
             h, c = zip(*memories, strict=True)
             with clock("policy"):
                 thinks = self.think(prediction.frames, (torch.cat(h), torch.cat(c)))
-        return [
-            Dreamt(
-                frames[i],
-                request.state.context[0],
-                trajectory[i],
-                _probabilities(prediction.reward_logits, i),
-                _probabilities(prediction.end_logits, i),
-                following.rows(slice(i, i + 1)),
-                thinks[i] if thinks else None,
-                clock.milliseconds,
+        steps = []
+        for i, request in enumerate(requests):
+            draws = generators[i].at(request.key, "reward_end")
+            rewards, reward = _draw(prediction.reward_logits, i, draws)
+            ends, end = _draw(prediction.end_logits, i, draws)
+            ended, truncated = end == 1, end != 1 and request.key.step + 1 >= request.horizon
+            cut = f"the dream reached its horizon of {request.horizon}" if truncated else ""
+            step = DreamStep(
+                frame=frames[i],
+                reward=0 if rewards is None else reward - 1,
+                ended=ended,
+                truncated=truncated,
+                why="the dream predicts an end" if ended else cut,
+                milliseconds=clock.milliseconds,
+                context=request.state.context[0],
+                trajectory=trajectory[i],
+                reward_probs=rewards,
+                end_prob=None if ends is None else float(ends[1]),
+                thinks=thinks[i] if thinks else None,
             )
-            for i, request in enumerate(requests)
-        ]
+            steps.append((following.rows(slice(i, i + 1)), step))
+        return steps
 
 
 def use_threads(count: int) -> None:
@@ -148,5 +167,9 @@ class Stopwatch:
         self.milliseconds[part] = (time.perf_counter() - start) * 1000
 
 
-def _probabilities(logits: Tensor | None, row: int) -> Tensor | None:
-    return None if logits is None else logits[row].softmax(-1)
+def _draw(logits: Tensor | None, row: int, draws: torch.Generator) -> tuple[NDArray[np.float32] | None, int]:
+    """A row's probabilities, and the place drawn from them; None and 0 without logits."""
+    if logits is None:
+        return None, 0
+    probs = logits[row].softmax(-1)
+    return probs.cpu().numpy(), int(torch.multinomial(probs, 1, generator=draws))

@@ -1,6 +1,7 @@
 """The library: data sets and recordings, listed and read for a browser."""
 
 import re
+import secrets
 import shutil
 import tempfile
 import threading
@@ -19,6 +20,7 @@ from diffworld.data.schema import DESCRIPTION, FRAMES, ROWS, DatasetSchema
 from diffworld.play.recording import FilmKind, export_film
 from diffworld.play.worlds import Tape
 from diffworld.runtime.errors import UserError
+from diffworld.runtime.frames import Film, Frame
 
 MAX_FILMS = 32
 """Exported films kept, the last ones."""
@@ -35,6 +37,27 @@ class Shelf:
     schema: DatasetSchema
     episodes: Episodes
 
+    def episode(self, episode: int) -> Episode:
+        """All of the episode with that id but its frames."""
+        return self.episodes[self.episodes.position(episode)]
+
+    def rows(self, episode: int) -> NDArray[np.int64]:
+        """Rows of the log with the episode's frames, its final observation last."""
+        position = self.episodes.position(episode)
+        final = self.episodes.final_rows[position : position + 1]
+        return np.concatenate([self.episodes.rows(position), final[final >= 0]])
+
+    def frames(self, rows: NDArray[np.int64]) -> Film:
+        """Frames of those rows, read and not mapped: a training that resumes may cut the file meanwhile."""
+        size = self.schema.frame_bytes
+        frames = np.empty((len(rows), *self.schema.frame_shape), np.uint8)
+        with (self.folder / FRAMES).open("rb") as file:
+            for place, row in enumerate(rows.tolist()):
+                file.seek(row * size)
+                if file.readinto(frames[place].data) < size:
+                    raise UserError(f"{self.folder} has become shorter: look at the list again")
+        return frames
+
 
 class Library:
     """Data sets in the `roots`, by what they are: each root is a data set, or a folder of data sets.
@@ -46,27 +69,44 @@ class Library:
     def __init__(self, roots: Mapping[str, Path]) -> None:
         self._roots = dict(roots)
         self._shelves: dict[Path, Shelf] = {}
-        self._films = Path(tempfile.mkdtemp(prefix="diffworld-films-"))
-        self.close = weakref.finalize(self, shutil.rmtree, self._films, ignore_errors=True)
+        self._films: dict[tuple[Any, ...], Path] = {}
+        self._films_folder = Path(tempfile.mkdtemp(prefix="diffworld-films-"))
+        self.close = weakref.finalize(self, shutil.rmtree, self._films_folder, ignore_errors=True)
         """Removes the films; at the latest, the end of the program does."""
         self._lock = threading.Lock()
 
     def datasets(self) -> list[dict[str, Any]]:
         """What there is: id, name, kind (its root), episodes, steps, frame_size, info, and error where damaged."""
-        return [self._describe(*entry) for entry in self._find().items()]
+        listed = []
+        for dataset_id, (root, folder) in self._find().items():
+            facts: dict[str, Any] = {"episodes": 0, "steps": 0, "frame_size": None, "info": {}, "error": None}
+            try:
+                shelf = self._open(folder)
+            except UserError as error:
+                facts["error"] = str(error)
+            else:
+                facts |= {"episodes": len(shelf.episodes), "steps": int(shelf.episodes.lengths.sum())}
+                facts |= {"frame_size": list(shelf.schema.spec.frame_size), "info": shelf.schema.info}
+            listed.append({"id": dataset_id, "name": folder.name, "kind": root, **facts})
+        return listed
 
     def episodes(self, dataset_id: str, offset: int, count: int) -> list[dict[str, Any]]:
-        """Episodes in order of collection: id, steps, return, terminated, truncated, ended, reward_steps.
+        """Episodes in order of collection: id, steps, return, ended, reward_steps.
 
         `reward_steps` is a list of [step, sign] of every step with a reward.
         """
-        episodes = self._shelf(dataset_id).episodes
-        return [_row(episodes[i]) for i in range(max(0, offset), min(len(episodes), offset + count))]
+        listed = []
+        for episode in self._shelf(dataset_id).episodes[offset : offset + count]:
+            signs = np.sign(episode.rewards).astype(int)
+            facts = {"id": episode.id, "steps": episode.length, "return": episode.return_, "ended": episode.ended}
+            rewarded = np.flatnonzero(signs)
+            listed.append({**facts, "reward_steps": np.stack([rewarded, signs[rewarded]], axis=1).tolist()})
+        return listed
 
     def episode_table(self, dataset_id: str, episode: int) -> dict[str, Any]:
         """All of an episode but its frames: actions, rewards, terminated, truncated, action_names, frames."""
         shelf = self._shelf(dataset_id)
-        found = _episode(shelf, episode)
+        found = shelf.episode(episode)
         return {
             "actions": found.actions.tolist(),
             "rewards": found.rewards.tolist(),
@@ -76,33 +116,40 @@ class Library:
             "action_names": list(shelf.schema.spec.actions.names),
         }
 
-    def frame(self, dataset_id: str, episode: int, step: int) -> NDArray[np.uint8]:
-        """The frame (H, W, 3) of a step; an ended episode has one more, its final observation."""
+    def frame(self, dataset_id: str, episode: int, step: int) -> Frame:
+        """The frame of a step; an ended episode has one more, its final observation."""
         shelf = self._shelf(dataset_id)
-        rows = _rows(shelf, episode)
+        rows = shelf.rows(episode)
         if not 0 <= step < len(rows):
             raise UserError(f"episode {episode} has no frame {step}: choose one of 0..{len(rows) - 1}")
-        return _read_frames(shelf, rows[step : step + 1])[0]
+        return shelf.frames(rows[step : step + 1])[0]
 
     def tape(self, dataset_id: str, episode: int, context_frames: int) -> Tape:
         """The episode, to be played again."""
         shelf = self._shelf(dataset_id)
-        found, frames = _episode(shelf, episode), _read_frames(shelf, _rows(shelf, episode))
+        found, frames = shelf.episode(episode), shelf.frames(shelf.rows(episode))
         actions = found.actions.tolist() if found.actions.ndim == 1 else list(found.actions)
         return Tape(frames, actions, found.rewards.tolist(), found.terminated, context_frames)
 
     def export(self, dataset_id: str, episode: int, kind: FilmKind, fps: float) -> Path:
-        """The episode as a film in a temporary file, kept until `MAX_FILMS` newer ones are there."""
+        """The episode as a film, kept until `MAX_FILMS` newer ones are there, in a folder whose name is its key."""
         shelf = self._shelf(dataset_id)
-        rows = _rows(shelf, episode)
-        path = self._films / f"{dataset_id}-episode-{episode}-{len(rows)}-at-{fps:g}.{kind}"
+        rows = shelf.rows(episode)
+        wanted, name = (dataset_id, episode, len(rows), kind, fps), f"{dataset_id}-episode-{episode}.{kind}"
+        with self._lock:
+            path = self._films.get(wanted, self._films_folder / secrets.token_urlsafe(16) / name)
         if not path.exists():
-            export_film(path, _read_frames(shelf, rows), kind, fps)
+            export_film(path, shelf.frames(rows), kind, fps)
             with self._lock:
-                films = sorted(self._films.glob("*.*"), key=lambda film: film.stat().st_mtime)
-                for old in films[:-MAX_FILMS]:
-                    old.unlink(missing_ok=True)
+                self._films[wanted] = path
+                for old in list(self._films)[:-MAX_FILMS]:
+                    shutil.rmtree(self._films.pop(old).parent, ignore_errors=True)
         return path
+
+    def film(self, key: str) -> Path | None:
+        """The film with this key, which no one can guess, while it is kept."""
+        with self._lock:
+            return next((path for path in self._films.values() if path.parent.name == key and path.exists()), None)
 
     def _find(self) -> dict[str, tuple[str, Path]]:
         """id -> (root, folder) of every data set there is now."""
@@ -117,22 +164,6 @@ class Library:
                         plain += "_"
                     found[plain] = root, each
         return found
-
-    def _describe(self, dataset_id: str, place: tuple[str, Path]) -> dict[str, Any]:
-        root, folder = place
-        entry: dict[str, Any] = {"id": dataset_id, "name": folder.name, "kind": root}
-        try:
-            shelf = self._open(folder)
-        except UserError as error:
-            return {**entry, "episodes": 0, "steps": 0, "frame_size": None, "info": {}, "error": str(error)}
-        return {
-            **entry,
-            "episodes": len(shelf.episodes),
-            "steps": int(shelf.episodes.lengths.sum()),
-            "frame_size": list(shelf.schema.spec.frame_size),
-            "info": shelf.schema.info,
-            "error": None,
-        }
 
     def _shelf(self, dataset_id: str) -> Shelf:
         found = self._find()
@@ -153,39 +184,3 @@ class Library:
                     known = Shelf(folder, size, dataset.schema, dataset.episodes)
                 self._shelves[folder] = known
             return known
-
-
-def _episode(shelf: Shelf, episode: int) -> Episode:
-    return shelf.episodes[shelf.episodes.position(episode)]
-
-
-def _rows(shelf: Shelf, episode: int) -> NDArray[np.int64]:
-    """Rows of the log with the episode's frames, its final observation last."""
-    position = shelf.episodes.position(episode)
-    final = shelf.episodes.final_rows[position : position + 1]
-    return np.concatenate([shelf.episodes.rows(position), final[final >= 0]])
-
-
-def _read_frames(shelf: Shelf, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """Frames (*rows.shape, H, W, 3), read and not mapped: a training that resumes may cut the file meanwhile."""
-    size = shelf.schema.frame_bytes
-    frames = np.empty((len(rows), *shelf.schema.frame_shape), np.uint8)
-    with (shelf.folder / FRAMES).open("rb") as file:
-        for place, row in enumerate(rows.tolist()):
-            file.seek(row * size)
-            if file.readinto(frames[place].data) < size:
-                raise UserError(f"{shelf.folder} has become shorter: look at the list again")
-    return frames
-
-
-def _row(episode: Episode) -> dict[str, Any]:
-    signs = np.sign(episode.rewards).astype(int)
-    return {
-        "id": episode.id,
-        "steps": episode.length,
-        "return": episode.return_,
-        "terminated": episode.terminated,
-        "truncated": episode.truncated,
-        "ended": episode.ended,
-        "reward_steps": [[int(step), int(signs[step])] for step in np.flatnonzero(signs)],
-    }

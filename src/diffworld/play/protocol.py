@@ -11,24 +11,25 @@ import io
 import json
 import struct
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
-from diffworld.play.settings import MAX_FPS
+from diffworld.play.recording import FilmKind
+from diffworld.play.settings import MAX_FPS, Settings
+from diffworld.runtime.checked import Natural
+from diffworld.runtime.errors import UserError
+from diffworld.runtime.frames import Frame as Picture
 from diffworld.spec import MAX_ACTIONS
 
 MAX_MESSAGE_BYTES = 2048
 """Longest message a client may send; all but actions of very many keys are a tenth of it."""
-MAX_STEPS = 2**31 - 1
-IMAGE_TYPE = "image/webp"
 
-Request = Annotated[int, Field(ge=0, le=2**53)]
-Index = Annotated[int, Field(ge=0, le=MAX_STEPS)]
+Id = Annotated[int, Field(ge=0, le=2**53)]
 Count = Annotated[int, Field(ge=1, le=100)]
+Fps = Annotated[int, Field(ge=1, le=MAX_FPS)]
 Bits = Annotated[list[Annotated[int, Field(ge=0, le=1)]], Field(max_length=1000)]
 DatasetId = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._-]+$")]
 
@@ -50,7 +51,7 @@ class Shown(Message):
     """The page has drawn this frame; the server keeps only a few on their way."""
 
     type: Literal["shown"]
-    number: int = Field(ge=0, le=2**53)
+    number: Id
 
 
 class Pause(Message):
@@ -64,7 +65,7 @@ class Pace(Message):
     """Frames a second to aim at."""
 
     type: Literal["pace"]
-    fps: int = Field(ge=1, le=MAX_FPS)
+    fps: Fps
 
 
 class Step(Message):
@@ -77,14 +78,14 @@ class Reset(Message):
     """A new game: from a drawn start, or from the one with this id."""
 
     type: Literal["reset"]
-    start: Index | None = None
+    start: Natural | None = None
 
 
 class Rewind(Message):
     """Back by this many steps; the game goes on from there."""
 
     type: Literal["rewind"]
-    steps: int = Field(ge=1, le=10_000)
+    steps: Annotated[int, Field(ge=1, le=10_000)]
 
 
 class Record(Message):
@@ -94,94 +95,89 @@ class Record(Message):
     on: bool
 
 
-class Watch(Message):
+class OfEpisode(Message):
+    """About an episode of a data set."""
+
+    dataset: DatasetId
+    episode: Natural
+
+
+class Watch(OfEpisode):
     """Play the actions of a recorded episode."""
 
     type: Literal["watch"]
-    dataset: DatasetId
-    episode: Index
 
 
-class Set(Message):
-    """Change settings of the session; those left out stay."""
+class Set(Message, extra="allow"):
+    """Change settings of the session: any fields of `Settings`, within its ranges. Those left out stay."""
 
     type: Literal["set"]
-    player: Literal["human", "agent", "random", "recording"] | None = None
-    world: Literal["dream", "real", "both"] | None = None
-    rules: Literal["train", "test"] | None = None
-    horizon: int | None = Field(None, ge=1, le=100_000)
-    denoising_steps: int | None = Field(None, ge=1, le=10)
-    order: Literal[1, 2] | None = None
-    churn: float | None = Field(None, ge=0, le=80)
-    temperature: float | None = Field(None, ge=0, le=10)
-    seed: Index | None = None
-    inside: bool | None = None
+
+    @model_validator(mode="after")
+    def check(self) -> Self:
+        """UserError for what is no setting."""
+        Settings().changed(self.changes())
+        return self
 
     def changes(self) -> dict[str, Any]:
         """The settings that were given."""
-        return self.model_dump(exclude_none=True, exclude={"type"})
+        return self.model_extra or {}
 
 
-class Starts(Message):
+class Question(Message):
+    """Asks; the reply has the same id."""
+
+    id: Id
+
+
+class Starts(Question):
     """Ask for starts to choose from, with a picture each."""
 
     type: Literal["starts"]
-    id: Request
-    offset: Index
+    offset: Natural
     count: Count
 
 
-class Datasets(Message):
+class Datasets(Question):
     """Ask for the data sets and recordings."""
 
     type: Literal["datasets"]
-    id: Request
 
 
-class Episodes(Message):
+class Episodes(Question):
     """Ask for episodes of a data set."""
 
     type: Literal["episodes"]
-    id: Request
     dataset: DatasetId
-    offset: Index
+    offset: Natural
     count: Count
 
 
-class Table(Message):
+class Table(Question, OfEpisode):
     """Ask for an episode's actions, rewards and ends."""
 
     type: Literal["table"]
-    id: Request
-    dataset: DatasetId
-    episode: Index
 
 
-class Frame(Message):
+class Frame(Question, OfEpisode):
     """Ask for one frame of an episode."""
 
     type: Literal["frame"]
-    id: Request
-    dataset: DatasetId
-    episode: Index
-    step: Index
+    step: Natural
 
 
-class Export(Message):
+class Export(Question, OfEpisode):
     """Ask for an episode as a film."""
 
     type: Literal["export"]
-    id: Request
-    dataset: DatasetId
-    episode: Index
-    kind: Literal["mp4", "gif"]
-    fps: int = Field(ge=1, le=MAX_FPS)
+    kind: FilmKind
+    fps: Fps
 
 
-Command = Pause | Pace | Step | Reset | Rewind | Record | Watch | Set | Starts
+Command = Pause | Pace | Step | Reset | Rewind | Record | Watch | Set
 """Done in order, by the task that owns the session."""
-Query = Datasets | Episodes | Table | Frame | Export
-"""About stored episodes; answered beside the game."""
+Query = Starts | Datasets | Episodes | Table | Frame | Export
+"""Answered beside the game."""
 Inbound = Act | Shown | Command | Query
 
 _ADAPTER: TypeAdapter[Inbound] = TypeAdapter(Annotated[Inbound, Field(discriminator="type")])
@@ -200,19 +196,19 @@ def read_message(text: str | bytes) -> Inbound:
         raise ProtocolError(f"a message may have {MAX_MESSAGE_BYTES} bytes at most")
     try:
         return _ADAPTER.validate_json(text)
-    except (ValidationError, ValueError):
+    except (ValidationError, ValueError, UserError):
         raise ProtocolError("this is no message of the page") from None
 
 
-def encode_image(frame: NDArray[np.uint8]) -> bytes:
-    """A frame, uint8 (H, W, 3), as lossless WebP: a third smaller than PNG on game frames, and no slower."""
+def encode_image(frame: Picture) -> bytes:
+    """A frame as lossless WebP: a third smaller than PNG on game frames, and no slower."""
     buffer = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(frame)).save(buffer, "WEBP", lossless=True, quality=0, method=0)
     return buffer.getvalue()
 
 
-def pack(header: Mapping[str, Any], frames: Mapping[str, NDArray[np.uint8] | None]) -> bytes:
-    """A binary message: the header and each frame, uint8 (H, W, 3), under its name; None is left out."""
+def pack(header: Mapping[str, Any], frames: Mapping[str, Picture | None]) -> bytes:
+    """A binary message: the header and each frame under its name; None is left out."""
     images = {name: encode_image(frame) for name, frame in frames.items() if frame is not None}
     lengths = [[name, len(data)] for name, data in images.items()]
     text = json.dumps({**header, "images": lengths}, allow_nan=False, separators=(",", ":")).encode()

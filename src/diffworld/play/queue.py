@@ -30,16 +30,6 @@ class PlayerQueue:
 
         Raises: QueueFull.
         """
-        if self._line or self.playing >= self.max_players:
-            await self._wait(tell)
-        self.playing += 1
-        try:
-            yield
-        finally:
-            self.playing -= 1
-            self._wake()
-
-    async def _wait(self, tell: Callable[[int], Awaitable[None]]) -> None:
         if len(self._line) >= MAX_WAITING:
             raise QueueFull
         moved = asyncio.Event()
@@ -49,8 +39,14 @@ class PlayerQueue:
                 moved.clear()
                 await tell(self._line.index(moved) + 1)
                 await moved.wait()
+            self.playing += 1
         finally:  # also where the one who waited has gone
             self._line.remove(moved)
+            self._wake()
+        try:
+            yield
+        finally:
+            self.playing -= 1
             self._wake()
 
     def _wake(self) -> None:

@@ -70,7 +70,7 @@ class EpisodeRecorder:
         try:
             self._parent.mkdir(parents=True, exist_ok=True)
             # Several players may begin in the same second.
-            prefix = time.strftime("%Y%m%d-%H%M%S-") + f"{self._name}-"
+            prefix = time.strftime(f"%Y%m%d-%H%M%S-{self._name}-")
             folder = Path(tempfile.mkdtemp(prefix=prefix, dir=self._parent))
         except OSError as error:
             raise write_error(self._parent, error) from error

@@ -20,7 +20,6 @@ from fastapi.responses import FileResponse, PlainTextResponse
 from diffworld.play.connection import Connection
 from diffworld.play.guard import LOOPBACK, Guard
 from diffworld.play.protocol import MAX_MESSAGE_BYTES
-from diffworld.play.queries import KINDS
 from diffworld.play.server_state import ServerState
 from diffworld.runtime.errors import UserError
 
@@ -70,7 +69,7 @@ def listen(host: str, port: int) -> tuple[socket.socket, Address]:
     return listener, Address(host, listener.getsockname()[1], token)
 
 
-def create_app(house: ServerState, address: Address) -> FastAPI:
+def create_app(state: ServerState, address: Address) -> FastAPI:
     """The application, with `Guard` in front of it."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     pages = _static_pages()
@@ -85,37 +84,37 @@ def create_app(house: ServerState, address: Address) -> FastAPI:
 
     @app.get("/films/{key}")
     def film(key: str) -> Response:
-        found = house.film(key)
-        if found is None or not found.path.is_file():
+        path = state.library.film(key)
+        if path is None:
             return PlainTextResponse("this film is no longer kept: export it again", 404)
-        return FileResponse(found.path, media_type=KINDS[found.path.suffix[1:]], filename=found.name)
+        return FileResponse(path, filename=path.name)
 
     @app.websocket("/play")
     async def play(websocket: WebSocket) -> None:
         await websocket.accept()
-        await Connection(websocket, house).run()
+        await Connection(websocket, state).run()
 
     app.add_middleware(Guard, host=address.host, token=address.token)
     return app
 
 
-def serve(house: ServerState, listener: socket.socket, address: Address, open_browser: bool = False) -> None:
+def serve(state: ServerState, listener: socket.socket, address: Address, open_browser: bool = False) -> None:
     """Serve until Ctrl-C or SIGTERM, and end every session before returning."""
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # what a client breaks off is no news
-    server = make_server(house, address)
+    server = make_server(state, address)
     if open_browser:
         threading.Thread(target=_open_browser, args=(address.url,), daemon=True).start()
     try:
         with contextlib.suppress(KeyboardInterrupt):
             server.run(sockets=[listener])
     finally:
-        house.close()
+        state.close()
 
 
-def make_server(house: ServerState, address: Address) -> uvicorn.Server:
+def make_server(state: ServerState, address: Address) -> uvicorn.Server:
     """Uvicorn, with messages bounded in size and clients that have gone found out."""
     config = uvicorn.Config(
-        create_app(house, address),
+        create_app(state, address),
         log_level="critical",
         access_log=False,
         server_header=False,

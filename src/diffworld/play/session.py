@@ -11,20 +11,18 @@ import torch
 
 from diffworld.data import GameStep
 from diffworld.envs.seeds import test_seed
-from diffworld.play.dreaming import Dreamer, Stopwatch
+from diffworld.play.dreaming import Dreamer, DreamRequest, DreamStep, Stopwatch
 from diffworld.play.library import Library
 from diffworld.play.players import PolicyOutput, choose_action
 from diffworld.play.recording import EpisodeRecorder
 from diffworld.play.settings import RANGES, Settings, default_fps, missing_players, missing_worlds
 from diffworld.play.view import View, make_view, plain
-from diffworld.play.worlds import DreamWorld, GameState, Playable, RealGame, Tape, WorldStep
+from diffworld.play.worlds import GameState, RealGame, Tape, WorldStep
 from diffworld.runs import Model
 from diffworld.runtime.errors import UserError
 from diffworld.runtime.frames import frames_from_bytes
 from diffworld.spec import Encoded
-from diffworld.world import FrameStackState, StepKey
-
-__all__ = ["PlaySession", "Settings", "View"]
+from diffworld.world import FrameStackState, KeyedGenerators, StepKey
 
 REWIND_STEPS = 150
 """Steps that can be taken back: ten seconds at 15 frames a second."""
@@ -55,25 +53,25 @@ class PlaySession:
     def __init__(
         self,
         model: Model,
-        settings: Settings | None = None,
         recordings: Path | None = None,
         library: Library | None = None,
         dreamer: Dreamer | None = None,
+        **settings: Any,
     ) -> None:
         """`recordings` is the folder to record to (None: recording is off); `library` has what can be replayed.
 
-        `dreamer` is shared with the model's other players; a player alone needs none.
+        `dreamer` is shared with the model's other players; a player alone needs none. `settings` are those of
+        `Settings` that are not to be the model's own.
         """
-        if settings is None:
-            settings = Settings(world="real" if model.world is None else "dream")
-        self.model, self.settings = model, settings.resolved(model)
+        self.model, self.settings = model, Settings.of(model, **settings)
         self._recordings, self._library = recordings, library
-        self._dream = DreamWorld(dreamer or Dreamer(model))
+        self._dreamer = dreamer or Dreamer(model)
+        self._generators = KeyedGenerators(model.device)
         self._real: RealGame | None = None
         self._tape: Tape | None = None
         self._past: deque[Position] = deque(maxlen=REWIND_STEPS + 1)
         self._episodes = itertools.count()
-        self._recorders: dict[str, EpisodeRecorder] | None = None
+        self._recorders: dict[str, EpisodeRecorder] = {}
 
     def info(self) -> dict[str, Any]:
         """What the session can do, in JSON's types: worlds and players with the reason why not, ranges, names."""
@@ -86,17 +84,11 @@ class PlaySession:
             "idle": plain(spec.actions.idle),
             "keys": dict(spec.keys),
             "fps": default_fps(spec),
-            "frame_size": list(spec.frame_size),
             "worlds": missing_worlds(model),
             "players": missing_players(model),
             "ranges": {name: list(limits) for name, limits in RANGES.items()},
             "has_policy": model.policy is not None,
             "has_dream": model.world is not None,
-            "context_frames": model.config.denoiser.context_frames,
-            "num_starts": model.starts.loaded,
-            "starts_in": ["dream"],
-            "rewind_steps": REWIND_STEPS,
-            "recording_possible": None if self._recordings else "recording is off: start with a folder for recordings",
         }
 
     def configure(self, **changes: Any) -> View:
@@ -104,7 +96,7 @@ class PlaySession:
 
         From the real game to both, nothing is reset: the dream begins where the real game stands.
         """
-        old, new = self.settings, self.settings.changed(changes, self.model)
+        old, new = self.settings, self.settings.changed(changes).check(self.model)
         if new.player == "recording" and self._tape is None:
             raise UserError("no recording was chosen: play an episode of the library")
         now, self.settings = self._past[-1] if self._past else None, new
@@ -125,7 +117,7 @@ class PlaySession:
 
         UserError for a chosen start in the real game: a replay does not hold what a real game is restored from.
         """
-        if start is not None and (self.settings.world != "dream" or self.settings.player == "recording"):
+        if start is not None and self._source() is not None:
             raise UserError("a start of the replay can only be dreamt: choose the dream as world, and another player")
         return self._begin(None, start)
 
@@ -133,16 +125,16 @@ class PlaySession:
         """One step, with `action` (or idling) where a human plays. After an end it begins the next episode instead."""
         if not self._past:
             return self.reset()
-        now = self._past[-1]
-        game = now.game if self._uses_game else None
+        now, source, space = self._past[-1], self._source(), self.model.spec.actions
+        game = now.game if source is not None else None
         if now.view.ended or now.view.truncated:
             return self._begin(game if game is not None and not game.over else None)
         taken = choose_action(
             self.settings.player,
-            self.model.spec.actions,
-            self._dream.chance.at(now.key, "action"),
-            pressed=self.model.spec.actions.idle if action is None else action,
-            recorded=self._tape.action(game) if self._plays_tape and self._tape and game else None,
+            space,
+            self._generators.at(now.key, "action"),
+            pressed=space.idle if action is None else action,
+            recorded=source.actions[game.steps] if isinstance(source, Tape) and game is not None else None,
             thinks=now.thinks,
             temperature=self.settings.temperature,
         )
@@ -153,22 +145,14 @@ class PlaySession:
         taken_back = 0
         for _ in range(min(max(0, steps), len(self._past) - 1)):
             taken_back += self._past.pop().view.action is not None
-        for recorder in (self._recorders or {}).values():
+        for recorder in self._recorders.values():
             recorder.take_back(taken_back)
         return self._show() if self._past else self.reset()
-
-    def start_list(self, offset: int = 0, count: int = 24) -> list[dict[str, Any]]:
-        """Starts to choose from: id, episode, step, frame (H, W, 3), and the worlds that can begin there."""
-        windows = self.model.starts.windows()
-        return [
-            {"id": i, "episode": w.episode, "step": w.step, "frame": w.frames[-1], "worlds": ["dream"]}
-            for i, w in list(enumerate(windows))[max(0, offset) : offset + count]
-        ]
 
     @property
     def recording(self) -> bool:
         """Whether what is played is recorded."""
-        return self._recorders is not None
+        return bool(self._recorders)
 
     def record(self, on: bool) -> list[Path]:
         """Begin or end recording; ending returns the data sets written, one for each world shown."""
@@ -177,9 +161,15 @@ class PlaySession:
         if on:
             if self._recordings is None:
                 raise UserError("recording is off: start with a folder for recordings")
-            self._recorders = {}
+            dream, spec, title = self.model.world, self.model.spec, self.model.title
+            known = dream is not None and dream.reward_end is not None
+            specs = {"dream": spec if known else dataclasses.replace(spec, rewards=False, ends=False), "real": spec}
+            self._recorders = {
+                world: EpisodeRecorder(self._recordings, world, REWIND_STEPS, of, {"world": world, "model": title})
+                for world, of in specs.items()
+            }
             return []
-        recorders, self._recorders = self._recorders or {}, None
+        recorders, self._recorders = self._recorders, {}
         for recorder in recorders.values():
             recorder.close()
         return [recorder.path for recorder in recorders.values() if recorder.path]
@@ -208,56 +198,45 @@ class PlaySession:
             self._real.close()
             self._real = None
 
-    @property
-    def _plays_tape(self) -> bool:
-        return self.settings.player == "recording" and self._tape is not None
-
-    @property
-    def _uses_game(self) -> bool:
-        """Whether a game goes on beside the dream, if only a recording's for its actions."""
-        return self.settings.world != "dream" or self._plays_tape
-
-    def _game(self) -> Playable:
-        if self._plays_tape and self._tape is not None:
+    def _source(self) -> RealGame | Tape | None:
+        """The game that goes on beside the dream or alone, if only a recording's for its actions."""
+        if self.settings.player == "recording" and self._tape is not None:
             return self._tape
+        if self.settings.world == "dream":
+            return None
         if self._real is None:
             self._real = RealGame(self.model.spec, self.model.config.denoiser.context_frames)
         return self._real
 
-    def _next_start(self) -> StepKey:
-        seed = self.settings.seed
-        if self._past and self._past[-1].key.seed == seed:
-            return StepKey(seed, self._past[-1].key.episode + 1, 0)
-        return StepKey(seed, 0, 0)
-
     def _begin(self, game: GameState | None, start: int | None = None) -> View:
         """Begin an episode where `game` stands, or in a new game, or in a dream of its own."""
-        key, starts = self._next_start(), self.model.starts
-        if self._uses_game:
-            game = game or self._game().start(test_seed(key.seed, key.episode))
+        seed, starts, source = self.settings.seed, self.model.starts, self._source()
+        last = self._past[-1].key if self._past else None
+        key = StepKey(seed, last.episode + 1 if last is not None and last.seed == seed else 0, 0)
+        if source is not None:
+            game = game or source.start(test_seed(seed, key.episode))
             window = game.window(self.model.spec.actions, self.model.config.denoiser.context_frames)
         else:
-            window = starts.draw(key.seed, key.episode) if start is None else starts[start]
-        dream = self._dream.start(window) if self.settings.world != "real" else None
-        return self._stand(key, next(self._episodes), dream, game, None, None, {})
+            window = starts.draw(seed, key.episode) if start is None else starts[start]
+        dream = self._dreamer.start(window) if self.settings.world != "real" else None
+        return self._stand(key, next(self._episodes), dream, game)
 
     def _advance(self, now: Position, game: GameState | None, action: Encoded) -> View:
         """Take the action in every world, see what came of it, and record it."""
-        settings, dream = self.settings, now.dream
-        happened: dict[str, WorldStep] = {}
+        settings, dream, source = self.settings, now.dream, self._source()
+        dreamt: DreamStep | None = None
+        played: WorldStep | None = None
         if dream is not None:
-            sampler = settings.sampler(self.model)
-            memory = now.thinks.state if now.thinks is not None else None
-            dream, happened["dream"] = self._dream.step(dream, action, sampler, settings.horizon, now.key, memory)
-        if game is not None:
-            game, happened["real"] = self._game().step(game, action, settings.rules)
+            sampler, memory = settings.sampler(self.model.config.sampler), now.thinks.state if now.thinks else None
+            dream, dreamt = self._dreamer.step(DreamRequest(dream, action, sampler, settings.horizon, now.key, memory))
+        if game is not None and source is not None:
+            game, played = source.step(game, action, settings.rules)
         key = dataclasses.replace(now.key, step=now.key.step + 1)
-        view = self._stand(key, now.episode, dream, game, action, now, happened)
-        for world, step in happened.items():
-            before, after = getattr(now.view, world), getattr(view, world)
-            if after is not None:
-                seen = GameStep(now.episode, before, action, step.reward, step.ended, step.truncated, after)
-                self._record(world, seen)
+        view = self._stand(key, now.episode, dream, game, now, action, dreamt, played)
+        for world, step in (("dream", dreamt), ("real", played)):
+            before, after, recorder = getattr(now.view, world), getattr(view, world), self._recorders.get(world)
+            if recorder is not None and step is not None and after is not None:
+                recorder.add(GameStep(now.episode, before, action, step.reward, step.ended, step.truncated, after))
         return view
 
     def _stand(
@@ -266,20 +245,20 @@ class PlaySession:
         episode: int,
         dream: FrameStackState | None,
         game: GameState | None,
-        action: Encoded | None,
-        before: Position | None,
-        happened: dict[str, WorldStep],
+        before: Position | None = None,
+        action: Encoded | None = None,
+        dreamt: DreamStep | None = None,
+        played: WorldStep | None = None,
     ) -> View:
         """Take a new position: what the agent thinks there, and what is seen."""
-        clock, dreamt = Stopwatch(self.model.device), happened["dream"].dreamt if "dream" in happened else None
-        for step in happened.values():
+        clock, thinks = Stopwatch(self.model.device), dreamt.thinks if dreamt else None
+        for step in filter(None, (dreamt, played)):
             clock.milliseconds |= step.milliseconds
-        thinks = dreamt.thinks if dreamt is not None else None
         if self.model.policy is not None and thinks is None:
             with clock("policy"):
                 thinks = self._think(dream, game, before)
         seen = before.view if before else None
-        view = make_view(self.settings, seen, action, happened, dream, game, thinks, clock.milliseconds)
+        view = make_view(self.settings, seen, action, dream, dreamt, game, played, thinks, clock.milliseconds)
         self._past.append(Position(key, episode, view, dream, game, thinks))
         return self._show()
 
@@ -299,18 +278,7 @@ class PlaySession:
             memory = policy.burn_in(dream.context[:, :-1])
         else:
             memory = policy.zero_state(1)
-        return self._dream.dreamer.think(frame, memory)[0]
-
-    def _record(self, world: str, step: GameStep) -> None:
-        if self._recorders is None or self._recordings is None:
-            return
-        if world not in self._recorders:
-            dream, spec = self.model.world, self.model.spec
-            if world == "dream" and (dream is None or dream.reward_end is None):
-                spec = dataclasses.replace(spec, rewards=False, ends=False)  # whatever the real game knows
-            info = {"world": world, "model": self.model.title}
-            self._recorders[world] = EpisodeRecorder(self._recordings, world, REWIND_STEPS, spec, info)
-        self._recorders[world].add(step)
+        return self._dreamer.think(frame, memory)[0]
 
     def _show(self) -> View:
         return dataclasses.replace(self._past[-1].view, kept=len(self._past) - 1)

@@ -1,119 +1,88 @@
 """The controls of a play session."""
 
 import dataclasses
-import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args, get_type_hints
+
+from annotated_types import Interval
 
 from diffworld.models.sampler import SamplerConfig
 from diffworld.play.players import Player
 from diffworld.play.worlds import Rules
 from diffworld.runs import Model
+from diffworld.runtime.checked import checked
 from diffworld.runtime.errors import UserError
 from diffworld.spec import GameSpec
 
-WorldName = Literal["dream", "real", "both"]
-WORLDS: tuple[WorldName, ...] = get_args(WorldName)
-PLAYERS: tuple[Player, ...] = get_args(Player)
-
 MAX_FPS = 60
-
-RANGES: dict[str, tuple[float, float]] = {
-    "horizon": (1, 100_000),
-    "denoising_steps": (1, 10),
-    "order": (1, 2),
-    "churn": (0.0, 80.0),
-    "temperature": (0.0, 10.0),
-    "seed": (0, 2**31 - 1),
-}
-"""Lowest and highest value of each setting that is a number."""
-
-_WORD: tuple[Any, str] = (str, "one of its names")
-_WHOLE: tuple[Any, str] = (int, "a whole number")
-_NUMBER: tuple[Any, str] = (int | float, "a number")
-KINDS: dict[str, tuple[Any, str]] = {
-    **dict.fromkeys(("player", "world", "rules"), _WORD),
-    **dict.fromkeys(("horizon", "denoising_steps", "order", "seed"), _WHOLE),
-    **dict.fromkeys(("churn", "temperature"), _NUMBER),
-    "inside": (bool, "true or false"),
-}
-"""What each setting may be, for Python and in words."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """The controls of a session."""
+    """The controls of a session. The page's message `set` has these fields, with these ranges."""
 
     player: Player = "human"
     """Who plays."""
-    world: WorldName = "dream"
+    world: Literal["dream", "real", "both"] = "dream"
     """The dream, the real game, or both side by side with the same actions."""
     rules: Rules = "test"
     """Of the real game: in training a lost life ends the episode, in a test only game over does."""
-    horizon: int = 1000
+    horizon: Annotated[int, Interval(ge=1, le=100_000)] = 1000
     """Steps after which a dream is truncated."""
-    denoising_steps: int = 0
-    """Denoising steps a frame; 0 takes the model's own."""
-    order: int = 0
-    """1: Euler. 2: Heun, two evaluations a step. 0 takes the model's own."""
-    churn: float = -1.0
-    """Noise put back while a frame is drawn; below 0 takes the model's own."""
-    temperature: float = 1.0
+    denoising_steps: Annotated[int, Interval(ge=1, le=10)] = 3
+    """Denoising steps a frame."""
+    order: Literal[1, 2] = 1
+    """1: Euler. 2: Heun, two evaluations a step."""
+    churn: Annotated[float, Interval(ge=0, le=80)] = 0.0
+    """Noise put back while a frame is drawn."""
+    temperature: Annotated[float, Interval(ge=0, le=10)] = 1.0
     """Of the agent's actions; 0 takes the likeliest."""
-    seed: int = 0
+    seed: Annotated[int, Interval(ge=0, le=2**31 - 1)] = 0
     """Of starts, noise and random players; a new one counts from the next reset on."""
     inside: bool = False
     """Also show the context frames and the denoising trajectory."""
 
-    def resolved(self, model: Model) -> "Settings":
-        """With the model's own values where none were given, and nothing out of range. UserError otherwise."""
-        own = model.config.sampler
-        settings = dataclasses.replace(
-            self,
-            denoising_steps=self.denoising_steps or min(own.denoising_steps, 10),
-            order=self.order or own.order,
-            churn=min(own.churn, RANGES["churn"][1]) if self.churn < 0 else self.churn,
+    @classmethod
+    def of(cls, model: Model, **given: Any) -> "Settings":
+        """The world that the model has and its own way to draw frames, but for what is given. UserError as below."""
+        own = cls(
+            world="real" if model.world is None else "dream",
+            denoising_steps=min(model.config.sampler.denoising_steps, RANGES["denoising_steps"][1]),
+            order=model.config.sampler.order,
+            churn=min(model.config.sampler.churn, RANGES["churn"][1]),
         )
-        settings.check(model)
-        return settings
+        return own.changed(given).check(model)
 
-    def changed(self, changes: dict[str, Any], model: Model) -> "Settings":
-        """With some fields changed. UserError for what does not exist, does not fit or is not there."""
-        for name, value in changes.items():
-            if name not in KINDS:
-                raise UserError(f"there is no setting '{name}': choose one of {', '.join(KINDS)}")
-            kind, words = KINDS[name]
-            if not isinstance(value, kind) or isinstance(value, bool) != (kind is bool):
-                raise UserError(f"{name} cannot be {value!r}: give {words}")
+    def changed(self, changes: Mapping[str, Any]) -> "Settings":
+        """With some fields changed. UserError for what does not exist or is out of range."""
+        names = [field.name for field in dataclasses.fields(self)]
+        for name in changes:
+            if name not in names:
+                raise UserError(f"there is no setting '{name}': choose one of {', '.join(names)}")
         settings = dataclasses.replace(self, **changes)
-        settings.check(model)
+        checked(settings)
         return settings
 
-    def check(self, model: Model) -> None:
-        """UserError for a value out of range, or a world or player that the model does not have."""
-        for name, (low, high) in RANGES.items():
-            value = getattr(self, name)
-            if not (math.isfinite(value) and low <= value <= high):
-                raise UserError(f"{name} is {value}; it must be between {low:g} and {high:g}")
-        if self.rules not in get_args(Rules):
-            raise UserError(f"rules cannot be {self.rules!r}: choose train or test")
-        for what, value, reasons in (
-            ("world", self.world, missing_worlds(model)),
-            ("player", self.player, missing_players(model)),
-        ):
-            if value not in reasons:
-                raise UserError(f"{what} cannot be {value!r}: choose one of {', '.join(reasons)}")
+    def check(self, model: Model) -> "Settings":
+        """These settings; UserError for a world or player that the model does not have."""
+        for what, reasons in (("world", missing_worlds(model)), ("player", missing_players(model))):
+            value = getattr(self, what)
             if reasons[value]:
                 raise UserError(f"{what} cannot be {value}: {reasons[value]}")
+        return self
 
-    def sampler(self, model: Model) -> SamplerConfig:
+    def sampler(self, own: SamplerConfig) -> SamplerConfig:
         """How frames are drawn: the model's own settings, with the player's."""
-        return dataclasses.replace(
-            model.config.sampler,
-            denoising_steps=self.denoising_steps,
-            order=2 if self.order == 2 else 1,
-            churn=self.churn,
-        )
+        return dataclasses.replace(own, denoising_steps=self.denoising_steps, order=self.order, churn=self.churn)
+
+
+RANGES: dict[str, tuple[Any, Any]] = {
+    name: (limits.ge, limits.le)
+    for name, kind in get_type_hints(Settings, include_extras=True).items()
+    for limits in getattr(kind, "__metadata__", ())
+}
+"""Lowest and highest value of each setting that is a number on a scale."""
 
 
 def missing_worlds(model: Model) -> dict[str, str | None]:
@@ -126,9 +95,9 @@ def missing_worlds(model: Model) -> dict[str, str | None]:
 def missing_players(model: Model) -> dict[str, str | None]:
     """Each player, and why it cannot play; None where it can."""
     no_agent = None if model.policy is not None else "this run has no agent"
-    return {name: no_agent if name == "agent" else None for name in PLAYERS}
+    return {name: no_agent if name == "agent" else None for name in get_args(Player)}
 
 
 def default_fps(spec: GameSpec) -> int:
     """Steps a second at which a game is played and filmed unless a player chooses otherwise."""
-    return min(MAX_FPS, max(1, round(spec.steps_per_second)))
+    return min(MAX_FPS, max(5, round(spec.steps_per_second)))  # slower than 5 looks like a page that hangs

@@ -1,12 +1,14 @@
-"""What a player sees after each step."""
+"""What a player sees after each step, and how it is told to the page."""
 
+import dataclasses
+import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
-from diffworld.play.dreaming import Dreamt
+from diffworld.play.dreaming import DreamStep
 from diffworld.play.players import PolicyOutput
 from diffworld.play.settings import Settings
 from diffworld.play.worlds import GameState, WorldStep
@@ -14,20 +16,13 @@ from diffworld.runtime.frames import Film, Frame, to_numpy
 from diffworld.spec import Encoded
 from diffworld.world import FrameStackState
 
-
-@dataclass(frozen=True, eq=False)
-class Inside:
-    """What the model looked at and went through for the current frame."""
-
-    context: Film
-    """(n, H, W, 3) frames it was drawn from, oldest first; padding is mid-grey."""
-    trajectory: Film
-    """(N + 1, H, W, 3) from noise to the frame; (0, H, W, 3) at a start."""
+Pictures = dict[str, Frame | None]
+"""Frames by name; those that are None are not shown."""
 
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """What is seen after a step, a reset or a rewind."""
+    """What is seen after a step, a reset or a rewind. The page gets all of it (see `describe`)."""
 
     step: int
     """Steps since the episode began."""
@@ -40,6 +35,11 @@ class View:
     """The real game's frame, or the recording's."""
     difference: Frame | None
     """|dream - real| of each pixel and channel, where both are shown."""
+    context: Film | None
+    """(n, H, W, 3) frames that the dream's was drawn from, oldest first, in a view of the inside; padding is mid-grey.
+    At a start nothing has been drawn, so it is what will be drawn from."""
+    trajectory: Film | None
+    """(N + 1, H, W, 3) from noise to the dream's frame, in a view of the inside; None at a start."""
     action: Encoded | None
     """What led here; None at a start."""
     player: str
@@ -64,8 +64,7 @@ class View:
     """Of the policy, in nats."""
     milliseconds: dict[str, float]
     """How long each part took: denoiser, reward_end, policy, real."""
-    inside: Inside | None
-    kept: int
+    kept: int = 0
     """Steps one can rewind."""
 
 
@@ -73,63 +72,66 @@ def make_view(
     settings: Settings,
     before: View | None,
     action: Encoded | None,
-    happened: dict[str, WorldStep],
     dream: FrameStackState | None,
+    dreamt: DreamStep | None,
     game: GameState | None,
+    played: WorldStep | None,
     thinks: PolicyOutput | None,
     milliseconds: dict[str, float],
 ) -> View:
-    """What is seen where things stand now, after `happened` (by world; nothing at a start)."""
-    real_shown = game is not None and settings.world != "dream"
+    """What is seen where dream and game stand now, after what they did (`dreamt`, `played`; None at a start)."""
+    shown = game if settings.world != "dream" else None
     # A recording that is only listened to, for its actions, still ends the episode when there are no more.
-    counts = {"dream": True, "real": real_shown or (game is not None and game.over)}
-    steps = [step for world, step in happened.items() if counts[world]]
-    leading = happened.get("dream" if dream is not None else "real")
-    dreamt = leading.dreamt if leading else None
-    dream_frame = happened["dream"].frame if "dream" in happened else None
-    if dream_frame is None and dream is not None:
-        dream_frame = to_numpy(dream.frame[0])
-    real_frame = game.frames[-1] if game is not None and real_shown else None
-    real_score = game.score if game is not None and real_shown else None
+    counts = played if shown is not None or (game is not None and game.over) else None
+    steps = [step for step in (dreamt, counts) if step is not None]
+    leading = dreamt or played
     reward = leading.reward if leading else 0.0
-    dreamt_score = (before.score if before else 0.0) + reward
+    dream_frame = dreamt.frame if dreamt else None if dream is None else to_numpy(dream.frame[0])
+    real_frame = None if shown is None else shown.frames[-1]
+    both = dream_frame is not None and real_frame is not None
+    inside = settings.inside and dream is not None
     return View(
         step=before.step + 1 if before else 0,
-        score=dreamt_score if dream is not None or real_score is None else real_score,
-        real_score=real_score,
+        score=shown.score if shown is not None and dream is None else reward + (before.score if before else 0.0),
+        real_score=None if shown is None else shown.score,
         dream=dream_frame,
         real=real_frame,
-        difference=None if dream_frame is None or real_frame is None else _difference(dream_frame, real_frame),
+        difference=np.abs(dream_frame.astype(np.int16) - real_frame).astype(np.uint8) if both else None,
+        context=to_numpy(dreamt.context if dreamt else dream.context[0]) if inside else None,
+        trajectory=to_numpy(dreamt.trajectory) if inside and dreamt else None,
         action=action,
         player=settings.player,
         reward=reward,
-        real_reward=happened["real"].reward if "real" in happened and real_shown else None,
+        real_reward=played.reward if played and shown is not None else None,
         ended=any(step.ended for step in steps),
         truncated=any(step.truncated for step in steps),
         why="; ".join(step.why for step in steps if step.why),
-        reward_probs=None if dreamt is None or dreamt.reward_probs is None else dreamt.reward_probs.cpu().numpy(),
-        end_prob=None if dreamt is None or dreamt.end_probs is None else float(dreamt.end_probs[1]),
+        reward_probs=dreamt.reward_probs if dreamt else None,
+        end_prob=dreamt.end_prob if dreamt else None,
         policy=thinks.probs if thinks else None,
         value=thinks.value if thinks else None,
         entropy=thinks.entropy if thinks else None,
         milliseconds=milliseconds,
-        inside=_inside(dreamt, dream.context[0]) if settings.inside and dream is not None else None,
-        kept=0,
     )
 
 
-def plain(action: Encoded | None) -> int | list[int] | None:
-    """An action in JSON's types."""
-    return action.tolist() if isinstance(action, np.ndarray) else action
+def describe(view: View) -> tuple[dict[str, Any], Pictures]:
+    """A view's numbers, in JSON's types, and its pictures; those of a film side by side, the first on the left."""
+    told = {field.name: getattr(view, field.name) for field in dataclasses.fields(view)}
+    pictures: Pictures = {}
+    for name in ("dream", "real", "difference", "context", "trajectory"):
+        frames = told.pop(name)
+        pictures[name] = frames if frames is None or frames.ndim == 3 else np.concatenate(list(frames), axis=1)
+    return plain(told), pictures
 
 
-def _inside(dreamt: Dreamt | None, context: Tensor) -> Inside:
-    """At a start nothing has been drawn, so its context is all there is to see."""
-    if dreamt is not None:
-        return Inside(to_numpy(dreamt.context), to_numpy(dreamt.trajectory))
-    frames = to_numpy(context)
-    return Inside(frames, frames[:0])
-
-
-def _difference(a: Frame, b: Frame) -> Frame:
-    return np.abs(a.astype(np.int16) - b).astype(np.uint8)
+def plain(value: Any) -> Any:
+    """In JSON's types, which have no infinities: a network that was trained into the ground may."""
+    match value:
+        case dict():
+            return {key: plain(each) for key, each in value.items()}
+        case np.ndarray():
+            return [plain(each) for each in value.tolist()]
+        case float():
+            return round(value, 5) if math.isfinite(value) else None
+    return value

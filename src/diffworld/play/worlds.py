@@ -1,24 +1,19 @@
-"""One player's worlds: the dream, the real game, a recording. A step takes a state and returns the next one.
+"""The real worlds of one player: a game, or a recording of one. A step takes a state and returns the next one.
 
-So going back is nothing but stepping from an earlier state again, and all worlds can do it. Random numbers depend
-on nothing but the seed, the episode and the step, so the same actions lead to the same frames again.
+So going back is nothing but stepping from an earlier state again. Dreams are stepped in the same way (`dreaming`).
 """
 
-from dataclasses import dataclass, field
-from typing import Literal, Protocol
+import time
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
-import torch
 
 from diffworld.envs import GameHistory
 from diffworld.envs.make import make_game
-from diffworld.models.actor_critic import PolicyState
-from diffworld.models.sampler import SamplerConfig
-from diffworld.play.dreaming import Dreamer, DreamRequest, Dreamt, Stopwatch
-from diffworld.runs import Window, make_window, window_tensors
+from diffworld.runs import Window, make_window
 from diffworld.runtime.frames import Film, Frame
 from diffworld.spec import ActionSpace, Encoded, GameSpec
-from diffworld.world import FrameStackState, KeyedGenerators, StepKey
 
 Rules = Literal["train", "test"]
 """train: a lost life ends the episode, as the learner sees it. test: only game over does."""
@@ -34,50 +29,8 @@ class WorldStep:
     truncated: bool
     why: str
     """Why it is over, in words; empty while it goes on."""
-    dreamt: Dreamt | None = None
-    """How the dream came to it."""
-    milliseconds: dict[str, float] = field(default_factory=dict)
-
-
-class DreamWorld:
-    """One player's dream of a model, with a random number of its own for everything."""
-
-    def __init__(self, dreamer: Dreamer) -> None:
-        self.dreamer = dreamer
-        self.chance = KeyedGenerators(dreamer.model.device)
-
-    @torch.inference_mode()
-    def start(self, window: Window) -> FrameStackState:
-        """A dream that goes on from the window."""
-        assert self.dreamer.world is not None
-        return self.dreamer.world.start(*window_tensors([window], self.dreamer.model.device))
-
-    @torch.inference_mode()
-    def step(
-        self,
-        state: FrameStackState,
-        action: Encoded,
-        sampler: SamplerConfig,
-        horizon: int,
-        key: StepKey,
-        memory: PolicyState | None = None,
-    ) -> tuple[FrameStackState, WorldStep]:
-        """The next frame, and reward and end sampled from the model's logits, 0 and none where it has no such.
-
-        `key.step` counts from the dream's start; truncated after `horizon` steps. With the agent's `memory` comes its
-        opinion of the frame.
-        """
-        dreamt = self.dreamer.step(DreamRequest(state, action, sampler, self.chance.noise(key), memory))
-        draws, reward, ended = self.chance.at(key, "reward_end"), 0, False
-        if dreamt.reward_probs is not None:
-            reward = int(torch.multinomial(dreamt.reward_probs, 1, generator=draws)) - 1
-        if dreamt.end_probs is not None:
-            ended = bool(torch.multinomial(dreamt.end_probs, 1, generator=draws))
-        truncated = not ended and key.step + 1 >= horizon
-        why = "the dream predicts an end" if ended else f"the dream reached its horizon of {horizon}"
-        why = why if ended or truncated else ""
-        step = WorldStep(dreamt.frame, reward, ended, truncated, why, dreamt, dreamt.milliseconds)
-        return dreamt.following, step
+    milliseconds: dict[str, float]
+    """How long each part took."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,14 +60,6 @@ class GameState:
         return GameState(self.seed, actions, self.steps + 1, frames, self.score + reward, over)
 
 
-class Playable(Protocol):
-    """What both real sources of frames can do."""
-
-    def start(self, seed: int) -> GameState: ...
-    def step(self, state: GameState, action: Encoded, rules: Rules) -> tuple[GameState, WorldStep]: ...
-    def close(self) -> None: ...
-
-
 class RealGame:
     """The model's real game. A step from another state than the last one first plays that state's game again."""
 
@@ -125,24 +70,23 @@ class RealGame:
 
     def start(self, seed: int) -> GameState:
         """A new game."""
-        frame = self._env.reset([seed])[0].copy()
-        self._here = GameState(seed, [], 0, (frame,))
+        self._here = GameState(seed, [], 0, (self._env.reset([seed])[0].copy(),))
         return self._here
 
     def step(self, state: GameState, action: Encoded, rules: Rules) -> tuple[GameState, WorldStep]:
         """Play one action. Going back costs as much time as playing the game from its beginning."""
-        clock = Stopwatch(torch.device("cpu"))
-        with clock("real"):
-            here, self._here = self._here, None  # should this fail, nobody knows where the emulator stands
-            if state is not here:
-                self._env.restore([GameHistory(state.seed, tuple(state.actions[: state.steps]))])
-            result = self._env.step(np.array([action]))
+        begun = time.perf_counter()
+        here, self._here = self._here, None  # should this fail, nobody knows where the emulator stands
+        if state is not here:
+            self._env.restore([GameHistory(state.seed, tuple(state.actions[: state.steps]))])
+        result = self._env.step(np.array([action]))
+        milliseconds = {"real": (time.perf_counter() - begun) * 1000}
         frame, over = result.frames[0].copy(), bool(result.needs_reset[0])
         cut, reward = bool(result.truncated[0]), float(result.rewards[0])
         ended = bool(result.terminated[0]) and (rules == "train" or over) and not cut
         why = "the game's limit of length" if cut else "game over" if over else "a life is lost" if ended else ""
         self._here = state.next(action, frame, reward, self._length, over)
-        return self._here, WorldStep(frame, reward, ended, cut, why, milliseconds=clock.milliseconds)
+        return self._here, WorldStep(frame, reward, ended, cut, why, milliseconds)
 
     def close(self) -> None:
         """Free the emulator."""
@@ -165,17 +109,10 @@ class Tape:
         """The first frame of the episode; the seed does not matter."""
         return GameState(-1, [], 0, (self.frames[0],), over=len(self.frames) < 2)
 
-    def action(self, state: GameState) -> Encoded:
-        """What was played there."""
-        return self.actions[state.steps]
-
     def step(self, state: GameState, action: Encoded, rules: Rules) -> tuple[GameState, WorldStep]:
         """The recorded step."""
         t, over = state.steps, state.steps + 2 >= len(self.frames)
         ended = over and self.terminated
-        why = "the recorded episode ended" if ended else "the recording stops here"
+        why = "the recorded episode ended" if ended else "the recording stops here" if over else ""
         following = state.next(self.actions[t], self.frames[t + 1], self.rewards[t], self.length, over)
-        return following, WorldStep(self.frames[t + 1], self.rewards[t], ended, over and not ended, why if over else "")
-
-    def close(self) -> None:
-        """Nothing to free."""
+        return following, WorldStep(self.frames[t + 1], self.rewards[t], ended, over and not ended, why, {})

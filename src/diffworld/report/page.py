@@ -1,31 +1,31 @@
-"""The report as one HTML page that needs nothing beside it but films too large to lie inside."""
+"""The report as one HTML page that needs nothing beside it but films too large to lie inside.
 
+Its words and its markup are the templates in `data/`; here is what they are given.
+"""
+
+import base64
 from collections.abc import Mapping, Sequence
 from datetime import date
-from html import escape
-from importlib import resources
-from string import Template
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from diffworld import __version__
+from diffworld.evaluation.protocol import ATARI_100K, rules
+from diffworld.report.aggregates import RESAMPLES, Estimate
 from diffworld.report.contents import REFERENCE_METHOD, Contents
 from diffworld.report.films import Film
-from diffworld.report.html import Cell, bullets, data_uri, film, image, paragraph, section, table
 from diffworld.report.runs import Run
-from diffworld.report.sections import (
-    COLUMNS,
-    aggregates_section,
-    apart_section,
-    bounds_text,
-    improvement_section,
-    method_section,
-    number_text,
-    per_game_section,
-    profiles_section,
-    raw_text,
-    subset_section,
-)
+from diffworld.report.scores import TAKEN, Benchmark
+from diffworld.report.tables import Row, per_game
 
 MOST_PLAYING = 6  # films: with more, none starts by itself
+COLUMNS = {
+    "iqm": "interquartile mean",
+    "median": "median",
+    "mean": "mean",
+    "optimality_gap": "optimality gap",
+    "above_human": "games at or above human",
+}
 
 
 def page(contents: Contents, figures: Mapping[str, bytes], curves: Mapping[str, bytes], films: Sequence[Film]) -> str:
@@ -33,89 +33,39 @@ def page(contents: Contents, figures: Mapping[str, bytes], curves: Mapping[str, 
 
     figures: "aggregates", "profiles", "improvement" as PNG. curves: a learning-curve PNG by its caption.
     """
-    sections = [
-        _runs(contents, curves, films),
-        aggregates_section(contents, figures["aggregates"]),
-        *(subset_section(contents, name) for name in contents.subsets),
-        profiles_section(figures["profiles"]),
-        improvement_section(contents, figures["improvement"]),
-        per_game_section(contents),
-        apart_section(contents),
-        method_section(contents),
-    ]
-    folder = resources.files("diffworld.report").joinpath("data")
-    return Template(folder.joinpath("page.html").read_text("utf-8")).substitute(
-        style=folder.joinpath("page.css").read_text("utf-8"),
-        subtitle=escape(_subtitle(contents)),
-        made=escape(f"diffworld {__version__}, {date.today():%-d %B %Y}"),
-        links=_links(contents),
-        cards=_cards(contents),
-        notes=f'<div class="notes"><h2>Read first</h2>{bullets(contents.notes)}</div>' if contents.notes else "",
-        sections="\n".join(part for part in sections if part),
+    templates = Environment(
+        loader=PackageLoader("diffworld.report", "data"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    filters = (raw, number, bounds, normalised, marks, data_uri)
+    templates.filters |= {function.__name__: function for function in filters}
+    return templates.get_template("page.html").render(
+        contents=contents,
+        benchmark=contents.benchmark,
+        methods={method.name: method for method in contents.methods},
+        others=[run for run in contents.runs if not run.comparable],
+        headline=_headline(contents),
+        columns=COLUMNS,
+        per_game=per_game(contents),
+        changes=_changes(contents.runs),
+        figures=figures,
+        curves=curves,
+        films=films,
+        most_playing=MOST_PLAYING,
+        resamples=RESAMPLES,
+        rules=rules(ATARI_100K),
+        made=f"diffworld {__version__}, {date.today():%-d %B %Y}",
     )
 
 
-def _subtitle(contents: Contents) -> str:
-    published = sum(not method.own for method in contents.methods)
-    own = len(contents.own) + len(contents.apart) + len({r.method for r in contents.runs if not r.comparable})
-    yours = f" beside {own} of yours" if own else ""
-    return f"{len(contents.benchmark.games)} games, 100,000 real steps. {published} published methods{yours}."
-
-
-def _links(contents: Contents) -> str:
-    """The page's contents, as links."""
-    titles = {"runs": "your runs"} if contents.runs else {}
-    titles |= {"aggregates": "aggregates"}
-    titles |= {f"subset-{i + 1}": f"only the games {name} has" for i, name in enumerate(contents.subsets)}
-    titles |= {"profiles": "profiles", "improvement": "improvement", "games": "game by game"}
-    if contents.apart or any(not run.comparable for run in contents.runs):
-        titles["apart"] = "other protocols"
-    titles["method"] = "how the numbers are made"
-    return "".join(f'<a href="#{anchor}">{escape(title)}</a>' for anchor, title in titles.items())
-
-
-def _cards(contents: Contents) -> str:
-    """The aggregates in large print: the user's best method, or DIAMOND; none if the user's methods lack games."""
-    complete = [name for name in contents.ranked() if name in {method.name for method in contents.own}]
-    if not complete and contents.own:
-        return ""
-    name = complete[0] if complete else REFERENCE_METHOD
-    cards = "".join(
-        f'<div class="card"><b>{number_text(key, estimate.value)}</b><span>{escape(title)}</span>'
-        f"<small>{escape(bounds_text(key, estimate))}</small></div>"
-        for key, title in COLUMNS.items()
-        for estimate in [contents.aggregates[name][key]]
-    )
-    head = f'<div class="card name"><b>{escape(name)}</b><span>human-normalised</span></div>'
-    return f'<div class="cards">{head}{cards}</div>'
-
-
-def _runs(contents: Contents, curves: Mapping[str, bytes], films: Sequence[Film]) -> str:
-    if not contents.runs:
-        return ""
-    head = ["method", "game", "seed", "score (95 %)", "random", "normalised", "test games", "real steps", "hours"]
-    rows = [_run_row(contents, run) for run in contents.runs]
-    parts = [
-        paragraph(
-            "Mean raw score over whole test games, with the interval that their number leaves; it says nothing about "
-            "other training seeds."
-        ),
-        table([Cell(text) for text in head], rows, "plain"),
-        bullets(_changes(contents.runs), "fine"),
-    ]
-    for caption, png in curves.items():
-        parts += [f"<h3>{escape(caption)}</h3>", image(png, f"Learning curves: {caption}")]
-    if curves:
-        parts.append(
-            paragraph("Line: games while collecting, smoothed. Dots: tests in training. Diamond: the test reported.")
-        )
-    playing = len(films) <= MOST_PLAYING
-    shown = "".join(
-        film(one.beside or data_uri(one.data, "video/mp4"), one.still, one.caption, playing) for one in films
-    )
-    if shown:
-        parts.append(f'<h3>Films</h3><div class="films">{shown}</div>')
-    return section("runs", "Your runs", *parts)
+def _headline(contents: Contents) -> str | None:
+    """The method shown in large print: the user's best, or DIAMOND; None if all of the user's lack games."""
+    own = [method.name for method in contents.own]
+    complete = [name for name in contents.ranked() if name in own]
+    return complete[0] if complete else None if own else REFERENCE_METHOD
 
 
 def _changes(runs: Sequence[Run]) -> list[str]:
@@ -127,21 +77,46 @@ def _changes(runs: Sequence[Run]) -> list[str]:
     return list(lines.values())
 
 
-def _run_row(contents: Contents, run: Run) -> list[Cell]:
-    reference = contents.benchmark.reference(run.game)
-    normalised = "–"
-    if run.comparable and reference:
-        normalised = f"{(run.interval.mean - reference[0]) / (reference[1] - reference[0]):.3f}"
-    why = "" if run.comparable else "other rules"
-    low, high = raw_text(run.interval.low), raw_text(run.interval.high)
-    return [
-        Cell(run.method),
-        Cell(run.game),
-        Cell(str(run.seed)),
-        Cell(raw_text(run.interval.mean), small=f"{low} to {high}", title=run.test.origin),
-        Cell(raw_text(run.random.mean) if run.random else "–"),
-        Cell(normalised, small=why),
-        Cell(str(len(run.test.scores))),
-        Cell(f"{run.test.env_steps:,}"),
-        Cell(f"{run.test.wall_seconds / 3600:.1f}"),
-    ]
+def raw(score: float | None) -> str:
+    """A raw score at the precision it deserves in a table, or a dash."""
+    if score is None:
+        return "–"
+    return f"{score:,.0f}" if abs(score) >= 100 else f"{score:.1f}".replace("-0.0", "0.0")
+
+
+def number(value: float | None, key: str = "") -> str:
+    """A human-normalised score or an aggregate, or a dash."""
+    if value is None:
+        return "–"
+    return f"{value:.0f}" if key == "above_human" else f"{value:.3f}"
+
+
+def bounds(estimate: Estimate, key: str) -> str:
+    """The bounds of an aggregate's interval; empty text without one."""
+    if estimate.low is None or estimate.high is None:
+        return ""
+    digits = 0 if key == "above_human" else 2
+    return f"{estimate.low:.{digits}f} to {estimate.high:.{digits}f}"
+
+
+def normalised(run: Run, benchmark: Benchmark) -> float | None:
+    """A run's human-normalised score, where it may be compared."""
+    reference = benchmark.reference(run.game)
+    if not reference or not run.comparable:
+        return None
+    return (run.interval.mean - reference[0]) / (reference[1] - reference[0])
+
+
+def marks(row: Row, name: str) -> str:
+    """Classes of a method's score in a row of `per_game`: missing, the best of the row, human play or more."""
+    score, human = row[name], row["Human"]
+    if score is None:
+        return "faint"
+    best = max(other for key, other in row.items() if key not in TAKEN and other is not None)
+    found = {"best": score == best, "human": score >= human - 1e-9 * abs(human)}
+    return " ".join(key for key, holds in found.items() if holds)
+
+
+def data_uri(data: bytes, kind: str) -> str:
+    """Bytes of a media type as a `data:` address."""
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"

@@ -3,6 +3,7 @@
 import csv
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from diffworld.report.aggregates import Estimate
@@ -26,12 +27,12 @@ def tables(contents: Contents) -> dict[str, list[Row]]:
 
 def per_game(contents: Contents) -> list[Row]:
     """A row a game: raw scores, the mean over a method's runs."""
-    benchmark = contents.benchmark
-    rows: list[Row] = []
-    for game in benchmark.games:
-        means = {m.name: _mean(m.scores[game]) if m.scores.get(game) else None for m in contents.methods}
-        rows.append({"game": game, "Random": benchmark.random[game], "Human": benchmark.human[game], **means})
-    return rows
+    random, human = contents.benchmark.random, contents.benchmark.human
+    return [
+        {"game": game, "Random": random[game], "Human": human[game]}
+        | {m.name: _mean(m.scores[game]) if m.scores.get(game) else None for m in contents.methods}
+        for game in contents.benchmark.games
+    ]
 
 
 def scores(contents: Contents) -> list[Row]:
@@ -54,35 +55,39 @@ def aggregate_rows(contents: Contents) -> list[Row]:
     everywhere = f"all {len(contents.benchmark.games)}"
     groups = [(everywhere, contents.aggregates), *((f"those {k} has", v) for k, v in contents.subsets.items())]
     rows: list[Row] = [
-        {"games": games, "method": method, "statistic": name, **_estimate(estimate), "source": "raw scores"}
+        {"games": games, "method": method, "statistic": name, **asdict(estimate), "source": "raw scores"}
         for games, found in groups
         for method, estimates in found.items()
         for name, estimate in estimates.items()
     ]
     for method, published in contents.benchmark.aggregates.items():
-        numbers = {k: v for k, v in published.items() if k not in ("source", "runs")}
+        source = f"published aggregate, {published['source']}"
         rows += [
-            {"games": everywhere, "method": method, "statistic": k, "value": v, "low": None, "high": None,
-             "source": f"published aggregate, {published['source']}"}
-            for k, v in numbers.items()
-        ]  # fmt: skip
+            {"games": everywhere, "method": method, "statistic": k, **asdict(Estimate(v)), "source": source}
+            for k, v in published.items()
+            if k not in ("source", "runs")
+        ]
     return rows
 
 
 def profiles(contents: Contents) -> list[Row]:
     """A row a point of a performance profile."""
-    rows: list[Row] = []
-    for method, profile in contents.profiles.items():
-        bounds = (None, None) if profile.low is None or profile.high is None else (profile.low, profile.high)
-        for i, (tau, share) in enumerate(zip(profile.tau.tolist(), profile.share.tolist(), strict=True)):
-            low, high = (None if bound is None else float(bound[i]) for bound in bounds)
-            rows.append({"method": method, "above": round(tau, 6), "share": share, "low": low, "high": high})
-    return rows
+    return [
+        {
+            "method": method,
+            "above": round(float(tau), 6),
+            "share": float(profile.share[i]),
+            "low": None if profile.low is None else float(profile.low[i]),
+            "high": None if profile.high is None else float(profile.high[i]),
+        }
+        for method, profile in contents.profiles.items()
+        for i, tau in enumerate(profile.tau)
+    ]
 
 
 def improvement(contents: Contents) -> list[Row]:
     """A row a pair: how likely a run of X beats one of Y."""
-    return [{"x": x, "y": y, **_estimate(estimate)} for (x, y), estimate in contents.improvement.items()]
+    return [{"x": x, "y": y, **asdict(estimate)} for (x, y), estimate in contents.improvement.items()]
 
 
 def run_rows(contents: Contents) -> list[Row]:
@@ -130,10 +135,6 @@ def to_csv(rows: Sequence[Row]) -> str:
     writer.writeheader()
     writer.writerows(rows)
     return buffer.getvalue()
-
-
-def _estimate(estimate: Estimate) -> dict[str, float | None]:
-    return {"value": estimate.value, "low": estimate.low, "high": estimate.high}
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from diffworld.evaluation.protocol import ATARI_100K
-from diffworld.report.contents import Contents
+from diffworld.report.contents import REFERENCE_METHOD, Contents
 from diffworld.report.figures import aggregate_figure, curve_figure, improvement_figure, profile_figure
 from diffworld.report.films import films
 from diffworld.report.page import page
@@ -80,12 +80,11 @@ def check_place(out: Path) -> None:
 def curve_groups(contents: Contents) -> dict[str, list[Run]]:
     """The runs with a record that share axes: those of one game under the same rules, by a caption."""
     groups: dict[str, list[Run]] = {}
-    captions: dict[tuple[str, tuple[str, ...]], str] = {}
+    rules: dict[str, dict[tuple[str, ...], int]] = {}  # those of each game, numbered
     for run in (run for run in contents.runs if run.metrics):
-        key = (run.game, run.departures)
-        same_game = sum(game == run.game for game, _ in captions)
-        captions.setdefault(key, f"{run.game} ({same_game + 1})" if same_game else run.game)
-        groups.setdefault(captions[key], []).append(run)
+        known = rules.setdefault(run.game, {})
+        place = known.setdefault(run.departures, len(known) + 1)
+        groups.setdefault(f"{run.game} ({place})" if place > 1 else run.game, []).append(run)
     return groups
 
 
@@ -94,9 +93,9 @@ def _lines(contents: Contents, runs: list[Run]) -> Mapping[str, float]:
     first = runs[0]
     reference = contents.benchmark.reference(first.game)
     if first.comparable and reference:
-        diamond = next(method for method in contents.benchmark.methods if method.name == "DIAMOND")
-        scores = diamond.scores[first.game]
-        return {"random": reference[0], "DIAMOND": sum(scores) / len(scores), "human": reference[1]}
+        published = next(method for method in contents.benchmark.methods if method.name == REFERENCE_METHOD)
+        scores = published.scores[first.game]
+        return {"random": reference[0], REFERENCE_METHOD: sum(scores) / len(scores), "human": reference[1]}
     measured = [run.random.mean for run in runs if run.random]
     return {"random": measured[0]} if measured else {}
 

@@ -148,7 +148,8 @@ def pack(model: Model, folder: Path, starts: int = 64) -> None:
         with Dataset.create(new / STARTS, model.spec) as dataset:
             for window in chosen:
                 episode = dataset.new_episode()
-                for frame, action, real in zip(window.frames, window.actions, window.has_frame, strict=True):
+                actions = [*window.actions[:-1], model.spec.actions.idle]  # the last is not chosen yet
+                for frame, action, real in zip(window.frames, actions, window.has_frame, strict=True):
                     if real:
                         dataset.append(episode, frame, action, 0.0, False, False)
 

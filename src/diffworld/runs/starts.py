@@ -140,6 +140,9 @@ def collect_windows(env: VectorEnv, policy: Policy, length: int, seed: int) -> l
 
     def see(step: GameStep) -> None:
         past.setdefault(step.game, [step.frame.copy()])
+        if step.over:  # no dream starts in the last frame of a game
+            del past[step.game]
+            return
         if step.ended:
             past[step.game], taken[step.game] = [step.next_frame.copy()], []
             return
@@ -151,6 +154,8 @@ def collect_windows(env: VectorEnv, policy: Policy, length: int, seed: int) -> l
     driver = Driver(env, lambda game: test_seed(seed, game), on_step=see, lives=True)
     for rounds in range(COLLECT_STEPS):  # noqa: B007  (`see` reads it)
         driver.play(policy)
-    return windows or [
-        make_window(space, frames, taken.get(game, []), length, game, COLLECT_STEPS) for game, frames in past.items()
-    ]
+    if windows:
+        return windows
+    running = zip(driver.game.tolist(), driver.frames, strict=True)  # games too short for a full window
+    seen = [(game, past.get(game, [frame])) for game, frame in running]
+    return [make_window(space, frames, taken.get(game, []), length, game, COLLECT_STEPS) for game, frames in seen]

@@ -61,7 +61,8 @@ def _validate(cls: type[T], data: dict[str, Any], prefix: str) -> T:
         first = error.errors(include_url=False)[0]
         name = ".".join(str(step) for step in first["loc"] if not isinstance(step, int)) or "it"
         said = _SAID.get(first["type"], first["msg"]).format(**first.get("ctx", {}))
-        raise UserError(f"{prefix}{name} is {str(first['input'])[:60]}; {said[0].lower()}{said[1:]}") from None
+        given = " ".join(str(first["input"]).split())[:60]
+        raise UserError(f"{prefix}{name} is {given}; {said[0].lower()}{said[1:]}") from None
     except (RecursionError, TypeError):
         raise UserError(f"{prefix}it is no configuration") from None
 

@@ -1,5 +1,6 @@
-"""What a user sees while a run trains: a live bar on a terminal, one line an epoch anywhere."""
+"""What a user sees while something long goes on: a live bar on a terminal, a line now and then anywhere else."""
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
@@ -16,19 +17,27 @@ from rich.progress import (
 from rich.text import Text
 
 
-class RateColumn(ProgressColumn):
+LINE_SECONDS = 30.0
+"""Where there is no terminal, a phase says so often how far it is."""
+
+
+def rate(speed: float, unit: str) -> str:
     """Units a second, or seconds a unit where they are slow."""
+    if speed <= 0:
+        return ""
+    return f"{speed:.1f} {unit}/s" if speed >= 1 else f"{1 / speed:.1f} s/{unit}"
+
+
+class RateColumn(ProgressColumn):
+    """The rate of a bar."""
 
     def render(self, task: Task) -> Text:
-        """Draw the rate of one bar."""
-        speed, unit = task.speed or 0.0, task.fields["unit"]
-        if speed == 0:
-            return Text("")
-        return Text(f"{speed:.1f} {unit}/s" if speed >= 1 else f"{1 / speed:.1f} s/{unit}", style="cyan")
+        """Draw it."""
+        return Text(rate(task.speed or 0.0, task.fields["unit"]), style="cyan")
 
 
 class Display:
-    """Prints lines, and shows a bar below them while a phase runs (on a terminal only)."""
+    """Prints lines, and shows a bar below them while a phase runs; without a terminal, lines in place of the bar."""
 
     def __init__(self) -> None:
         self.console = Console(highlight=False, soft_wrap=True)
@@ -41,7 +50,7 @@ class Display:
     def bar(self, name: str, unit: str, total: int, done: int = 0) -> Iterator[Callable[[int], None]]:
         """A bar that goes away when its phase is done; call what it yields with each advance."""
         if not self.console.is_terminal:
-            yield lambda _: None
+            yield self._lines(name, unit, total, done)
             return
         columns = (
             TextColumn("{task.description}"),
@@ -53,6 +62,21 @@ class Display:
         with Progress(*columns, console=self.console, transient=True) as progress:
             task = progress.add_task(name, total=total, completed=done, unit=unit)
             yield lambda n: progress.advance(task, n)
+
+    def _lines(self, name: str, unit: str, total: int, done: int) -> Callable[[int], None]:
+        """What to call with each advance, to print a line every `LINE_SECONDS`."""
+        begun = said = time.monotonic()
+        first = done
+
+        def advance(n: int) -> None:
+            nonlocal done, said
+            done, now = done + n, time.monotonic()
+            if now - said >= LINE_SECONDS and done < total:
+                said, speed = now, (done - first) / (now - begun)
+                left = f", {(total - done) / speed:.0f} s left" if speed else ""
+                self.line(f"{name}: {done:,} of {total:,} {unit}s, {rate(speed, unit)}{left}")
+
+        return advance
 
 
 def epoch_line(epoch: int, counters: Mapping[str, float], values: Mapping[str, float]) -> str:

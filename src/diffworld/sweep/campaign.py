@@ -22,7 +22,7 @@ from diffworld.runs.folder import RunFolder
 from diffworld.runtime.errors import UserError
 from diffworld.runtime.files import write_error
 from diffworld.runtime.metrics import METRICS_FILE
-from diffworld.runtime.progress import Display
+from diffworld.runtime.progress import Display, rate
 from diffworld.sweep.plan import PlannedRun
 from diffworld.training.dry_run import duration
 from diffworld.training.interrupt import Interrupted, StopRequest
@@ -72,9 +72,8 @@ class Pace:
         seconds, epochs = time.monotonic() - self.started, self.done - self.before
         if epochs <= 0 or self.done >= self.total:
             return text
-        each = seconds / epochs
-        rate = f"{each:.1f} s/epoch" if each >= 1 else f"{1 / each:.1f} epochs/s"
-        return f"{text}, {rate}, about {duration(each * (self.total - self.done))} left"
+        left = duration(seconds / epochs * (self.total - self.done))
+        return f"{text}, {rate(epochs / seconds, 'epoch')}, about {left} left"
 
     def _epochs(self, run: PlannedRun) -> int:
         """Epochs in a run's record, of those expected; the record has a line for each."""

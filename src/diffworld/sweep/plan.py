@@ -38,10 +38,6 @@ def _is_list(value: Any, fits: Callable[[Any], bool]) -> bool:
     return isinstance(value, list) and len(value) > 0 and all(map(fits, value))
 
 
-def _is_table(value: Any) -> bool:
-    return isinstance(value, dict)
-
-
 KEYS = {
     "out": Key("a folder", 'out = "runs/ablation"', _is_text),
     "preset": Key("the name of a preset", 'preset = "demo"', _is_text),
@@ -49,8 +45,8 @@ KEYS = {
         "a list of games", 'games = ["atari/Freeway", "atari/Boxing"]', lambda value: _is_list(value, _is_text)
     ),
     "seeds": Key("a list of whole numbers from 0", "seeds = [0, 1, 2]", lambda value: _is_list(value, _is_seed)),
-    "options": Key("a table of options", "[options]", _is_table),
-    "settings": Key("a table of tables", "[settings.three-steps]", _is_table),
+    "options": Key("a table of options", "[options]", lambda value: isinstance(value, dict)),
+    "settings": Key("a table of tables", "[settings.three-steps]", lambda value: isinstance(value, dict)),
 }
 
 

@@ -21,9 +21,9 @@ GIB = 2**30
 def dry_run(config: Config) -> None:
     """Print it all; nothing is written where the run would be."""
     config.check()
-    print(config.to_json())
     with ExitStack() as resources:
         env, data = open_source(config, resources, new=True)
+        print(config.to_json())
         spec = (env or data).spec  # type: ignore[union-attr]
         if config.recipe == "diamond":
             folder = resources.enter_context(tempfile.TemporaryDirectory())

@@ -42,6 +42,7 @@ def train(config: Config, out: Path) -> None:
         if env is not None and config.recipe == "diamond":
             data = resources.enter_context(open_replay(run, spec, checkpoint))
         trainer = make_trainer(config, spec, data, env)
+        display.line(_header(trainer, config.recipe, out))
         progress = Progress()
         if checkpoint is not None:
             trainer.restore(checkpoint)
@@ -62,6 +63,15 @@ def train(config: Config, out: Path) -> None:
             loop.save()  # before the first row of replay: rows without a checkpoint are never thrown away
         loop.run()
         tester.finish(loop.counters(), lambda: _stop_if_asked(stop))
+
+
+def _header(trainer: Trainer, recipe: str, out: Path) -> str:
+    """What is trained, on what, and where it goes."""
+    number = str(trainer.dtype).removeprefix("torch.")
+    threads = f", {torch.get_num_threads()} threads" if trainer.device.type == "cpu" else ""
+    size = sum(trainer.networks.parameter_counts().values())
+    game = trainer.given.spec.name or "a recording"
+    return f"{game} | recipe {recipe}, {size:,} parameters | {trainer.device}, {number}{threads} | {out}"
 
 
 def make_trainer(config: Config, spec: GameSpec, dataset: Dataset | None, env: VectorEnv | None) -> Trainer:

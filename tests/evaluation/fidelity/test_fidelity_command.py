@@ -6,11 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_fidelity import fill, make_run, tiny_config
+import torch
+from tiny_fidelity import KEYS, add_episode, fill, make_run, tiny_config, tiny_spec
 
 from diffworld.commands.fidelity import main
+from diffworld.data import Dataset
 from diffworld.evaluation.fidelity import study
+from diffworld.recipes import build_networks
+from diffworld.runs import Checkpoint, RunFolder
 from diffworld.runtime.errors import UserError
+from diffworld.spec import GameSpec
 
 QUICK = ["--horizon", "12", "--starts", "3", "--episodes", "2"]
 
@@ -78,6 +83,34 @@ def test_held_out_data_and_a_lost_replay(tmp_path: Path, capsys: pytest.CaptureF
     assert films["nearest training frame"]["searched"] == 10
 
 
+@pytest.mark.parametrize("judged", [True, False])
+def test_a_world_of_any_data_is_measured_on_what_it_held_out(tmp_path: Path, judged: bool) -> None:
+    """No game, actions of several keys; without knowledge of rewards and ends the record has none."""
+    spec = GameSpec("mine", 16, 20, KEYS, rewards=judged, ends=judged)
+    with Dataset.create(tmp_path / "data", spec) as data:
+        for seed in range(6):
+            add_episode(data, seed, 12 + seed)
+    run, config = RunFolder(tmp_path / "run"), replace(tiny_config(), recipe="world", data=str(tmp_path / "data"))
+    run.begin(config, spec)
+    networks = build_networks(config, spec, torch.device("cpu"))
+    run.save(1, Checkpoint(networks.tensors(), {}, {"progress": {}, "env_steps": 70}))
+    assert main([str(run.path), "--horizon", "6", "--starts", "20"]) == 0
+    found = record(run.path)
+    assert found["held_out"] == {"source": "held-out episodes of the run's data", "name": "data", "episodes": 1}
+    assert found["starts"] == 13 and found["env"] == "mine"  # of the fifth episode, which has 16 steps
+    real = found["films"]["real game"]
+    assert ("reward" in real, "end" in real) == (judged, judged)
+    assert found["films"]["nearest training frame"]["searched"] == sum(13 + seed for seed in range(6)) - 17
+
+
+def test_a_recording_without_held_out_episodes_needs_data(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    spec = replace(tiny_spec(), presented={})
+    (run.path / "game.json").write_text(json.dumps(spec.to_json()))
+    with pytest.raises(UserError, match="no game behind it to play: give --data"):
+        main([str(run.path), *QUICK])
+
+
 @pytest.mark.parametrize(
     ("options", "line"),
     [
@@ -114,18 +147,18 @@ def test_runs_that_cannot_be_measured_are_one_line(tmp_path: Path) -> None:
         path.unlink() if path.is_file() else path.rmdir()
     with pytest.raises(UserError, match="no checkpoint yet: train it first"):
         main([str(run.path)])
-    free = make_run(tmp_path / "free", replace(tiny_config(), model_free=True))
+    free = make_run(tmp_path / "free", replace(tiny_config(), recipe="model_free"))
     with pytest.raises(UserError, match="has no dream"):
         main([str(free.path)])
-    (run.path / "config.json").write_text("{")
+    (free.path / "config.json").write_text("{")
     with pytest.raises(UserError, match="cannot read"):
-        main([str(run.path)])
+        main([str(free.path)])
 
 
 def test_data_that_does_not_fit_is_one_line(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run").path
     fill(tmp_path / "large", 12, size=(24, 24))
-    fill(tmp_path / "other", 12, num_actions=9)
+    fill(tmp_path / "other", 12, actions=9)
     fill(tmp_path / "empty", 0)
     fill(tmp_path / "short", 2)
     for name, line in (
