@@ -25,6 +25,7 @@ import diffworld
 from diffworld.envs import EpisodeResult, Policy, RandomPolicy, play_episodes
 from diffworld.envs.make import make_game
 from diffworld.envs.seeds import test_seed
+from diffworld.runtime.errors import UserError
 
 TRIALS = 18
 """Constant actions tried, where actions are not simply numbered."""
@@ -203,4 +204,7 @@ def main(
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    try:
+        tyro.cli(main)
+    except UserError as error:
+        raise SystemExit(f"error: {error}") from None

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from benchmarks.measuring import check_pair, command, write_compact_json
 
+from benchmarks.measuring import check_pair, command, write_compact_json
 from diffworld.config import Config
 from diffworld.data import Dataset
 from diffworld.evaluation.fidelity.baselines import TrainingFrames, last_frame_film

@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measuring import dress, new_figure, save_figure
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
+from benchmarks.measuring import dress, new_figure, save_figure
 from diffworld.evaluation.fidelity.reward_end import step_ranges
 from diffworld.runtime.frames import Film
 

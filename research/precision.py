@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
+
 from benchmarks.measuring import (
     COLOURS,
     check_pair,
@@ -26,8 +28,6 @@ from benchmarks.measuring import (
     save_figure,
     write_compact_json,
 )
-from numpy.typing import NDArray
-
 from diffworld.config import Config, NetworkName, preset
 from diffworld.data import Dataset
 from diffworld.evaluation.held_out import BATCH, BATCHES, HeldOutWindows

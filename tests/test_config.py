@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.older import older_config
 
 from diffworld.config import NETWORKS, PRESETS, Config, UpdateConfig, differences, preset, read_config
 from diffworld.models.actor_critic import ActorCriticConfig
 from diffworld.runtime.checked import read_as
 from diffworld.runtime.errors import UserError
+from tests.older import older_config
 
 # --- written and read ------------------------------------------------------------------------------------------------
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from benchmarks.measuring import random_data, untrained
 from benchmarks.speed import draw, measure, our_way, published_way, rows
-
 from diffworld.config import Config
 from diffworld.training.trainer import Trainer
 

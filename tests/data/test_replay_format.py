@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.older import write_older_data
 
 from diffworld.data import Dataset, DatasetSchema
 from diffworld.runtime.errors import UserError
 from diffworld.spec import ActionSpace, Choice, GameSpec, Keys
+from tests.older import write_older_data
 
 SHAPE = (2, 3, 3)
 GAME = GameSpec("toy", 2, 3, ActionSpace.discrete(["stay", "go"]))

@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import pytest
-from tests.dream_env.tiny_dream import KEYS_AND_MOUSE, SIDE, TWO_CHOICES, make_run
 
 import diffworld
 from diffworld.runs import Model
 from diffworld.spec import GameSpec
+from tests.dream_env.tiny_dream import KEYS_AND_MOUSE, SIDE, TWO_CHOICES, make_run
 
 
 @pytest.fixture(scope="session")

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 from gymnasium.wrappers import RecordEpisodeStatistics
-from tests.dream_env.tiny_dream import CATCH, make_starts, other_game
 
 import diffworld
 from diffworld.dream_env import DreamEnv
 from diffworld.runs import Model
 from diffworld.runtime.errors import UserError
+from tests.dream_env.tiny_dream import CATCH, make_starts, other_game
 
 Played = list[tuple[Any, ...]]
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from examples.ppo_in_60_lines import main
 from tests.dream_env.tiny_dream import make_run
 

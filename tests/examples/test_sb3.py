@@ -6,11 +6,11 @@ from pathlib import Path
 import gymnasium
 import numpy as np
 import pytest
-from examples.sb3_in_a_dream import DreamVecEnv, main
 from stable_baselines3.common.vec_env import VecMonitor
-from tests.dream_env.tiny_dream import CATCH, make_run
 
 from diffworld.runtime.errors import UserError
+from examples.sb3_in_a_dream import DreamVecEnv, main
+from tests.dream_env.tiny_dream import CATCH, make_run
 
 
 @pytest.fixture(scope="module")

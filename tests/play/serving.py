@@ -25,7 +25,7 @@ Message = dict[str, Any]
 class Served:
     """A running server."""
 
-    house: ServerState
+    state: ServerState
     address: Address
 
     @property
@@ -44,17 +44,17 @@ def serving(run: Path, max_players: int = 8, token: str | None = None) -> Iterat
     address = dataclasses.replace(address, token=token)
     model = load(run, "cpu")
     library = Library({"recordings": run / "recordings", **model.datasets})
-    house = ServerState(model, library, run / "recordings", max_players)
-    server = make_server(house, address)
+    state = ServerState(model, library, run / "recordings", max_players)
+    server = make_server(state, address)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     try:
         wait_for(lambda: server.started)
-        yield Served(house, address)
+        yield Served(state, address)
     finally:
         server.should_exit = True
         thread.join(20)
-        house.close()
+        state.close()
         assert not thread.is_alive(), "the server did not stop"
 
 

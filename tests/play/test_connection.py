@@ -105,8 +105,9 @@ def test_rewind_takes_back_and_starts_can_be_chosen(served: Served) -> None:
         while back["step"] > now["step"]:  # frames that were still on their way
             back, _ = player.until("view")
         assert back["kept"] < now["step"] + 1
-        reply, images = player.ask("starts", offset=0, count=6)
-        assert len(reply["starts"]) == 6 == len(images) and reply["total"] >= 6
+        reply, images = player.ask("starts", offset=2, count=6)
+        assert [start["id"] for start in reply["starts"]] == [2, 3, 4, 5, 6, 7] and reply["total"] >= 8
+        assert list(images) == [str(start["id"]) for start in reply["starts"]]
         player.say("set", world="real")
         player.say("reset", start=reply["starts"][4]["id"])
         _, frames = player.until("view", lambda view: view["step"] == 0 and view["images"][0][0] == "dream")
@@ -174,7 +175,7 @@ def test_two_players_have_games_of_their_own(served: Served) -> None:
         one.pause()
         before, _ = two.until("view")
         two.until("view", lambda view: view["number"] > before["number"] + 5)
-    wait_for(lambda: served.house.lobby.playing == 0)
+    wait_for(lambda: served.state.queue.playing == 0)
 
 
 def test_one_too_many_waits_until_a_place_is_free(run_folder: Path) -> None:
@@ -191,7 +192,7 @@ def test_one_too_many_waits_until_a_place_is_free(run_folder: Path) -> None:
             assert fourth.next()[0]["place"] == 1
             second.socket.socket.close()  # gone without a word
             fourth.until("view")
-        wait_for(lambda: served.house.lobby.playing == 0)
+        wait_for(lambda: served.state.queue.playing == 0)
 
 
 def test_eight_play_unless_told_otherwise_and_the_ninth_waits(run_folder: Path) -> None:

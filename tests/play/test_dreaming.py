@@ -14,8 +14,7 @@ from tiny_run import SMALL, make_run
 
 from diffworld.models.sampler import SamplerConfig
 from diffworld.play.compiling import compiling_pays
-from diffworld.play.dreaming import Dreamer, use_threads
-from diffworld.play.worlds import DreamWorld, WorldStep
+from diffworld.play.dreaming import Dreamer, DreamRequest, DreamStep, use_threads
 from diffworld.runs import Model, load
 from diffworld.runtime.device import resolve_precision
 from diffworld.world import FrameStack, FrameStackState, StepKey
@@ -51,10 +50,9 @@ def test_a_batch_shows_each_player_what_they_would_see_alone(model: Model) -> No
     memory = model.policy.zero_state(1)
     samplers = [SMALL.sampler, churned, churned, SMALL.sampler, churned]
 
-    def step(player: int) -> WorldStep:
-        world = DreamWorld(dreamer)
-        state = world.start(model.starts[3 * player])
-        return world.step(state, player % 4, samplers[player], 9, StepKey(player, 0, 0), memory)[1]
+    def step(player: int) -> DreamStep:
+        state, key = dreamer.start(model.starts[3 * player]), StepKey(player, 0, 0)
+        return dreamer.step(DreamRequest(state, player % 4, samplers[player], 9, key, memory))[1]
 
     alone = [step(player) for player in range(5)]
     rows: list[int] = []
@@ -64,7 +62,7 @@ def test_a_batch_shows_each_player_what_they_would_see_alone(model: Model) -> No
         together = [pool.submit(step, 0)]
         wait_for(lambda: rows)
         together += [pool.submit(step, player) for player in range(1, 5)]
-        wait_for(lambda: len(dreamer.step._waiting) == 4)
+        wait_for(lambda: sum(map(len, dreamer.step._waiting.values())) == 4)
         go.set()
         results = [future.result(30) for future in together]
     assert rows[0] == 1 and sorted(rows[1:]) == [1, 3], "only equal sampler settings share a batch"
@@ -72,17 +70,16 @@ def test_a_batch_shows_each_player_what_they_would_see_alone(model: Model) -> No
         # Rounding may move a value over the edge of its level of 8 bits, at each of the two denoising steps.
         assert np.abs(one.frame.astype(int) - other.frame).max() <= 4
         assert (one.reward, one.ended) == (other.reward, other.ended)
-        assert one.dreamt is not None and other.dreamt is not None
-        torch.testing.assert_close(one.dreamt.trajectory[0], other.dreamt.trajectory[0], rtol=0, atol=0)
-        assert other.dreamt.trajectory.shape == (3, 3, 16, 16)
-        torch.testing.assert_close(one.dreamt.context, other.dreamt.context, rtol=0, atol=0)
-        assert one.dreamt.reward_probs is not None and other.dreamt.reward_probs is not None
-        torch.testing.assert_close(one.dreamt.reward_probs, other.dreamt.reward_probs, rtol=0, atol=0.02)
-        assert one.dreamt.thinks is not None and other.dreamt.thinks is not None
-        np.testing.assert_allclose(one.dreamt.thinks.probs, other.dreamt.thinks.probs, atol=0.02)
-        assert other.dreamt.thinks.logits.shape == (1, 4)
+        torch.testing.assert_close(one.trajectory[0], other.trajectory[0], rtol=0, atol=0)
+        assert other.trajectory.shape == (3, 3, 16, 16)
+        torch.testing.assert_close(one.context, other.context, rtol=0, atol=0)
+        assert one.reward_probs is not None and other.reward_probs is not None
+        np.testing.assert_allclose(one.reward_probs, other.reward_probs, rtol=0, atol=0.02)
+        assert one.thinks is not None and other.thinks is not None
+        np.testing.assert_allclose(one.thinks.probs, other.thinks.probs, atol=0.02)
+        assert other.thinks.logits.shape == (1, 4)
         assert set(other.milliseconds) == {"denoiser", "reward_end", "policy"}
-    noise = {tuple(one.dreamt.trajectory[0].flatten().tolist()) for one in alone if one.dreamt}
+    noise = {tuple(one.trajectory[0].flatten().tolist()) for one in alone}
     assert len(noise) == 5, "every player has noise of their own"
 
 

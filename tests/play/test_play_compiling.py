@@ -9,15 +9,15 @@ from tiny_run import make_run
 
 from diffworld.play.compiling import compile_in_background
 from diffworld.play.dreaming import Dreamer
-from diffworld.play.session import PlaySession, Settings
+from diffworld.play.session import PlaySession
 from diffworld.runs import load
 
 
 @pytest.mark.filterwarnings("default")  # the compiler's own warnings are not ours
 def test_swapped_in_while_playing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = load(make_run(tmp_path / "run"), "cpu")
-    dreamer, settings = Dreamer(model), Settings(player="human", world="dream", seed=1)
-    session = PlaySession(model, settings, dreamer=dreamer)
+    dreamer = Dreamer(model)
+    session = PlaySession(model, dreamer=dreamer, player="human", world="dream", seed=1)
     session.reset(0)
     before = [session.step(2).dream for _ in range(2)]
     # Traced only: a minute of compiling would say nothing that tests/nn/test_compiling.py does not.

@@ -21,7 +21,7 @@ def test_the_agent_draws_every_part_of_an_action() -> None:
     generator, zeros = torch.Generator().manual_seed(0), torch.zeros(1, 1)
     logits = torch.tensor([[9.0, 9.0, -9.0, -9.0, -9.0, 9.0]])
     thinks = PolicyOutput(logits, logits[0].numpy(), 0.0, 0.0, (zeros, zeros))
-    action = choose_action("agent", SHOOTER.actions, generator, pressed=None, thinks=thinks, temperature=0.0)
+    action = choose_action("agent", SHOOTER.actions, None, thinks, 0.0, generator)
     assert list(action) == [1, 0, 0, 0, 0, 1]  # type: ignore[arg-type]
-    drawn = {choose_action("random", BREAKOUT.actions, generator, pressed=None) for _ in range(50)}
+    drawn = {choose_action("random", BREAKOUT.actions, None, None, 1.0, generator) for _ in range(50)}
     assert drawn == {0, 1, 2, 3}

@@ -8,17 +8,17 @@ from diffworld.play.queue import MAX_WAITING, PlayerQueue, QueueFull
 
 
 class Guest:
-    def __init__(self, lobby: PlayerQueue) -> None:
+    def __init__(self, queue: PlayerQueue) -> None:
         self.told: list[int] = []
         self.inside = asyncio.Event()
         self._leave = asyncio.Event()
-        self.task = asyncio.create_task(self._stay(lobby))
+        self.task = asyncio.create_task(self._stay(queue))
 
-    async def _stay(self, lobby: PlayerQueue) -> None:
+    async def _stay(self, queue: PlayerQueue) -> None:
         async def tell(place: int) -> None:
             self.told.append(place)
 
-        async with lobby.place(tell):
+        async with queue.place(tell):
             self.inside.set()
             await self._leave.wait()
 
@@ -34,10 +34,10 @@ async def settle() -> None:
 
 def test_first_come_first_served() -> None:
     async def scenario() -> None:
-        lobby = PlayerQueue(2)
+        queue = PlayerQueue(2)
         guests = []
         for _ in range(5):
-            guests.append(Guest(lobby))
+            guests.append(Guest(queue))
             await settle()
         assert [g.inside.is_set() for g in guests] == [True, True, False, False, False]
         assert [g.told for g in guests] == [[], [], [1], [2], [3]]
@@ -49,26 +49,26 @@ def test_first_come_first_served() -> None:
         assert guests[4].told[-1] == 1
         await guests[0].leave()
         await settle()
-        assert guests[4].inside.is_set() and (lobby.playing, lobby.waiting) == (2, 0)
+        assert guests[4].inside.is_set() and (queue.playing, queue._line) == (2, [])
         await guests[2].leave()
         await guests[4].leave()
-        assert lobby.playing == 0
+        assert queue.playing == 0
 
     asyncio.run(scenario())
 
 
 def test_the_line_has_an_end() -> None:
     async def scenario() -> None:
-        lobby = PlayerQueue(1)
-        guests = [Guest(lobby) for _ in range(MAX_WAITING + 1)]
+        queue = PlayerQueue(1)
+        guests = [Guest(queue) for _ in range(MAX_WAITING + 1)]
         await settle()
-        one_more = Guest(lobby)
+        one_more = Guest(queue)
         await settle()
         with pytest.raises(QueueFull):
             await one_more.task
         for guest in guests:
             guest.task.cancel()
         await asyncio.gather(*(g.task for g in guests), return_exceptions=True)
-        assert (lobby.playing, lobby.waiting) == (0, 0)
+        assert (queue.playing, queue._line) == (0, [])
 
     asyncio.run(scenario())

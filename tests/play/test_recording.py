@@ -14,7 +14,8 @@ from tiny_run import BREAKOUT, make_run
 
 from diffworld.data import Dataset, GameStep
 from diffworld.play.recording import EpisodeRecorder, export_film
-from diffworld.play.session import REWIND_STEPS, PlaySession, Settings, View
+from diffworld.play.session import REWIND_STEPS, PlaySession
+from diffworld.play.view import View
 from diffworld.runs import Model, load
 from diffworld.runtime.errors import UserError
 from diffworld.spec import ActionSpace, GameSpec
@@ -29,7 +30,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
 
 
 def test_an_episode_is_recorded_as_it_was_seen(model: Model, tmp_path: Path) -> None:
-    session = PlaySession(model, Settings(player="agent", world="both", horizon=4, seed=2), tmp_path / "records")
+    session = PlaySession(model, tmp_path / "records", player="agent", world="both", horizon=4, seed=2)
     session.reset()
     session.record(True)
     assert session.recording
@@ -55,7 +56,7 @@ def test_an_episode_is_recorded_as_it_was_seen(model: Model, tmp_path: Path) -> 
 
 
 def test_what_was_rewound_is_not_recorded(model: Model, tmp_path: Path) -> None:
-    session = PlaySession(model, Settings(horizon=3), tmp_path)
+    session = PlaySession(model, tmp_path, horizon=3)
     session.reset()
     session.step(0)
     session.record(True)
@@ -75,7 +76,7 @@ def test_what_was_rewound_is_not_recorded(model: Model, tmp_path: Path) -> None:
 
 
 def test_a_long_recording_is_written_as_it_goes(model: Model, tmp_path: Path) -> None:
-    session = PlaySession(model, Settings(player="random", denoising_steps=1), tmp_path)
+    session = PlaySession(model, tmp_path, player="random", denoising_steps=1)
     session.reset()
     session.record(True)
     for _ in range(REWIND_STEPS + 5):

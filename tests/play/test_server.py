@@ -186,4 +186,4 @@ def test_noise_on_the_port_disturbs_nobody(served: Served) -> None:
                     raw.sendall(noise)
                 time.sleep(0.05)
             player.until("view")
-    wait_for(lambda: served.house.lobby.playing == 0)
+    wait_for(lambda: served.state.queue.playing == 0)

@@ -3,6 +3,7 @@
 import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,8 @@ from tiny_run import BREAKOUT, SMALL, make_run, make_shooter_run, model_free, ti
 import diffworld.runs.loading as loading
 from diffworld.data import Dataset
 from diffworld.play.library import Library
-from diffworld.play.session import PlaySession, Settings, View
+from diffworld.play.session import PlaySession
+from diffworld.play.view import View
 from diffworld.runs import Checkpoint, Model, RunFolder, load, pack
 from diffworld.runtime.errors import UserError
 
@@ -40,7 +42,7 @@ def play(session: PlaySession, actions: list[int]) -> list[View]:
 @pytest.mark.parametrize("world", ["dream", "real", "both"])
 @pytest.mark.parametrize("player", ["human", "agent", "random"])
 def test_every_player_in_every_world(model: Model, world: str, player: str) -> None:
-    session = PlaySession(model, Settings(player=player, world=world, seed=3, inside=True))
+    session = PlaySession(model, player=player, world=world, seed=3, inside=True)
     start = session.reset()
     assert (start.step, start.action, start.kept) == (0, None, 0)
     view = play(session, [2, 1, 3])[-1]
@@ -52,10 +54,10 @@ def test_every_player_in_every_world(model: Model, world: str, player: str) -> N
     if player == "human":
         assert view.action == 3
     if world != "real":
-        assert view.inside is not None
-        assert view.inside.context.shape == (4, 16, 16, 3)
-        np.testing.assert_array_equal(view.inside.trajectory[-1], view.dream)
-        assert len(view.inside.trajectory) == 3
+        assert view.context is not None and view.trajectory is not None
+        assert view.context.shape == (4, 16, 16, 3)
+        np.testing.assert_array_equal(view.trajectory[-1], view.dream)
+        assert len(view.trajectory) == 3
         assert {"denoiser", "reward_end", "policy"} <= set(view.milliseconds)
     if world == "both":
         assert view.dream is not None and view.real is not None and view.difference is not None
@@ -69,8 +71,8 @@ def test_every_player_in_every_world(model: Model, world: str, player: str) -> N
 def test_the_same_seed_and_actions_show_the_same_and_so_after_a_rewind(
     model: Model, seed: int, actions: list[int], data: st.DataObject
 ) -> None:
-    wanted = Settings(world="both", seed=seed, churn=5.0)
-    first, second = PlaySession(model, wanted), PlaySession(model, wanted)
+    wanted: dict[str, Any] = dict(world="both", seed=seed, churn=5.0)
+    first, second = PlaySession(model, **wanted), PlaySession(model, **wanted)
     views = [first.reset(), *play(first, actions)]
     assert all(same(a, b) for a, b in zip(views, [second.reset(), *play(second, actions)], strict=True))
     back = data.draw(st.integers(0, len(actions)))
@@ -81,7 +83,7 @@ def test_the_same_seed_and_actions_show_the_same_and_so_after_a_rewind(
 
 
 def test_a_rewind_branches_and_crosses_starts(model: Model) -> None:
-    session = PlaySession(model, Settings(player="agent", horizon=4))
+    session = PlaySession(model, player="agent", horizon=4)
     session.reset()
     views = play(session, [0] * 9)  # an end after 4, then another episode
     assert [view.step for view in views] == [1, 2, 3, 4, 0, 1, 2, 3, 4]
@@ -105,7 +107,7 @@ def alike(a: View, b: View) -> bool:
 
 def test_players_share_a_model_without_disturbing_each_other(model: Model) -> None:
     def game(seed: int) -> list[View]:
-        session = PlaySession(model, Settings(player="random", world="both", seed=seed))
+        session = PlaySession(model, player="random", world="both", seed=seed)
         views = [session.reset(), *play(session, [0] * 12)]
         session.close()
         return views
@@ -120,12 +122,12 @@ def test_players_share_a_model_without_disturbing_each_other(model: Model) -> No
 def test_another_seed_starts_and_draws_otherwise(model: Model) -> None:
     starts = set()
     for seed in range(6):
-        session = PlaySession(model, Settings(seed=seed))
+        session = PlaySession(model, seed=seed)
         view = session.reset()
         assert view.dream is not None
         starts.add(view.dream.tobytes())
     assert len(starts) > 1
-    session = PlaySession(model, Settings(seed=1))
+    session = PlaySession(model, seed=1)
     first = session.reset()
     session.configure(seed=2)
     session.configure(seed=1)
@@ -138,14 +140,14 @@ def test_another_seed_starts_and_draws_otherwise(model: Model) -> None:
 
 
 def test_settings_take_effect_at_once(model: Model) -> None:
-    session = PlaySession(model, Settings(player="human", temperature=0.0, inside=True))
+    session = PlaySession(model, player="human", temperature=0.0, inside=True)
     session.reset()
     assert (session.settings.denoising_steps, session.settings.order, session.settings.churn) == (2, 1, 0.0)
     for steps in (1, 5):
         session.configure(denoising_steps=steps, order=2)
         view = session.step(0)
-        assert view.inside is not None
-        assert len(view.inside.trajectory) == steps + 1
+        assert view.trajectory is not None
+        assert len(view.trajectory) == steps + 1
     before = session.step(0)
     after = session.configure(player="agent")
     assert after.step == before.step
@@ -154,12 +156,12 @@ def test_settings_take_effect_at_once(model: Model) -> None:
 
 
 def test_both_worlds_begin_where_the_real_game_stands(model: Model) -> None:
-    session = PlaySession(model, Settings(world="real", seed=1, horizon=3, inside=True))
+    session = PlaySession(model, world="real", seed=1, horizon=3, inside=True)
     session.reset()
     views = play(session, [1, 0, 2, 2, 3])
     joined = session.configure(world="both")
-    assert joined.step == 0 and joined.inside is not None
-    np.testing.assert_array_equal(joined.inside.context, [view.real for view in views[-4:]])
+    assert joined.step == 0 and joined.context is not None and joined.trajectory is None
+    np.testing.assert_array_equal(joined.context, [view.real for view in views[-4:]])
     np.testing.assert_array_equal(joined.dream, joined.real)
     for _ in range(3):
         view = session.step(2)
@@ -167,7 +169,7 @@ def test_both_worlds_begin_where_the_real_game_stands(model: Model) -> None:
     again = session.step(2)  # the dream begins anew, the real game goes on
     np.testing.assert_array_equal(again.real, view.real)
     np.testing.assert_array_equal(again.dream, view.real)
-    alone = PlaySession(model, Settings(world="real", seed=1))
+    alone = PlaySession(model, world="real", seed=1)
     alone.reset()
     np.testing.assert_array_equal(play(alone, [1, 0, 2, 2, 3, 2, 2, 2, 1])[-1].real, session.step(1).real)
     session.close()
@@ -175,7 +177,7 @@ def test_both_worlds_begin_where_the_real_game_stands(model: Model) -> None:
 
 
 def test_train_rules_go_on_after_a_lost_life(model: Model) -> None:
-    session = PlaySession(model, Settings(world="real", rules="train"))
+    session = PlaySession(model, world="real", rules="train")
     session.reset()
     ends = 0
     for step in range(600):
@@ -193,9 +195,7 @@ def test_train_rules_go_on_after_a_lost_life(model: Model) -> None:
 
 def test_a_chosen_start_is_dreamt_only(model: Model) -> None:
     session = PlaySession(model)
-    starts = session.start_list(3, 2)
-    assert [start["id"] for start in starts] == [3, 4]
-    np.testing.assert_array_equal(session.reset(4).dream, starts[1]["frame"])
+    np.testing.assert_array_equal(session.reset(4).dream, model.starts[4].frames[-1])
     with pytest.raises(UserError, match="there is no start 100000"):
         session.reset(100_000)
     session.configure(world="both")
@@ -207,7 +207,7 @@ def test_a_chosen_start_is_dreamt_only(model: Model) -> None:
 def test_a_recording_is_played_beside_its_dream(model: Model) -> None:
     library = Library(model.datasets)
     table = library.episode_table("replay", 0)
-    session = PlaySession(model, Settings(world="both"), library=library)
+    session = PlaySession(model, library=library, world="both")
     view = session.play_recording("replay", 0)
     np.testing.assert_array_equal(view.real, library.frame("replay", 0, 0))
     for step in range(3):
@@ -270,7 +270,7 @@ def test_a_model_free_run_plays_the_real_game(tmp_path: Path) -> None:
     assert session.settings.world == "real"
     assert session.info()["worlds"]["dream"] == "this run has no world model"
     view = session.step(0)
-    assert view.real is not None and view.dream is None and view.policy is not None and view.inside is None
+    assert view.real is not None and view.dream is None and view.policy is not None and view.context is None
     with pytest.raises(UserError, match="no world model"):
         session.configure(world="both")
     session.close()
@@ -293,7 +293,7 @@ def test_a_world_model_without_an_agent_plays(tmp_path: Path) -> None:
 @pytest.mark.parametrize("networks", [(), ("denoiser",)])
 def test_a_recording_of_keys_is_dreamt_without_its_game(tmp_path: Path, networks: tuple[str, ...]) -> None:
     model = load(make_shooter_run(tmp_path / "run", networks), "cpu")
-    session = PlaySession(model, None, tmp_path / "records", Library(model.datasets))
+    session = PlaySession(model, tmp_path / "records", Library(model.datasets))
     info = session.info()
     assert json.loads(json.dumps(info)) == info
     assert (info["idle"], info["fps"]) == ([0, 0, 0, 0, 1, 0], 20)

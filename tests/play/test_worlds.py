@@ -9,8 +9,8 @@ import torch
 from tiny_run import BREAKOUT, SMALL, make_run, make_shooter_run
 
 from diffworld.data import Dataset
-from diffworld.play.dreaming import Dreamer
-from diffworld.play.worlds import DreamWorld, RealGame, Tape
+from diffworld.play.dreaming import Dreamer, DreamRequest
+from diffworld.play.worlds import RealGame, Tape
 from diffworld.runs import Model, load, make_window, window_tensors
 from diffworld.runs.starts import windows_of
 from diffworld.runtime.frames import to_numpy
@@ -23,59 +23,59 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
 
 
 def test_the_dream_is_the_world_model_the_agent_learns_in(model: Model) -> None:
-    window, world, dream = model.starts[7], model.require_world(), DreamWorld(Dreamer(model))
+    window, world, dream = model.starts[7], model.require_world(), Dreamer(model)
     state, noise = dream.start(window), KeyedGenerators(torch.device("cpu"))
     expected = world.start(*window_tensors([window], torch.device("cpu")))
     torch.testing.assert_close(state.reward_end, expected.reward_end)
     for step, action in enumerate([3, 0, 2]):
         key = StepKey(1, 2, step)
-        state, seen = dream.step(state, action, SMALL.sampler, 9, key)
+        state, seen = dream.step(DreamRequest(state, action, SMALL.sampler, 9, key))
         expected, prediction = world.step(expected, torch.tensor([action]), noise.noise(key))
         torch.testing.assert_close(state.frames, expected.frames)
         torch.testing.assert_close(state.actions, expected.actions)
         np.testing.assert_array_equal(seen.frame, to_numpy(prediction.frames[0]))
-        dreamt, rewards, ends = seen.dreamt, prediction.reward_logits, prediction.end_logits
-        assert dreamt is not None and rewards is not None and ends is not None
-        torch.testing.assert_close(dreamt.reward_probs, rewards[0].softmax(-1))
-        torch.testing.assert_close(dreamt.end_probs, ends[0].softmax(-1))
-        assert len(dreamt.trajectory) == SMALL.sampler.denoising_steps + 1
+        rewards, ends = prediction.reward_logits, prediction.end_logits
+        assert rewards is not None and ends is not None and seen.reward_probs is not None
+        np.testing.assert_allclose(seen.reward_probs, rewards[0].softmax(-1), rtol=1e-5)
+        assert seen.end_prob == pytest.approx(float(ends[0].softmax(-1)[1]))
+        assert len(seen.trajectory) == SMALL.sampler.denoising_steps + 1
         assert {"denoiser", "reward_end"} == set(seen.milliseconds)
 
 
 def test_only_the_horizon_ends_a_dream_that_knows_neither_reward_nor_end(tmp_path: Path) -> None:
     model = load(make_shooter_run(tmp_path / "run", ("denoiser",)), "cpu")
-    dream = DreamWorld(Dreamer(model))
+    dream = Dreamer(model)
     state, idle = dream.start(model.starts[0]), model.spec.actions.idle
     for step in range(4):
-        state, seen = dream.step(state, idle, SMALL.sampler, 4, StepKey(0, 0, step))
+        state, seen = dream.step(DreamRequest(state, idle, SMALL.sampler, 4, StepKey(0, 0, step)))
         assert (seen.reward, seen.ended, seen.truncated) == (0, False, step == 3)
-        assert seen.dreamt is not None and seen.dreamt.reward_probs is None and seen.dreamt.end_probs is None
+        assert seen.reward_probs is None and seen.end_prob is None
         assert set(seen.milliseconds) == {"denoiser"}
     assert "horizon" in seen.why
 
 
 def test_a_dream_is_cut_at_its_horizon(model: Model) -> None:
-    world = DreamWorld(Dreamer(model))
+    world = Dreamer(model)
     state = world.start(model.starts[0])
     cut = []
     for step in range(4):
-        state, seen = world.step(state, 0, SMALL.sampler, 3, StepKey(0, 0, step))
+        state, seen = world.step(DreamRequest(state, 0, SMALL.sampler, 3, StepKey(0, 0, step)))
         cut.append((seen.truncated, bool(seen.why)))
     assert cut == [(False, False), (False, False), (True, True), (True, True)]
 
 
 def test_another_world_model_takes_its_place_between_two_steps(model: Model) -> None:
-    dreamer, own = Dreamer(model), model.require_world()
-    dream, calls = DreamWorld(dreamer), []
+    dreamer, own, calls = Dreamer(model), model.require_world(), []
 
     class Compiled(FrameStack):
         def with_sampler(self, *arguments: Any) -> FrameStack:
             calls.append(1)
             return super().with_sampler(*arguments)
 
-    state, _ = dream.step(dream.start(model.starts[0]), 0, SMALL.sampler, 9, StepKey(0, 0, 0))
+    start = dreamer.start(model.starts[0])
+    state, _ = dreamer.step(DreamRequest(start, 0, SMALL.sampler, 9, StepKey(0, 0, 0)))
     dreamer.world = Compiled(own.denoiser, own.reward_end, own.sampler)
-    dream.step(state, 0, SMALL.sampler, 9, StepKey(0, 0, 1))
+    dreamer.step(DreamRequest(state, 0, SMALL.sampler, 9, StepKey(0, 0, 1)))
     assert calls == [1]
 
 
@@ -117,7 +117,7 @@ def test_a_tape_plays_its_frames_and_stops(model: Model) -> None:
     tape = Tape(frames, [1, 2, 3], [0.0, 1.0, 0.0], terminated=True, length=4)
     state, seen = tape.start(0), []
     while not state.over:
-        state, step = tape.step(state, tape.action(state), "test")
+        state, step = tape.step(state, tape.actions[state.steps], "test")
         seen.append((step.reward, step.ended))
         np.testing.assert_array_equal(step.frame, frames[state.steps])
     assert seen == [(0.0, False), (1.0, False), (0.0, True)]

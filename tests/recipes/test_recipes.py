@@ -11,7 +11,6 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.tiny_training import SHOOTER, diamond_trainer, model_free_trainer, noise_of, playing, updates, world_trainer
 from torch import Tensor
 
 from diffworld.config import NETWORKS, CollectionConfig, Config, NetworkName
@@ -20,6 +19,7 @@ from diffworld.recipes import COLLECT, TEST, Diamond, ModelFree, Networks, World
 from diffworld.recipes.diamond import ENOUGH_REWARDS
 from diffworld.spec import ActionSpace, GameSpec
 from diffworld.training.trainer import Trainer
+from tests.tiny_training import SHOOTER, diamond_trainer, model_free_trainer, noise_of, playing, updates, world_trainer
 
 NOISE = GameSpec("noise", 12, 12, ActionSpace.discrete(3))
 

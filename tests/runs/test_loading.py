@@ -10,9 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.noise_data import fill, noise_spec
-from tests.older import older_config, write_older_data
-from tests.tiny_training import NINE, SHOOTER, noise_of, updates
 
 from diffworld.config import NETWORKS, Config, read_config
 from diffworld.data import Dataset
@@ -24,6 +21,9 @@ from diffworld.spec import ActionSpace, GameSpec
 from diffworld.training.run import train
 from diffworld.world import row_noise
 from diffworld.world.noise import generator_noise
+from tests.noise_data import fill, noise_spec
+from tests.older import older_config, write_older_data
+from tests.tiny_training import NINE, SHOOTER, noise_of, updates
 
 CPU = torch.device("cpu")
 

@@ -9,7 +9,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.tiny_training import NINE, SHOOTER, Nine
 
 from diffworld.data import Dataset
 from diffworld.envs import EnvironmentConfig, RandomPolicy, make_env
@@ -25,6 +24,7 @@ from diffworld.runs.starts import (
 )
 from diffworld.runtime.errors import UserError
 from diffworld.spec import ActionSpace, GameSpec
+from tests.tiny_training import NINE, SHOOTER, Nine
 
 CHOICE = ActionSpace.discrete(5)
 SHAPE = (2, 2, 3)

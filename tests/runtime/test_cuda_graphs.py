@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.noise_data import fill
-from tests.tiny_training import world_trainer
 from torch import Tensor, nn
 
 from diffworld.config import NETWORKS, Config
 from diffworld.runtime.cuda_graphs import GraphedCallable
 from diffworld.training.optimiser import descend
+from tests.noise_data import fill
+from tests.tiny_training import world_trainer
 
 on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 

@@ -6,6 +6,12 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
+
+from diffworld.models.sampler import SamplerConfig
+from diffworld.spec import ActionSpace
+from diffworld.world import FrameStack, FrameStackState, KeyedGenerators, StepKey, row_noise
+from diffworld.world.noise import generator_noise
 from tests.world.watched_world import (
     ACTIONS,
     CHOICE,
@@ -18,12 +24,6 @@ from tests.world.watched_world import (
     reward_end_model,
     world_of,
 )
-from torch import Tensor
-
-from diffworld.models.sampler import SamplerConfig
-from diffworld.spec import ActionSpace
-from diffworld.world import FrameStack, FrameStackState, KeyedGenerators, StepKey, row_noise
-from diffworld.world.noise import generator_noise
 
 both_spaces = pytest.mark.parametrize("space", [CHOICE, VECTOR], ids=["choice", "vector"])
 judged_or_not = pytest.mark.parametrize("judged", [True, False], ids=["judged", "frames alone"])

@@ -5,6 +5,10 @@ from dataclasses import replace
 
 import pytest
 import torch
+
+from diffworld.models.sampler import SamplerConfig
+from diffworld.spec import ActionSpace
+from diffworld.world import FrameStack, FrameStackState, Imagination, ImaginationState
 from tests.world.watched_world import (
     CHOICE,
     NO,
@@ -17,10 +21,6 @@ from tests.world.watched_world import (
     actions_of,
     reward_end_model,
 )
-
-from diffworld.models.sampler import SamplerConfig
-from diffworld.spec import ActionSpace
-from diffworld.world import FrameStack, FrameStackState, Imagination, ImaginationState
 
 Dreams = Imagination[FrameStackState]
 State = ImaginationState[FrameStackState]

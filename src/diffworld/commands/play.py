@@ -64,11 +64,11 @@ def main(arguments: list[str]) -> int:
         model = load(options.run or "demo", options.device)
         recordings = options.recordings or (options.run / "recordings" if options.run else Path("diffworld-recordings"))
         library = Library({"recordings": recordings, **model.datasets})
-        house = ServerState(model, library, recordings, options.max_players, threads)
+        state = ServerState(model, library, recordings, options.max_players, threads)
         if model.world and (options.compile == "on" or (options.compile == "auto" and compiling_pays(model))):
-            compile_in_background(house.dreamer)
+            compile_in_background(state.dreamer)
         print(f"{model.title}: open {address.url} (Ctrl-C stops)", flush=True)
-        serve(house, listener, address, open_browser=options.browser and _has_browser())
+        serve(state, listener, address, open_browser=options.browser and _has_browser())
     finally:
         listener.close()
     print("stopped", file=sys.stderr)

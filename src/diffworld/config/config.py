@@ -176,6 +176,8 @@ class Config:
             raise UserError("the model-free baseline learns from the game itself: leave out --data or its recipe")
         if bool(self.data) != (self.recipe == "world"):
             raise UserError("recipe world and --data go together: give both or neither")
+        if self.recipe == "model_free" and not self.actor_critic_updates.steps:
+            raise UserError("actor_critic_updates.steps is 0: the model-free baseline would never take all real steps")
         if self.recipe == "world" and not self.epochs:
             raise UserError("epochs is 0: nothing would be trained on the data; give --epochs")
 

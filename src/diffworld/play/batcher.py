@@ -23,7 +23,7 @@ class DynamicBatcher(Generic[Request, Result]):
     ) -> None:
         """`work` answers requests of one kind, in order; `alike` tells the kind; `prepare` begins the thread."""
         self._work, self._alike = work, alike
-        self._waiting: list[tuple[Request, Future[Result]]] = []
+        self._waiting: dict[Hashable, list[tuple[Request, Future[Result]]]] = {}  # by kind
         self._lock = threading.Lock()
         self._thread = ThreadPoolExecutor(1, "together", initializer=prepare)
 
@@ -31,7 +31,7 @@ class DynamicBatcher(Generic[Request, Result]):
         """The result of a request; raises what its batch raised."""
         future: Future[Result] = Future()
         with self._lock:
-            self._waiting.append((request, future))
+            self._waiting.setdefault(self._alike(request), []).append((request, future))
         self._thread.submit(self._serve)  # as often as there are requests, so none is left waiting
         return future.result()
 
@@ -40,9 +40,10 @@ class DynamicBatcher(Generic[Request, Result]):
         self._thread.shutdown()
 
     def _serve(self) -> None:
-        batch = self._take()
-        if not batch:  # an earlier call did it all
-            return
+        with self._lock:
+            if not self._waiting:  # an earlier call did it all
+                return
+            batch = self._waiting.pop(next(iter(self._waiting)))
         try:
             results = self._work([request for request, _ in batch])
         except BaseException as error:
@@ -51,11 +52,3 @@ class DynamicBatcher(Generic[Request, Result]):
         else:
             for (_, future), result in zip(batch, results, strict=True):
                 future.set_result(result)
-
-    def _take(self) -> list[tuple[Request, Future[Result]]]:
-        """The oldest request that waits, and those like it."""
-        with self._lock:
-            kinds = [self._alike(request) for request, _ in self._waiting]
-            batch = [waiting for waiting, kind in zip(self._waiting, kinds, strict=True) if kind == kinds[0]]
-            self._waiting = [waiting for waiting, kind in zip(self._waiting, kinds, strict=True) if kind != kinds[0]]
-            return batch

@@ -44,22 +44,21 @@ def compile_in_background(dreamer: Dreamer, backend: str = "inductor") -> thread
 def _compile(dreamer: Dreamer, backend: str) -> None:
     sys.setswitchinterval(SWITCH_SECONDS)
     plain = dreamer.model.require_world()
-    world = FrameStack(compiled_copy(plain.denoiser, backend), plain.reward_end, plain.sampler, plain.dtype)
     rehearsing = Dreamer(dreamer.model, dreamer.threads)
-    rehearsing.world = world
+    rehearsing.world = FrameStack(compiled_copy(plain.denoiser, backend), plain.reward_end, plain.sampler, plain.dtype)
     try:
         _rehearse(rehearsing)
     finally:
         rehearsing.step.close()  # its thread's helpers would slow the others down
-    dreamer.world = world
+    dreamer.world = rehearsing.world
 
 
 def _rehearse(dreamer: Dreamer) -> None:
     """Dream a little just as a player does: in any other thread, mode or memory layout it would compile again later."""
     config, spec = dreamer.model.config, dreamer.model.spec
     n, idle = config.denoiser.context_frames, spec.actions.idle
-    frame = np.zeros(spec.frame_shape, np.uint8)
     sampler = replace(config.sampler, denoising_steps=max(2, config.sampler.denoising_steps))
-    state = dreamer.start(make_window(spec.actions, [frame] * n, [idle] * (n - 1), n))
+    frames = [np.zeros(spec.frame_shape, np.uint8)] * n
+    state = dreamer.start(make_window(spec.actions, frames, [idle] * (n - 1), n))
     for step in range(2):
         state, _ = dreamer.step(DreamRequest(state, idle, sampler, 2, StepKey(0, 0, step)))

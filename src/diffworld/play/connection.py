@@ -11,6 +11,7 @@ import json
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from fastapi import WebSocket, WebSocketDisconnect
@@ -52,7 +53,7 @@ class Connection:
         self._socket, self._server = socket, server
         self._allowance = Allowance(MESSAGES_PER_SECOND, MESSAGES_AT_ONCE)
         self._commands: asyncio.Queue[protocol.Command] = asyncio.Queue(COMMANDS_AT_ONCE)
-        self._queries: set[asyncio.Task[None]] = set()
+        self._queries = 0
         self._busy: asyncio.Future[Any] | None = None
         self._playing = False
         self._keys = HeldKeys(server.model.spec.actions)
@@ -65,35 +66,29 @@ class Connection:
 
     async def run(self) -> None:
         """Serve an accepted websocket until it closes; closes it itself where the client breaks the rules."""
-        tasks = [asyncio.create_task(task) for task in (self._read(), self._live(), self._show())]
         try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in [*tasks, *self._queries]:
-                task.cancel()
-            results = await asyncio.gather(*tasks, return_exceptions=True)
-        await self._part([error for error in results if isinstance(error, Exception)])
+            async with asyncio.TaskGroup() as self._tasks:
+                for work in (self._read(), self._live(), self._show()):
+                    self._tasks.create_task(work)
+        except ExceptionGroup as failures:
+            await self._part(failures.exceptions[0])
 
-    async def _part(self, errors: list[Exception]) -> None:
+    async def _part(self, error: Exception) -> None:
         """Say why, where the client is still there to hear it."""
-        match errors[0] if errors else None:
-            case None | WebSocketDisconnect():
+        match error:
+            case WebSocketDisconnect():
                 return
-            case ProtocolError() as error:
-                await self._close(POLICY_VIOLATION, str(error))
+            case ProtocolError():
+                code, reason = POLICY_VIOLATION, str(error)
             case QueueFull():
-                await self._close(TRY_AGAIN_LATER, "too many players are waiting; try again later")
-            case UserError() as error:
-                await self._close(INTERNAL_ERROR, str(error)[:100])  # a reason may have 123 bytes
-            case error:
+                code, reason = TRY_AGAIN_LATER, "too many players are waiting; try again later"
+            case UserError():
+                code, reason = INTERNAL_ERROR, str(error)[:100]  # a reason may have 123 bytes
+            case _:
                 log.error("a player's session failed", exc_info=error)
-                await self._close(INTERNAL_ERROR, "the session failed; the server's terminal says why")
-
-    async def _close(self, code: int, reason: str) -> None:
-        try:
+                code, reason = INTERNAL_ERROR, "the session failed; the server's terminal says why"
+        with suppress(RuntimeError, WebSocketDisconnect):  # closed already
             await self._socket.close(code, reason)
-        except (RuntimeError, WebSocketDisconnect):  # closed already
-            return
 
     # Reading
 
@@ -104,14 +99,11 @@ class Connection:
                 raise WebSocketDisconnect(event.get("code", 1005))
             if not self._allowance.take():
                 raise ProtocolError("too many messages")
-            text = event.get("text")
-            if text is None:
-                raise ProtocolError("messages are texts")
-            self._take(protocol.read_message(text))
+            message = protocol.read_message(event.get("text") or "")
+            if self._playing:  # before the welcome there is no game to do it with
+                self._take(message)
 
     def _take(self, message: protocol.Inbound) -> None:
-        if not self._playing:  # before the welcome there is no game to do it with
-            return
         if isinstance(message, protocol.Act):
             try:
                 self._keys.hold(message.action)
@@ -121,16 +113,14 @@ class Connection:
             self._shown, self._shown_at = max(self._shown, min(message.number, self._number)), time.monotonic()
             self._due.set()
         elif isinstance(message, protocol.Query):
-            if len(self._queries) >= QUERIES_AT_ONCE:
+            if self._queries >= QUERIES_AT_ONCE:
                 raise ProtocolError("too many questions at once")
-            task = asyncio.create_task(self._answer(message))
-            self._queries.add(task)
-            task.add_done_callback(self._queries.discard)
+            self._queries += 1
+            self._tasks.create_task(self._answer(message))
+        elif self._commands.full():
+            raise ProtocolError("too many commands at once")
         else:
-            try:
-                self._commands.put_nowait(message)
-            except asyncio.QueueFull:
-                raise ProtocolError("too many commands at once") from None
+            self._commands.put_nowait(message)
 
     async def _answer(self, query: protocol.Query) -> None:
         frames: Pictures | None = None
@@ -141,25 +131,25 @@ class Connection:
         except Exception:
             log.exception("could not answer a question")
             header = {"error": "this failed; the server's terminal says why"}
+        self._queries -= 1
         await self._say({"type": "reply", "id": query.id, **header}, frames)
 
     # Playing
 
     async def _live(self) -> None:
         """Wait for a place, play, and give the place back."""
-        async with self._server.queue.place(self._tell_place):
+        queue = self._server.queue
+        waiting = {"type": "waiting", "players": queue.max_players}
+        async with queue.place(lambda place: self._say({**waiting, "place": place})):
             session = await self._call(self._server.new_session)
             try:
                 self._playing = True
                 await self._play(session)
             finally:
                 self._playing = False
-                if self._busy is not None and not self._busy.done():
-                    await asyncio.wait([self._busy])  # a session is closed only once its step is done
+                if self._busy is not None:  # a session is closed only once its step is done
+                    await asyncio.wait([self._busy])
                 await self._server.compute(session.close)
-
-    async def _tell_place(self, place: int) -> None:
-        await self._say({"type": "waiting", "place": place, "players": self._server.queue.max_players})
 
     async def _play(self, session: PlaySession) -> None:
         first = await self._call(session.reset)
@@ -181,18 +171,14 @@ class Connection:
 
     async def _next_command(self) -> protocol.Command | None:
         """The next command, or None when a step is due."""
-        try:
-            return self._commands.get_nowait()
-        except asyncio.QueueEmpty:
-            pass
         while True:
             # A client that shows nothing is not played to; look again now and then whether it does.
-            timeout = None if self._paused else 0.2 if self._stalled() else self._pace.wait()
-            try:
-                return await asyncio.wait_for(self._commands.get(), timeout)
-            except TimeoutError:
-                if not self._stalled():
-                    return None
+            wait = None if self._paused else 0.2 if self._stalled() else self._pace.wait()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(wait):
+                    return await self._commands.get()  # at once where there is any, even with no time to wait
+            if not self._stalled():
+                return None
 
     async def _step(self, session: PlaySession) -> View:
         view = await self._call(session.step, self._keys.take())
@@ -223,8 +209,8 @@ class Connection:
 
     async def _call(self, work: Callable[..., T], *arguments: Any) -> T:
         """Run one call on the session in a worker thread; it ends even if this task is cancelled."""
-        self._busy = asyncio.ensure_future(self._server.compute(work, *arguments))
-        return await asyncio.shield(self._busy)
+        self._busy = busy = self._server.compute(work, *arguments)
+        return await asyncio.shield(busy)
 
     # Showing
 
@@ -252,9 +238,8 @@ class Connection:
             await self._say({**header, **about}, frames)
 
     async def _tell_state(self, session: PlaySession) -> None:
-        settings = dataclasses.asdict(session.settings)
         state = {"paused": self._paused, "fps": self._pace.fps, "recording": session.recording}
-        await self._say({"type": "state", **state, "settings": settings})
+        await self._say({"type": "state", **state, "settings": dataclasses.asdict(session.settings)})
 
     async def _say(self, header: dict[str, Any], frames: Pictures | None = None) -> None:
         if frames is None:
@@ -265,8 +250,7 @@ class Connection:
 
 def reset(session: PlaySession, start: int | None) -> View:
     """A new game; a chosen start can only be dreamt, so it takes the player into the dream."""
-    if start is not None and session.settings.world != "dream":
-        session.configure(world="dream")
-    if start is not None and session.settings.player == "recording":
-        session.configure(player="human")
+    if start is not None:
+        player = session.settings.player
+        session.configure(world="dream", player="human" if player == "recording" else player)
     return session.reset(start)

@@ -4,6 +4,7 @@ import hmac
 import ipaddress
 import re
 import socket
+from contextlib import suppress
 
 from starlette.datastructures import MutableHeaders
 from starlette.requests import HTTPConnection
@@ -83,11 +84,9 @@ def own_names(host: str) -> frozenset[str]:
 
 def _is_address(name: str) -> bool:
     """Rebinding needs a name that an attacker controls; a bare address is nobody's name."""
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True
+    with suppress(ValueError):
+        return bool(ipaddress.ip_address(name))
+    return False
 
 
 def _with_headers(send: Send) -> Send:

@@ -11,9 +11,7 @@ class Pace:
     """Steps at a steady rate. What came late is not caught up: the game slows down instead of jumping."""
 
     def __init__(self, fps: float, clock: Clock = time.monotonic) -> None:
-        self.fps = fps
-        self._clock = clock
-        self._due = clock()
+        self.fps, self._clock, self._due = fps, clock, clock()
 
     def wait(self) -> float:
         """Seconds until the next step is due, at least 0."""
@@ -32,8 +30,7 @@ class Meter:
     """How many events a second there were, over the last `window` seconds."""
 
     def __init__(self, window: float = 2.0, clock: Clock = time.monotonic) -> None:
-        self._window = window
-        self._clock = clock
+        self._window, self._clock = window, clock
         self._times: deque[float] = deque()
 
     def tick(self) -> None:

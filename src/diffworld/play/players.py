@@ -59,19 +59,12 @@ class HeldKeys:
 def choose_action(
     player: Player,
     space: ActionSpace,
-    generator: torch.Generator,
-    *,
     pressed: Any,
-    recorded: Encoded | None = None,
-    thinks: PolicyOutput | None = None,
-    temperature: float = 1.0,
+    thinks: PolicyOutput | None,
+    temperature: float,
+    generator: torch.Generator,
 ) -> Encoded:
-    """The action of whoever plays. `pressed` is the human's, `recorded` the recording's, `thinks` the agent's.
-
-    UserError if a human presses what is no action.
-    """
-    if player == "recording" and recorded is not None:
-        return recorded
+    """The action of whoever plays; a human's is `pressed`. UserError if that is none."""
     if player == "agent" and thinks is not None:
         return space.check(draw_actions(space, thinks.logits, temperature, generator)[0].cpu().numpy())
     if player == "random":

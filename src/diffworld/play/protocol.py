@@ -11,11 +11,11 @@ import io
 import json
 import struct
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self, get_args
 
 import numpy as np
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from diffworld.play.recording import FilmKind
 from diffworld.play.settings import MAX_FPS, Settings
@@ -35,63 +35,59 @@ DatasetId = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z
 
 
 class Message(BaseModel):
-    """Types are taken as they are (no "3" for 3), infinities and unknown fields refused."""
+    """Types are taken as they are (no "3" for 3), infinities and unknown fields refused.
+
+    A message's type is the name of its class, in lower case.
+    """
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
+
+    type: str
 
 
 class Act(Message):
     """The action whose keys are held down now, encoded (see `ActionSpace`)."""
 
-    type: Literal["act"]
     action: Annotated[int, Field(ge=0, lt=MAX_ACTIONS)] | Bits
 
 
 class Shown(Message):
     """The page has drawn this frame; the server keeps only a few on their way."""
 
-    type: Literal["shown"]
     number: Id
 
 
 class Pause(Message):
     """Hold or go on."""
 
-    type: Literal["pause"]
     on: bool
 
 
 class Pace(Message):
     """Frames a second to aim at."""
 
-    type: Literal["pace"]
     fps: Fps
 
 
 class Step(Message):
     """One step, while paused."""
 
-    type: Literal["step"]
-
 
 class Reset(Message):
     """A new game: from a drawn start, or from the one with this id."""
 
-    type: Literal["reset"]
     start: Natural | None = None
 
 
 class Rewind(Message):
     """Back by this many steps; the game goes on from there."""
 
-    type: Literal["rewind"]
     steps: Annotated[int, Field(ge=1, le=10_000)]
 
 
 class Record(Message):
     """Begin or end recording episodes."""
 
-    type: Literal["record"]
     on: bool
 
 
@@ -105,13 +101,9 @@ class OfEpisode(Message):
 class Watch(OfEpisode):
     """Play the actions of a recorded episode."""
 
-    type: Literal["watch"]
-
 
 class Set(Message, extra="allow"):
     """Change settings of the session: any fields of `Settings`, within its ranges. Those left out stay."""
-
-    type: Literal["set"]
 
     @model_validator(mode="after")
     def check(self) -> Self:
@@ -133,7 +125,6 @@ class Question(Message):
 class Starts(Question):
     """Ask for starts to choose from, with a picture each."""
 
-    type: Literal["starts"]
     offset: Natural
     count: Count
 
@@ -141,13 +132,10 @@ class Starts(Question):
 class Datasets(Question):
     """Ask for the data sets and recordings."""
 
-    type: Literal["datasets"]
-
 
 class Episodes(Question):
     """Ask for episodes of a data set."""
 
-    type: Literal["episodes"]
     dataset: DatasetId
     offset: Natural
     count: Count
@@ -156,20 +144,16 @@ class Episodes(Question):
 class Table(Question, OfEpisode):
     """Ask for an episode's actions, rewards and ends."""
 
-    type: Literal["table"]
-
 
 class Frame(Question, OfEpisode):
     """Ask for one frame of an episode."""
 
-    type: Literal["frame"]
     step: Natural
 
 
 class Export(Question, OfEpisode):
     """Ask for an episode as a film."""
 
-    type: Literal["export"]
     kind: FilmKind
     fps: Fps
 
@@ -180,7 +164,7 @@ Query = Starts | Datasets | Episodes | Table | Frame | Export
 """Answered beside the game."""
 Inbound = Act | Shown | Command | Query
 
-_ADAPTER: TypeAdapter[Inbound] = TypeAdapter(Annotated[Inbound, Field(discriminator="type")])
+MESSAGES: dict[str, type[Inbound]] = {kind.__name__.lower(): kind for kind in get_args(Inbound)}
 
 
 class ProtocolError(Exception):
@@ -195,8 +179,8 @@ def read_message(text: str | bytes) -> Inbound:
     if len(text) > MAX_MESSAGE_BYTES:
         raise ProtocolError(f"a message may have {MAX_MESSAGE_BYTES} bytes at most")
     try:
-        return _ADAPTER.validate_json(text)
-    except (ValidationError, ValueError, UserError):
+        return MESSAGES[json.loads(text)["type"]].model_validate_json(text)
+    except (ValueError, LookupError, TypeError, RecursionError, UserError):
         raise ProtocolError("this is no message of the page") from None
 
 

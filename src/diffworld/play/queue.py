@@ -19,11 +19,6 @@ class PlayerQueue:
         self.playing = 0
         self._line: list[asyncio.Event] = []
 
-    @property
-    def waiting(self) -> int:
-        """How many stand in line."""
-        return len(self._line)
-
     @asynccontextmanager
     async def place(self, tell: Callable[[int], Awaitable[None]]) -> AsyncIterator[None]:
         """Hold a place inside the `with`; before that, `tell(n)` says how many are ahead, plus one, as it changes.

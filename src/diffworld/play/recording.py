@@ -1,6 +1,6 @@
 """Recording what is played, as a data set like any other: to train on, to browse, and to export as a film."""
 
-import tempfile
+import secrets
 import time
 from collections import deque
 from dataclasses import replace
@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 from diffworld.data import Dataset, EpisodeWriter, GameStep
 from diffworld.runtime.errors import UserError
-from diffworld.runtime.files import write_error
 from diffworld.runtime.frames import Film
 from diffworld.runtime.video import write_gif, write_video
 from diffworld.spec import GameSpec
@@ -63,18 +62,10 @@ class EpisodeRecorder:
         if left and not step.terminated:
             step = replace(step, truncated=True)
         if self._writer is None:
-            self._writer = EpisodeWriter(self._create())
-        self._writer(step)
-
-    def _create(self) -> Dataset:
-        try:
-            self._parent.mkdir(parents=True, exist_ok=True)
             # Several players may begin in the same second.
-            prefix = time.strftime(f"%Y%m%d-%H%M%S-{self._name}-")
-            folder = Path(tempfile.mkdtemp(prefix=prefix, dir=self._parent))
-        except OSError as error:
-            raise write_error(self._parent, error) from error
-        return Dataset.create(folder, self._spec, self._info)
+            folder = self._parent / time.strftime(f"%Y%m%d-%H%M%S-{self._name}-{secrets.token_hex(4)}")
+            self._writer = EpisodeWriter(Dataset.create(folder, self._spec, self._info))
+        self._writer(step)
 
 
 def export_film(path: Path, frames: Film, kind: FilmKind, fps: float) -> None:

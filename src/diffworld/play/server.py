@@ -53,17 +53,13 @@ def listen(host: str, port: int) -> tuple[socket.socket, Address]:
         raise UserError(f"--port {port} is no port: choose one of 1 to 65535, or 0 for any free one")
     try:
         family, _, _, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listener = socket.socket(family, socket.SOCK_STREAM)
+        both = family == socket.AF_INET6 and socket.has_dualstack_ipv6()
+        listener = socket.create_server(where, family=family, backlog=64, dualstack_ipv6=both)
     except OSError as error:
-        raise UserError(f"--host {host} is no address of this machine ({error.strerror})") from None
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind(where)
-        listener.listen(64)
-    except OSError as error:
-        listener.close()
+        reason = (error.strerror or "").partition(" (")[0]
         raise UserError(
-            f"cannot listen on {host} port {port} ({error.strerror}): choose another --port, or 0 for any free one"
+            f"cannot listen on {host} port {port} ({reason}): choose another --port, or 0 for any free one; "
+            "--host must be an address of this machine"
         ) from None
     token = None if host in LOOPBACK else secrets.token_urlsafe(24)
     return listener, Address(host, listener.getsockname()[1], token)
@@ -129,12 +125,8 @@ def make_server(state: ServerState, address: Address) -> uvicorn.Server:
 
 
 def _static_pages() -> dict[str, Response]:
-    pages = {}
-    for file in (resources.files("diffworld.play") / "static").iterdir():
-        media_type = MEDIA_TYPES.get(file.name.rpartition(".")[2])
-        if media_type:
-            pages[file.name] = Response(file.read_bytes(), media_type=media_type)
-    return pages
+    files = (resources.files("diffworld.play") / "static").iterdir()
+    return {file.name: Response(file.read_bytes(), media_type=MEDIA_TYPES[file.name.split(".")[-1]]) for file in files}
 
 
 def _open_browser(url: str) -> None:

@@ -38,13 +38,13 @@ class ServerState:
         player, seed = "human" if self.model.policy is None else "agent", secrets.randbelow(2**31)
         return PlaySession(self.model, self.recordings, self.library, self.dreamer, player=player, seed=seed)
 
-    async def compute(self, work: Callable[..., T], *arguments: Any) -> T:
+    def compute(self, work: Callable[..., T], *arguments: Any) -> asyncio.Future[T]:
         """Run a step of a session in a worker thread."""
-        return await asyncio.get_running_loop().run_in_executor(self._steps, work, *arguments)
+        return asyncio.get_running_loop().run_in_executor(self._steps, work, *arguments)
 
-    async def read(self, work: Callable[..., T], *arguments: Any) -> T:
-        """Run something about stored episodes, one at a time."""
-        return await asyncio.get_running_loop().run_in_executor(self._files, work, *arguments)
+    def read(self, work: Callable[..., T], *arguments: Any) -> asyncio.Future[T]:
+        """Run a query, one at a time."""
+        return asyncio.get_running_loop().run_in_executor(self._files, work, *arguments)
 
     def close(self) -> None:
         """Let the threads end, and remove the films."""

@@ -87,8 +87,6 @@ class PlaySession:
             "worlds": missing_worlds(model),
             "players": missing_players(model),
             "ranges": {name: list(limits) for name, limits in RANGES.items()},
-            "has_policy": model.policy is not None,
-            "has_dream": model.world is not None,
         }
 
     def configure(self, **changes: Any) -> View:
@@ -99,18 +97,16 @@ class PlaySession:
         old, new = self.settings, self.settings.changed(changes).check(self.model)
         if new.player == "recording" and self._tape is None:
             raise UserError("no recording was chosen: play an episode of the library")
-        now, self.settings = self._past[-1] if self._past else None, new
-        tape = old.player == "recording", new.player == "recording"
-        joins = (old.world, new.world) == ("real", "both") and tape[0] == tape[1]
+        stands = self._past[-1].game if self._past else None
+        taped, tapes = old.player == "recording", new.player == "recording"
+        joins = (old.world, new.world) == ("real", "both") and taped == tapes and stands is not None
+        leaves = old.world != new.world or (taped != tapes and (tapes or new.world != "dream"))
+        self.settings = new
         try:
-            if joins and now is not None and now.game is not None and not now.game.over:
-                return self._begin(now.game)
-            if now is None or old.world != new.world or (tape[0] != tape[1] and (tape[1] or new.world != "dream")):
-                return self.reset()
+            return self._begin(stands) if joins else self.reset() if leaves or not self._past else self._show()
         except BaseException:
             self.settings = old
             raise
-        return self._show()
 
     def reset(self, start: int | None = None) -> View:
         """Begin a new episode: a new real game, or a dream from the start of that number, or from one drawn.
@@ -125,19 +121,15 @@ class PlaySession:
         """One step, with `action` (or idling) where a human plays. After an end it begins the next episode instead."""
         if not self._past:
             return self.reset()
-        now, source, space = self._past[-1], self._source(), self.model.spec.actions
+        now, source, space, settings = self._past[-1], self._source(), self.model.spec.actions, self.settings
         game = now.game if source is not None else None
         if now.view.ended or now.view.truncated:
-            return self._begin(game if game is not None and not game.over else None)
-        taken = choose_action(
-            self.settings.player,
-            space,
-            self._generators.at(now.key, "action"),
-            pressed=space.idle if action is None else action,
-            recorded=source.actions[game.steps] if isinstance(source, Tape) and game is not None else None,
-            thinks=now.thinks,
-            temperature=self.settings.temperature,
-        )
+            return self._begin(game)
+        if isinstance(source, Tape) and game is not None:
+            return self._advance(now, game, source.actions[game.steps])
+        pressed = space.idle if action is None else action
+        chance = self._generators.at(now.key, "action")
+        taken = choose_action(settings.player, space, pressed, now.thinks, settings.temperature, chance)
         return self._advance(now, game, taken)
 
     def rewind(self, steps: int) -> View:
@@ -209,12 +201,13 @@ class PlaySession:
         return self._real
 
     def _begin(self, game: GameState | None, start: int | None = None) -> View:
-        """Begin an episode where `game` stands, or in a new game, or in a dream of its own."""
+        """Begin an episode where `game` stands, or in a new game where that is over, or in a dream of its own."""
         seed, starts, source = self.settings.seed, self.model.starts, self._source()
         last = self._past[-1].key if self._past else None
         key = StepKey(seed, last.episode + 1 if last is not None and last.seed == seed else 0, 0)
         if source is not None:
-            game = game or source.start(test_seed(seed, key.episode))
+            if game is None or game.over:
+                game = source.start(test_seed(seed, key.episode))
             window = game.window(self.model.spec.actions, self.model.config.denoiser.context_frames)
         else:
             window = starts.draw(seed, key.episode) if start is None else starts[start]
@@ -265,12 +258,10 @@ class PlaySession:
     @torch.inference_mode()
     def _think(self, dream: FrameStackState | None, game: GameState | None, before: Position | None) -> PolicyOutput:
         """The agent looks at the leading world's frame; at a start, after the context a dream begins with."""
-        policy = self.model.policy
-        assert policy is not None
+        policy = self.model.require_policy()
         if dream is not None:
             frame = dream.frame
-        else:
-            assert game is not None
+        elif game is not None:
             frame = frames_from_bytes(torch.from_numpy(game.frames[-1]).to(self.model.device))[None]
         if before is not None and before.thinks is not None:
             memory = before.thinks.state

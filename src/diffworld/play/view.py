@@ -88,17 +88,19 @@ def make_view(
     reward = leading.reward if leading else 0.0
     dream_frame = dreamt.frame if dreamt else None if dream is None else to_numpy(dream.frame[0])
     real_frame = None if shown is None else shown.frames[-1]
-    both = dream_frame is not None and real_frame is not None
-    inside = settings.inside and dream is not None
+    difference = None
+    if dream_frame is not None and real_frame is not None:
+        difference = np.abs(dream_frame.astype(np.int16) - real_frame).astype(np.uint8)
+    context = dreamt.context if dreamt else dream.context[0] if dream else None
     return View(
         step=before.step + 1 if before else 0,
         score=shown.score if shown is not None and dream is None else reward + (before.score if before else 0.0),
         real_score=None if shown is None else shown.score,
         dream=dream_frame,
         real=real_frame,
-        difference=np.abs(dream_frame.astype(np.int16) - real_frame).astype(np.uint8) if both else None,
-        context=to_numpy(dreamt.context if dreamt else dream.context[0]) if inside else None,
-        trajectory=to_numpy(dreamt.trajectory) if inside and dreamt else None,
+        difference=difference,
+        context=to_numpy(context) if settings.inside and context is not None else None,
+        trajectory=to_numpy(dreamt.trajectory) if settings.inside and dreamt else None,
         action=action,
         player=settings.player,
         reward=reward,

@@ -1,5 +1,7 @@
 """Recipes: what is trained, on what, and in which order. One file tells one method."""
 
+from collections.abc import Callable
+
 from diffworld.config import Config
 from diffworld.recipes.diamond import Diamond
 from diffworld.recipes.model_free import ModelFree
@@ -7,13 +9,12 @@ from diffworld.recipes.networks import Networks, build_networks, compile_network
 from diffworld.recipes.recipe import COLLECT, TEST, Losses, Materials, Part, Recipe
 from diffworld.recipes.world import World
 
-RECIPES: dict[str, type[Recipe]] = {"diamond": Diamond, "world": World, "model_free": ModelFree}
-
-
-def make_recipe(config: Config, given: Materials) -> Recipe:
-    """The recipe that a configuration names, ready to train."""
-    return RECIPES[config.recipe](config, given)  # type: ignore[call-arg]
-
+RECIPES: dict[str, Callable[[Config, Materials], Recipe]] = {
+    "diamond": Diamond,
+    "world": World,
+    "model_free": ModelFree,
+}
+"""By the name that `Config.recipe` has."""
 
 __all__ = [
     "COLLECT",
@@ -26,6 +27,5 @@ __all__ = [
     "Recipe",
     "build_networks",
     "compile_networks",
-    "make_recipe",
     "network_names",
 ]

@@ -16,7 +16,6 @@ from rich.progress import (
 )
 from rich.text import Text
 
-
 LINE_SECONDS = 30.0
 """Where there is no terminal, a phase says so often how far it is."""
 

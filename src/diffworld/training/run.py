@@ -12,7 +12,7 @@ from diffworld.data import Dataset
 from diffworld.data.schema import DESCRIPTION
 from diffworld.envs import VectorEnv, make_env
 from diffworld.evaluation.games import TestGames
-from diffworld.recipes import Materials, Recipe, build_networks, compile_networks, make_recipe
+from diffworld.recipes import RECIPES, Materials, build_networks, compile_networks
 from diffworld.runs.folder import Checkpoint, RunFolder
 from diffworld.runtime.checked import read_as
 from diffworld.runtime.device import resolve_compile, resolve_device, resolve_precision
@@ -79,7 +79,7 @@ def make_trainer(config: Config, spec: GameSpec, dataset: Dataset | None, env: V
     torch.manual_seed(config.seed)
     device = resolve_device(config.device)
     given = Materials(spec, device, dataset, env, np.random.default_rng(config.seed))
-    recipe: Recipe = make_recipe(config, given)
+    recipe = RECIPES[config.recipe](config, given)
     if resolve_compile(config.compile, device):
         compile_networks(recipe.networks, {name: part.updates.batch_size for name, part in recipe.parts.items()})
     trainer = Trainer(recipe, given, resolve_precision(config.precision, device))

@@ -140,9 +140,9 @@ def test_two_tabs_play_two_games(page: Page, served: Served) -> None:
     expect(page.locator(".screen.of-real")).to_be_visible()
     assert shown(other) == ["dream"]
     wait_for_step(other, step_of(other) + 5)
-    assert served.house.lobby.playing == 2
+    assert served.state.queue.playing == 2
     other.close()
-    wait_for(lambda: served.house.lobby.playing == 1)
+    wait_for(lambda: served.state.queue.playing == 1)
 
 
 def test_one_too_many_is_told_to_wait_and_gets_in(browser: Browser, run_folder: Path) -> None:

@@ -41,7 +41,7 @@ export class Controls {
       const input = document.getElementById(name);
       if (input?.matches("[data-setting]")) Object.assign(input, { min: low, max: name === "temperature" ? Math.min(3, high) : high });
     }
-    $("#choose-start").disabled = !info.has_dream;
+    $("#choose-start").disabled = Boolean(info.worlds.dream);
   }
 
   show(state) {

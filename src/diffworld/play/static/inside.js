@@ -16,7 +16,7 @@ export class Inside {
     this.curves = { value: [], entropy: [] };
     this.rewardBars = buildBars($("#reward-bars"), ["−1", "0", "+1"], ["negative", "neutral", "positive"]);
     this.policyBars = buildBars($("#policy-bars"), this.names.map((name) => readable(name)));
-    $("#policy-note").textContent = info.has_policy ? "" : "this run has no agent";
+    $("#policy-note").textContent = info.players.agent ?? "";
   }
 
   // Curves go on while the panel is closed; all else is drawn only where it is seen.
