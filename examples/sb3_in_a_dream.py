@@ -147,7 +147,7 @@ def best_constant(spec: diffworld.GameSpec, seed: int) -> NDArray[Any]:
 
 def main(
     model: str = "demo",
-    steps: int = 150_000,
+    steps: int = 60_000,
     seed: int = 0,
     games: int = 20,
     rows: int = 32,

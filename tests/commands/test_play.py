@@ -40,9 +40,9 @@ def test_it_prints_its_address_serves_and_stops_on_ctrl_c(run_folder: Path) -> N
     assert process.stdout is not None
     address = re.search(r"http://127\.0\.0\.1:\d+/", process.stdout.readline())
     assert address is not None
-    assert "diffworld" in httpx.get(address[0]).text
+    assert "diffworld" in httpx.get(address[0], timeout=600).text
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=30)
+    _, said = process.communicate(timeout=600)
     assert (process.returncode, said) == (0, "stopped\n")
 
 

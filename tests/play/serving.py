@@ -1,6 +1,7 @@
 """A real server with a tiny run in a thread, and a plain client that speaks the page's protocol."""
 
 import dataclasses
+import functools
 import json
 import threading
 import time
@@ -9,7 +10,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from websockets.sync.client import connect
+import httpx
+from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Origin
 
 from diffworld.play.library import Library
@@ -19,6 +21,9 @@ from diffworld.play.server_state import ServerState
 from diffworld.runs import load
 
 Message = dict[str, Any]
+LIMIT = 600.0
+"""Seconds after which whatever hangs is ended; no test takes a tenth of it."""
+get = functools.partial(httpx.get, timeout=LIMIT)
 
 
 @dataclasses.dataclass
@@ -39,7 +44,7 @@ class Served:
 
 @contextmanager
 def serving(run: Path, max_players: int = 8, token: str | None = None) -> Iterator[Served]:
-    """Serve the run on a free port; at the end everything must have stopped within seconds."""
+    """Serve the run on a free port; at the end everything must have stopped."""
     listener, address = listen("127.0.0.1", 0)
     address = dataclasses.replace(address, token=token)
     model = load(run, "cpu")
@@ -53,27 +58,31 @@ def serving(run: Path, max_players: int = 8, token: str | None = None) -> Iterat
         yield Served(state, address)
     finally:
         server.should_exit = True
-        thread.join(20)
+        thread.join(LIMIT)
         state.close()
         assert not thread.is_alive(), "the server did not stop"
 
 
-def wait_for(done: Callable[[], Any], seconds: float = 30) -> None:
+def wait_for(done: Callable[[], Any], seconds: float = LIMIT) -> None:
     until = time.monotonic() + seconds
     while not done():
         assert time.monotonic() < until, "waited in vain"
         time.sleep(0.01)
 
 
+def open_socket(host: str, origin: str | None, **options: Any) -> ClientConnection:
+    """A websocket to the server there, as a page of that origin."""
+    patient = {"open_timeout": LIMIT, "ping_interval": None, "close_timeout": 1}
+    plain = {"compression": None, "max_size": None}
+    return connect(f"ws://{host}/play", origin=origin and Origin(origin), **patient, **plain, **options)
+
+
 class Client:
     """One player."""
 
     def __init__(self, served: Served, shows: bool = True) -> None:
-        address, origin = f"ws://{served.host}/play", Origin(served.origin)
         self._stack = ExitStack()
-        self.socket = self._stack.enter_context(
-            connect(address, origin=origin, compression=None, max_size=None, close_timeout=1)
-        )
+        self.socket = self._stack.enter_context(open_socket(served.host, served.origin))
         self._shows = shows
         self._id = 0
 
@@ -89,7 +98,7 @@ class Client:
     def say(self, type: str, **fields: Any) -> None:
         self.socket.send(json.dumps({"type": type, **fields}))
 
-    def next(self, timeout: float = 30) -> tuple[Message, dict[str, bytes]]:
+    def next(self, timeout: float = LIMIT) -> tuple[Message, dict[str, bytes]]:
         data = self.socket.recv(timeout)
         header, images = unpack(data) if isinstance(data, bytes) else (json.loads(data), {})
         if header["type"] == "view" and self._shows:
@@ -98,7 +107,7 @@ class Client:
 
     def until(self, type: str, test: Callable[[Message], bool] = lambda _: True) -> tuple[Message, dict[str, bytes]]:
         """The next message of this type that passes the test."""
-        until = time.monotonic() + 30
+        until = time.monotonic() + LIMIT
         while time.monotonic() < until:
             header, images = self.next()
             if header["type"] == type and test(header):

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from serving import wait_for
+from serving import LIMIT, wait_for
 
 from diffworld.play.batcher import DynamicBatcher
 
@@ -22,7 +22,7 @@ class Worker:
     def _work(self, numbers: list[int]) -> list[int]:
         self.batches.append(numbers)
         self.threads.add(threading.current_thread().name)
-        assert self.go.wait(30)
+        assert self.go.wait(LIMIT)
         if 13 in numbers:
             raise ValueError("unlucky")
         return [2 * number for number in numbers]
@@ -41,7 +41,7 @@ def test_those_who_wait_are_served_together_by_kind_the_oldest_first() -> None:
             answers.append(pool.submit(worker.ask, number))
             wait_for(lambda: waiting(worker.ask) == count)  # noqa: B023
         worker.go.set()
-        assert [answer.result(30) for answer in answers] == [2, 8, 6, 12, 10, 16]
+        assert [answer.result(LIMIT) for answer in answers] == [2, 8, 6, 12, 10, 16]
     assert worker.batches == [[1], [4, 6, 8], [3, 5]]
     assert len(worker.threads) == 1
 
@@ -56,6 +56,6 @@ def test_a_failure_reaches_its_batch_and_no_one_else() -> None:
         worker.go.set()
         for answer in answers[1:3]:
             with pytest.raises(ValueError, match="unlucky"):
-                answer.result(30)
-        assert [answers[0].result(30), answers[3].result(30)] == [4, 32]
+                answer.result(LIMIT)
+        assert [answers[0].result(LIMIT), answers[3].result(LIMIT)] == [4, 32]
     assert worker.ask(5) == 10, "the thread goes on"

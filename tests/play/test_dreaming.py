@@ -9,7 +9,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 import torch
-from serving import wait_for
+from serving import LIMIT, wait_for
 from tiny_run import SMALL, make_run
 
 from diffworld.models.sampler import SamplerConfig
@@ -39,7 +39,7 @@ class Held:
 
     def step(self, state: FrameStackState, *arguments: Any, **options: Any) -> Any:
         self.rows.append(len(state.frames))
-        assert self.go.wait(30)
+        assert self.go.wait(LIMIT)
         return self.own.step(state, *arguments, **options)
 
 
@@ -64,7 +64,7 @@ def test_a_batch_shows_each_player_what_they_would_see_alone(model: Model) -> No
         together += [pool.submit(step, player) for player in range(1, 5)]
         wait_for(lambda: sum(map(len, dreamer.step._waiting.values())) == 4)
         go.set()
-        results = [future.result(30) for future in together]
+        results = [future.result(LIMIT) for future in together]
     assert rows[0] == 1 and sorted(rows[1:]) == [1, 3], "only equal sampler settings share a batch"
     for one, other in zip(alone, results, strict=True):
         # Rounding may move a value over the edge of its level of 8 bits, at each of the two denoising steps.
@@ -90,11 +90,11 @@ def test_threads_are_those_asked_for_whatever_another_thread_asks_later() -> Non
     def first() -> None:
         use_threads(1)
         asked.set()
-        assert other_asked.wait(30)
+        assert other_asked.wait(LIMIT)
         seen.append(torch.get_num_threads())
 
     def second() -> None:
-        assert asked.wait(30)
+        assert asked.wait(LIMIT)
         use_threads(3)
         other_asked.set()
 

@@ -138,6 +138,7 @@ def test_an_episode_becomes_a_film(library: Library) -> None:
     gif = library.export("replay", 0, "gif", 10)
     with Image.open(gif) as image:
         assert image.n_frames == 5  # type: ignore[attr-defined]
+    assert library.film(path.parent.name) == path and library.film(path.name) is None
     written = path.stat().st_mtime_ns
     assert library.export("replay", 0, "mp4", 10) == path
     assert path.stat().st_mtime_ns == written

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from serving import LIMIT
 from tiny_run import BREAKOUT, make_run
 
 from diffworld.data import Dataset, GameStep
@@ -137,7 +138,7 @@ def test_a_killed_recording_is_a_whole_data_set(tmp_path: Path) -> None:
     process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(SOURCE)})
     rows = tmp_path / "data" / "rows.bin"
     try:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + LIMIT
         while not (rows.exists() and rows.stat().st_size > 17 * 100) and time.monotonic() < deadline:
             time.sleep(0.05)
     finally:

@@ -6,11 +6,9 @@ import socket
 import time
 from pathlib import Path
 
-import httpx
 import pytest
-from serving import Client, Served, serving, wait_for
+from serving import LIMIT, Client, Served, get, open_socket, serving, wait_for
 from websockets.exceptions import ConnectionClosed, InvalidStatus
-from websockets.sync.client import connect
 
 from diffworld.play.guard import COOKIE
 from diffworld.play.server import Address, listen
@@ -22,13 +20,13 @@ pytestmark = pytest.mark.usefixtures("no_traceback")
 
 
 def test_the_page_and_its_parts_are_served_with_care(served: Served) -> None:
-    page = httpx.get(served.origin)
+    page = get(served.origin)
     assert page.status_code == 200 and "text/html" in page.headers["content-type"]
     assert "default-src 'none'" in page.headers["content-security-policy"]
     assert "unsafe" not in page.headers["content-security-policy"]
     assert page.headers["x-content-type-options"] == "nosniff"
     for name in ("app.js", "link.js", "style.css", "icon.svg"):
-        part = httpx.get(f"{served.origin}/static/{name}")
+        part = get(f"{served.origin}/static/{name}")
         assert part.status_code == 200 and len(part.content) > 100
 
 
@@ -52,7 +50,7 @@ def test_the_page_and_its_parts_are_served_with_care(served: Served) -> None:
     ],
 )
 def test_a_path_reaches_no_file(served: Served, path: str) -> None:
-    with socket.create_connection(("127.0.0.1", served.address.port), timeout=10) as raw:  # sent as it is written
+    with socket.create_connection(("127.0.0.1", served.address.port), timeout=LIMIT) as raw:  # sent as it is written
         raw.sendall(f"GET {path} HTTP/1.1\r\nHost: {served.host}\r\nConnection: close\r\n\r\n".encode())
         answer = b"".join(iter(lambda: raw.recv(65536), b""))
     assert answer.split(b" ")[1] == b"404"
@@ -61,35 +59,34 @@ def test_a_path_reaches_no_file(served: Served, path: str) -> None:
 
 def test_only_this_machine_s_names_are_answered(served: Served) -> None:
     for host in ("evil.example", f"evil.example:{served.address.port}", "127.0.0.1.evil.example", "192.168.1.7", ""):
-        assert httpx.get(served.origin, headers={"host": host}).status_code in (400, 403), host
+        assert get(served.origin, headers={"host": host}).status_code in (400, 403), host
     for host in (f"localhost:{served.address.port}", "127.0.0.1", "[::1]:80"):
-        assert httpx.get(served.origin, headers={"host": host}).status_code == 200, host
+        assert get(served.origin, headers={"host": host}).status_code == 200, host
 
 
 @pytest.mark.parametrize("origin", [None, "http://evil.example", "null", "http://127.0.0.1:1", "file://"])
 def test_a_websocket_of_another_page_is_refused(served: Served, origin: str | None) -> None:
-    with pytest.raises(InvalidStatus) as refused, connect(f"ws://{served.host}/play", origin=origin):
+    with pytest.raises(InvalidStatus) as refused, open_socket(served.host, origin):
         pass
     assert refused.value.response.status_code == 403
 
 
 def test_a_token_is_asked_of_everyone_where_one_is_set(run_folder: Path) -> None:
     with serving(run_folder, token="right-token_1") as served:
-        where = f"ws://{served.host}/play"
         for path in ("/", "/static/app.js", "/?token=wrong", "/?token=", "/?token=right-token_1x", "/films/x"):
-            assert httpx.get(served.origin + path).status_code == 403
-        assert httpx.get(served.origin, cookies={COOKIE: "wrong"}).status_code == 403
-        let_in = httpx.get(f"{served.origin}/?token=right-token_1")
+            assert get(served.origin + path).status_code == 403
+        assert get(served.origin, cookies={COOKIE: "wrong"}).status_code == 403
+        let_in = get(f"{served.origin}/?token=right-token_1")
         assert (let_in.status_code, let_in.headers["location"]) == (303, "/")
         assert "HttpOnly" in let_in.headers["set-cookie"] and "SameSite" in let_in.headers["set-cookie"]
-        assert httpx.get(served.origin, cookies={COOKIE: "right-token_1"}).status_code == 200
+        assert get(served.origin, cookies={COOKIE: "right-token_1"}).status_code == 200
         for cookie in ("", f"{COOKIE}=wrong", f'{COOKIE}="', "\xff"):
             wrong = {"Cookie": cookie}
-            with pytest.raises(InvalidStatus), connect(where, origin=served.origin, additional_headers=wrong):
+            with pytest.raises(InvalidStatus), open_socket(served.host, served.origin, additional_headers=wrong):
                 pass
         header = {"Cookie": f"{COOKIE}=right-token_1"}
-        with connect(where, origin=served.origin, additional_headers=header) as player:
-            assert json.loads(player.recv(30))["type"] == "welcome"
+        with open_socket(served.host, served.origin, additional_headers=header) as player:
+            assert json.loads(player.recv(LIMIT))["type"] == "welcome"
 
 
 def test_other_machines_need_a_token_and_the_port_must_be_free() -> None:
@@ -181,7 +178,7 @@ def test_noise_on_the_port_disturbs_nobody(served: Served) -> None:
             upgrade + b"\x81\x82\x00\x00\x00\x00\xff\xfe",
             upgrade + b"\x88\x81\x00\x00\x00\x00\x01",
         ):
-            with socket.create_connection(("127.0.0.1", served.address.port), timeout=10) as raw:
+            with socket.create_connection(("127.0.0.1", served.address.port), timeout=LIMIT) as raw:
                 with contextlib.suppress(OSError):
                     raw.sendall(noise)
                 time.sleep(0.05)

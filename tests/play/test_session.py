@@ -71,7 +71,7 @@ def test_every_player_in_every_world(model: Model, world: str, player: str) -> N
 def test_the_same_seed_and_actions_show_the_same_and_so_after_a_rewind(
     model: Model, seed: int, actions: list[int], data: st.DataObject
 ) -> None:
-    wanted: dict[str, Any] = dict(world="both", seed=seed, churn=5.0)
+    wanted: dict[str, Any] = {"world": "both", "seed": seed, "churn": 5.0}
     first, second = PlaySession(model, **wanted), PlaySession(model, **wanted)
     views = [first.reset(), *play(first, actions)]
     assert all(same(a, b) for a, b in zip(views, [second.reset(), *play(second, actions)], strict=True))

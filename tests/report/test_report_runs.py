@@ -12,7 +12,7 @@ from diffworld.envs import EnvironmentConfig, EpisodeResult
 from diffworld.evaluation.protocol import ATARI_100K
 from diffworld.evaluation.saved import Evaluation, save_evaluation
 from diffworld.models.sampler import SamplerConfig
-from diffworld.report.runs import label, method_settings, named, nearest_preset, read_run
+from diffworld.report.runs import label, method_of, named, read_run
 from diffworld.runtime.errors import UserError
 from diffworld.spec import ActionSpace, GameSpec
 
@@ -99,7 +99,7 @@ def test_other_rules_set_a_run_apart(tmp_path: Path) -> None:
 
 def test_what_makes_a_method() -> None:
     def called(config: Config) -> str:
-        return label(*nearest_preset(method_settings(config)))
+        return label(*method_of(config)[1:])
 
     assert called(replace(BENCHMARK_CONFIG, seed=9, env="atari/Pong", device="cpu")) == "diffworld atari100k"
     three = replace(BENCHMARK_CONFIG, sampler=SamplerConfig(denoising_steps=9))

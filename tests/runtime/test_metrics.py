@@ -127,3 +127,10 @@ def test_folder_that_cannot_be_made(tmp_path: Path) -> None:
     log = MetricsLog(tmp_path / "file" / "run", tensorboard=False)
     with pytest.raises(UserError, match="cannot write"):
         log.write(1, {}, {})
+
+
+def test_what_the_version_before_called_otherwise(tmp_path: Path) -> None:
+    line = {"epoch": 1, "env_steps": 5, "test/return_mean": 3.0, "latest/test/loss": 1.0}
+    (tmp_path / METRICS_FILE).write_text(json.dumps(line) + "\n")
+    expected = {"epoch": 1, "env_steps": 5, "eval/return_mean": 3.0, "latest/test/loss": 1.0}
+    assert read_metrics(tmp_path / METRICS_FILE) == [expected]

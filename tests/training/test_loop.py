@@ -181,7 +181,7 @@ def test_a_run_that_is_interrupted_again_and_again_comes_to_the_same_end(
     folder, sittings, finished = tmp_path / "interrupted", list[list[str]](), False
     while not finished:
         torch.manual_seed(len(sittings))
-        with make(recipe, small, folder) as trainer, sitting(trainer, folder, stop_after=3) as s:
+        with make(recipe, small, folder) as trainer, sitting(trainer, folder, stop_after=4) as s:
             try:
                 s.loop.run()
                 finished = True
@@ -190,7 +190,7 @@ def test_a_run_that_is_interrupted_again_and_again_comes_to_the_same_end(
             sittings.append(s.done)
             found = trainer.networks.tensors()
     assert len(sittings) > 4
-    assert all(len(each) == 3 for each in sittings[:-1])
+    assert all(len(each) == 4 for each in sittings[:-1])
     # A test that was interrupted begins anew: only its repetitions may be more.
     flat = [entry for each in sittings for entry in each]
     assert [entry for entry in flat if "test" not in entry] == [entry for entry in done if "test" not in entry]

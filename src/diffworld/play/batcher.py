@@ -25,7 +25,7 @@ class DynamicBatcher(Generic[Request, Result]):
         self._work, self._alike = work, alike
         self._waiting: dict[Hashable, list[tuple[Request, Future[Result]]]] = {}  # by kind
         self._lock = threading.Lock()
-        self._thread = ThreadPoolExecutor(1, "together", initializer=prepare)
+        self._thread = ThreadPoolExecutor(1, "batch", initializer=prepare)
 
     def __call__(self, request: Request) -> Result:
         """The result of a request; raises what its batch raised."""

@@ -11,12 +11,14 @@ import json
 import logging
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, TypeVar
 
 from fastapi import WebSocket, WebSocketDisconnect
 
 from diffworld.play import protocol
+from diffworld.play.dreaming import use_threads
 from diffworld.play.pace import Allowance, Meter, Pace
 from diffworld.play.players import HeldKeys
 from diffworld.play.protocol import ProtocolError
@@ -53,14 +55,12 @@ class Connection:
         self._socket, self._server = socket, server
         self._allowance = Allowance(MESSAGES_PER_SECOND, MESSAGES_AT_ONCE)
         self._commands: asyncio.Queue[protocol.Command] = asyncio.Queue(COMMANDS_AT_ONCE)
-        self._queries = 0
-        self._busy: asyncio.Future[Any] | None = None
-        self._playing = False
+        self._thread = ThreadPoolExecutor(1, "player", initializer=lambda: use_threads(1))
+        self._playing = self._paused = False
         self._keys = HeldKeys(server.model.spec.actions)
-        self._paused = False
         self._pace, self._meter = Pace(default_fps(server.model.spec)), Meter()
         self._latest: View | None = None
-        self._number = self._shown = 0
+        self._number = self._shown = self._queries = 0
         self._shown_at = time.monotonic()
         self._due = asyncio.Event()
 
@@ -72,6 +72,8 @@ class Connection:
                     self._tasks.create_task(work)
         except ExceptionGroup as failures:
             await self._part(failures.exceptions[0])
+        finally:
+            self._thread.shutdown()  # nothing runs there any more, unless the server is being stopped
 
     async def _part(self, error: Exception) -> None:
         """Say why, where the client is still there to hear it."""
@@ -123,9 +125,9 @@ class Connection:
             self._commands.put_nowait(message)
 
     async def _answer(self, query: protocol.Query) -> None:
-        frames: Pictures | None = None
+        loop, frames = asyncio.get_running_loop(), None
         try:
-            header, frames = await self._server.read(answer, self._server, query)
+            header, frames = await loop.run_in_executor(self._server.files, answer, self._server, query)
         except UserError as error:
             header = {"error": str(error)}
         except Exception:
@@ -147,9 +149,7 @@ class Connection:
                 await self._play(session)
             finally:
                 self._playing = False
-                if self._busy is not None:  # a session is closed only once its step is done
-                    await asyncio.wait([self._busy])
-                await self._server.compute(session.close)
+                await self._call(session.close)
 
     async def _play(self, session: PlaySession) -> None:
         first = await self._call(session.reset)
@@ -159,13 +159,11 @@ class Connection:
         while True:
             command = await self._next_command()
             try:
-                view = await (self._step(session) if command is None else self._do(session, command))
+                if view := await (self._step(session) if command is None else self._do(session, command)):
+                    self._keep(view)
             except UserError as error:
                 self._paused |= command is None  # it should not be said fifteen times a second
                 await self._say({"type": "error", "text": str(error)})
-            else:
-                if view is not None:
-                    self._keep(view)
             if command is not None:
                 await self._tell_state(session)
 
@@ -196,7 +194,10 @@ class Connection:
             case protocol.Step():
                 return await self._step(session)
             case protocol.Reset():
-                return await self._call(reset, session, command.start)
+                if command.start is not None:  # it can only be dreamt, so it takes the player into the dream
+                    player = "human" if session.settings.player == "recording" else session.settings.player
+                    await self._call(lambda: session.configure(world="dream", player=player))
+                return await self._call(session.reset, command.start)
             case protocol.Rewind():
                 return await self._call(session.rewind, command.steps)
             case protocol.Record():
@@ -208,9 +209,8 @@ class Connection:
         return None
 
     async def _call(self, work: Callable[..., T], *arguments: Any) -> T:
-        """Run one call on the session in a worker thread; it ends even if this task is cancelled."""
-        self._busy = busy = self._server.compute(work, *arguments)
-        return await asyncio.shield(busy)
+        """Run one call on the session in the player's thread, after any that a cancelled task has left running."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
 
     # Showing
 
@@ -233,9 +233,9 @@ class Connection:
                 continue
             view, self._latest = self._latest, None
             self._number += 1
-            header = {"type": "view", "number": self._number, "fps": round(self._meter.rate(), 1)}
-            about, frames = describe(view)
-            await self._say({**header, **about}, frames)
+            told, pictures = describe(view)
+            about = {"type": "view", "number": self._number, "fps": round(self._meter.rate(), 1)}
+            await self._say({**about, **told}, pictures)
 
     async def _tell_state(self, session: PlaySession) -> None:
         state = {"paused": self._paused, "fps": self._pace.fps, "recording": session.recording}
@@ -245,12 +245,4 @@ class Connection:
         if frames is None:
             await self._socket.send_text(json.dumps(header, separators=(",", ":")))
         else:
-            await self._socket.send_bytes(await self._server.compute(protocol.pack, header, frames))
-
-
-def reset(session: PlaySession, start: int | None) -> View:
-    """A new game; a chosen start can only be dreamt, so it takes the player into the dream."""
-    if start is not None:
-        player = session.settings.player
-        session.configure(world="dream", player="human" if player == "recording" else player)
-    return session.reset(start)
+            await self._socket.send_bytes(await asyncio.to_thread(protocol.pack, header, frames))

@@ -34,8 +34,7 @@ class DreamRequest:
     horizon: int
     """Steps after which the dream is truncated."""
     key: StepKey
-    """Of the player's own random numbers: the same actions lead to the same frames again. Its step counts from the
-    dream's start."""
+    """Of the player's own random numbers; its step counts from the dream's start."""
     memory: PolicyState | None = None
     """The agent's memory before it sees the new frame (one row); None where nobody wants its opinion."""
 
@@ -90,8 +89,7 @@ class Dreamer:
     @torch.inference_mode()
     def think(self, frames: Tensor, memory: PolicyState) -> list[PolicyOutput]:
         """What the agent makes of one more frame (B, 3, H, W) in each row."""
-        policy = self.model.policy
-        assert policy is not None
+        policy = self.model.require_policy()
         with autocast(self.model.device, torch.float32 if self.world is None else self.world.dtype):
             logits, values, (h, c) = policy(frames, memory)
         probs, nats = probabilities(policy.actions, logits).cpu().numpy(), entropy(policy.actions, logits).tolist()
@@ -111,30 +109,30 @@ class Dreamer:
         following, prediction = world.step(state, actions, randn, trajectory=True, clock=clock)
         assert prediction.trajectory is not None
         frames, trajectory = to_numpy(prediction.frames), torch.stack(prediction.trajectory, dim=1)
-        thinks: list[PolicyOutput] = []
+        thinks: list[PolicyOutput | None] = [None] * len(requests)
         if memories := [r.memory for r in requests if r.memory is not None]:
             h, c = zip(*memories, strict=True)
             with clock("policy"):
-                thinks = self.think(prediction.frames, (torch.cat(h), torch.cat(c)))
+                thinks = [*self.think(prediction.frames, (torch.cat(h), torch.cat(c)))]
         steps = []
         for i, request in enumerate(requests):
             draws = generators[i].at(request.key, "reward_end")
-            rewards, reward = _draw(prediction.reward_logits, i, draws)
-            ends, end = _draw(prediction.end_logits, i, draws)
-            ended, truncated = end == 1, end != 1 and request.key.step + 1 >= request.horizon
-            cut = f"the dream reached its horizon of {request.horizon}" if truncated else ""
+            reward_probs, reward = _draw(prediction.reward_logits, i, draws)
+            end_probs, end = _draw(prediction.end_logits, i, draws)
+            cut = not end and request.key.step + 1 >= request.horizon
+            why = f"the dream reached its horizon of {request.horizon}" if cut else ""
             step = DreamStep(
                 frame=frames[i],
-                reward=0 if rewards is None else reward - 1,
-                ended=ended,
-                truncated=truncated,
-                why="the dream predicts an end" if ended else cut,
+                reward=0 if reward_probs is None else reward - 1,
+                ended=bool(end),
+                truncated=cut,
+                why="the dream predicts an end" if end else why,
                 milliseconds=clock.milliseconds,
                 context=request.state.context[0],
                 trajectory=trajectory[i],
-                reward_probs=rewards,
-                end_prob=None if ends is None else float(ends[1]),
-                thinks=thinks[i] if thinks else None,
+                reward_probs=reward_probs,
+                end_prob=None if end_probs is None else float(end_probs[1]),
+                thinks=thinks[i],
             )
             steps.append((following.rows(slice(i, i + 1)), step))
         return steps

@@ -70,9 +70,7 @@ class Guard:
 
     def _is_own(self, host: str) -> bool:
         match = _HOST.fullmatch(host)
-        if match is None:
-            return False
-        name = match["name"].lower().strip("[]")
+        name = match["name"].lower().strip("[]") if match else ""
         return name in self._names or (not self._only_loopback and _is_address(name))
 
 

@@ -136,8 +136,7 @@ class Library:
         shelf = self._shelf(dataset_id)
         rows = shelf.rows(episode)
         wanted, name = (dataset_id, episode, len(rows), kind, fps), f"{dataset_id}-episode-{episode}.{kind}"
-        with self._lock:
-            path = self._films.get(wanted, self._films_folder / secrets.token_urlsafe(16) / name)
+        path = self._films.get(wanted, self._films_folder / secrets.token_urlsafe(16) / name)
         if not path.exists():
             export_film(path, shelf.frames(rows), kind, fps)
             with self._lock:

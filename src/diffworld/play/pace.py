@@ -59,7 +59,6 @@ class Allowance:
         now = self._clock()
         self._left = min(self._burst, self._left + (now - self._at) * self._rate)
         self._at = now
-        if self._left < 1:
-            return False
-        self._left -= 1
-        return True
+        allowed = self._left >= 1
+        self._left -= allowed
+        return allowed

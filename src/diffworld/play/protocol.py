@@ -201,10 +201,7 @@ def pack(header: Mapping[str, Any], frames: Mapping[str, Picture | None]) -> byt
 
 def unpack(message: bytes) -> tuple[dict[str, Any], dict[str, bytes]]:
     """The header and the encoded pictures of a message made by `pack`."""
-    (length,) = struct.unpack_from("<I", message)
-    header = json.loads(message[4 : 4 + length])
-    images, at = {}, 4 + length
-    for name, size in header["images"]:
-        images[name] = message[at : at + size]
-        at += size
-    return header, images
+    stream = io.BytesIO(message)
+    (length,) = struct.unpack("<I", stream.read(4))
+    header = json.loads(stream.read(length))
+    return header, {name: stream.read(size) for name, size in header["images"]}

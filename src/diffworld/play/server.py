@@ -71,19 +71,15 @@ def create_app(state: ServerState, address: Address) -> FastAPI:
     pages = _static_pages()
 
     @app.get("/")
-    def index() -> Response:
-        return pages["index.html"]
-
     @app.get("/static/{name}")
-    def static(name: str) -> Response:
+    def page(name: str = "index.html") -> Response:
         return pages.get(name) or PlainTextResponse("there is no such page", 404)
 
     @app.get("/films/{key}")
     def film(key: str) -> Response:
-        path = state.library.film(key)
-        if path is None:
-            return PlainTextResponse("this film is no longer kept: export it again", 404)
-        return FileResponse(path, filename=path.name)
+        if path := state.library.film(key):
+            return FileResponse(path, filename=path.name)
+        return PlainTextResponse("this film is no longer kept: export it again", 404)
 
     @app.websocket("/play")
     async def play(websocket: WebSocket) -> None:
@@ -109,24 +105,26 @@ def serve(state: ServerState, listener: socket.socket, address: Address, open_br
 
 def make_server(state: ServerState, address: Address) -> uvicorn.Server:
     """Uvicorn, with messages bounded in size and clients that have gone found out."""
-    config = uvicorn.Config(
-        create_app(state, address),
-        log_level="critical",
-        access_log=False,
-        server_header=False,
-        ws="websockets-sansio",
-        ws_max_size=MAX_MESSAGE_BYTES,
-        ws_ping_interval=PING_SECONDS,
-        ws_ping_timeout=PING_SECONDS,
-        ws_per_message_deflate=False,  # frames are compressed already
-        timeout_graceful_shutdown=3,
+    return uvicorn.Server(
+        uvicorn.Config(
+            create_app(state, address),
+            log_level="critical",
+            access_log=False,
+            server_header=False,
+            ws="websockets-sansio",
+            ws_max_size=MAX_MESSAGE_BYTES,
+            ws_ping_interval=PING_SECONDS,
+            ws_ping_timeout=PING_SECONDS,
+            ws_per_message_deflate=False,  # frames are compressed already
+            timeout_graceful_shutdown=3,
+        )
     )
-    return uvicorn.Server(config)
 
 
 def _static_pages() -> dict[str, Response]:
     files = (resources.files("diffworld.play") / "static").iterdir()
-    return {file.name: Response(file.read_bytes(), media_type=MEDIA_TYPES[file.name.split(".")[-1]]) for file in files}
+    kinds = {file: MEDIA_TYPES.get(file.name.rpartition(".")[2]) for file in files}
+    return {file.name: Response(file.read_bytes(), media_type=kind) for file, kind in kinds.items() if kind}
 
 
 def _open_browser(url: str) -> None:
@@ -141,5 +139,4 @@ def _outward_address() -> str:
             probe.connect(("192.0.2.1", 9))  # an address kept for documentation, RFC 5737
         except OSError:
             return "127.0.0.1"
-        address: str = probe.getsockname()[0]
-        return address
+        return str(probe.getsockname()[0])

@@ -15,7 +15,7 @@ from diffworld.play.dreaming import Dreamer, DreamRequest, DreamStep, Stopwatch
 from diffworld.play.library import Library
 from diffworld.play.players import PolicyOutput, choose_action
 from diffworld.play.recording import EpisodeRecorder
-from diffworld.play.settings import RANGES, Settings, default_fps, missing_players, missing_worlds
+from diffworld.play.settings import RANGES, Settings, default_fps, missing
 from diffworld.play.view import View, make_view, plain
 from diffworld.play.worlds import GameState, RealGame, Tape, WorldStep
 from diffworld.runs import Model
@@ -75,7 +75,7 @@ class PlaySession:
 
     def info(self) -> dict[str, Any]:
         """What the session can do, in JSON's types: worlds and players with the reason why not, ranges, names."""
-        model, spec = self.model, self.model.spec
+        model, spec, reasons = self.model, self.model.spec, missing(self.model)
         return {
             "title": model.title,
             "env": spec.name,
@@ -84,9 +84,9 @@ class PlaySession:
             "idle": plain(spec.actions.idle),
             "keys": dict(spec.keys),
             "fps": default_fps(spec),
-            "worlds": missing_worlds(model),
-            "players": missing_players(model),
-            "ranges": {name: list(limits) for name, limits in RANGES.items()},
+            "worlds": reasons["world"],
+            "players": reasons["player"],
+            "ranges": RANGES,
         }
 
     def configure(self, **changes: Any) -> View:
@@ -128,17 +128,15 @@ class PlaySession:
         if isinstance(source, Tape) and game is not None:
             return self._advance(now, game, source.actions[game.steps])
         pressed = space.idle if action is None else action
-        chance = self._generators.at(now.key, "action")
-        taken = choose_action(settings.player, space, pressed, now.thinks, settings.temperature, chance)
+        draws = self._generators.at(now.key, "action")
+        taken = choose_action(settings.player, space, pressed, now.thinks, settings.temperature, draws)
         return self._advance(now, game, taken)
 
     def rewind(self, steps: int) -> View:
         """Go back, as far as is kept; what is played from there on replaces what was."""
-        taken_back = 0
-        for _ in range(min(max(0, steps), len(self._past) - 1)):
-            taken_back += self._past.pop().view.action is not None
+        left = [self._past.pop() for _ in range(min(steps, len(self._past) - 1))]
         for recorder in self._recorders.values():
-            recorder.take_back(taken_back)
+            recorder.take_back(sum(position.view.action is not None for position in left))
         return self._show() if self._past else self.reset()
 
     @property

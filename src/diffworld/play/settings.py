@@ -57,16 +57,15 @@ class Settings:
     def changed(self, changes: Mapping[str, Any]) -> "Settings":
         """With some fields changed. UserError for what does not exist or is out of range."""
         names = [field.name for field in dataclasses.fields(self)]
-        for name in changes:
-            if name not in names:
-                raise UserError(f"there is no setting '{name}': choose one of {', '.join(names)}")
+        if unknown := sorted(changes.keys() - names):
+            raise UserError(f"there is no setting '{unknown[0]}': choose one of {', '.join(names)}")
         settings = dataclasses.replace(self, **changes)
         checked(settings)
         return settings
 
     def check(self, model: Model) -> "Settings":
         """These settings; UserError for a world or player that the model does not have."""
-        for what, reasons in (("world", missing_worlds(model)), ("player", missing_players(model))):
+        for what, reasons in missing(model).items():
             value = getattr(self, what)
             if reasons[value]:
                 raise UserError(f"{what} cannot be {value}: {reasons[value]}")
@@ -77,25 +76,21 @@ class Settings:
         return dataclasses.replace(own, denoising_steps=self.denoising_steps, order=self.order, churn=self.churn)
 
 
-RANGES: dict[str, tuple[Any, Any]] = {
-    name: (limits.ge, limits.le)
+RANGES: dict[str, list[Any]] = {
+    name: [limits.ge, limits.le]
     for name, kind in get_type_hints(Settings, include_extras=True).items()
     for limits in getattr(kind, "__metadata__", ())
 }
 """Lowest and highest value of each setting that is a number on a scale."""
 
 
-def missing_worlds(model: Model) -> dict[str, str | None]:
-    """Each world, and why it cannot be played; None where it can."""
+def missing(model: Model) -> dict[str, dict[str, str | None]]:
+    """Of each world and player, why it cannot be chosen; None where it can."""
     dream = None if model.world is not None else "this run has no world model"
+    agent = None if model.policy is not None else "this run has no agent"
     real = model.no_game or None
-    return {"dream": dream, "real": real, "both": dream or real}
-
-
-def missing_players(model: Model) -> dict[str, str | None]:
-    """Each player, and why it cannot play; None where it can."""
-    no_agent = None if model.policy is not None else "this run has no agent"
-    return {name: no_agent if name == "agent" else None for name in get_args(Player)}
+    worlds = {"dream": dream, "real": real, "both": dream or real}
+    return {"world": worlds, "player": {**dict.fromkeys(get_args(Player)), "agent": agent}}
 
 
 def default_fps(spec: GameSpec) -> int:

@@ -1,6 +1,5 @@
 """What a player sees after each step, and how it is told to the page."""
 
-import dataclasses
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -36,8 +35,8 @@ class View:
     difference: Frame | None
     """|dream - real| of each pixel and channel, where both are shown."""
     context: Film | None
-    """(n, H, W, 3) frames that the dream's was drawn from, oldest first, in a view of the inside; padding is mid-grey.
-    At a start nothing has been drawn, so it is what will be drawn from."""
+    """(n, H, W, 3) in a view of the inside: the frames that the dream's was drawn from, oldest first, padding mid-grey;
+    at a start, those that the next one will be drawn from."""
     trajectory: Film | None
     """(N + 1, H, W, 3) from noise to the dream's frame, in a view of the inside; None at a start."""
     action: Encoded | None
@@ -119,7 +118,7 @@ def make_view(
 
 def describe(view: View) -> tuple[dict[str, Any], Pictures]:
     """A view's numbers, in JSON's types, and its pictures; those of a film side by side, the first on the left."""
-    told = {field.name: getattr(view, field.name) for field in dataclasses.fields(view)}
+    told = {**vars(view)}
     pictures: Pictures = {}
     for name in ("dream", "real", "difference", "context", "trajectory"):
         frames = told.pop(name)

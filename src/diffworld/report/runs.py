@@ -107,8 +107,7 @@ def read_run(path: Path) -> Run:
         raise UserError(f"{path} has no test of its agent: {_advice(folder)}")
     # The run's own way of testing first, then the most training, then the most games.
     test = max(tests, key=lambda t: (t.usual, t.checkpoint, len(t.scores)))
-    settings = method_settings(config)
-    preset, changes = nearest_preset(settings)
+    settings, preset, changes = method_of(config)
     protocol = protocol_of(
         (spec and spec.presented) or asdict(config.environment),
         test.env_steps,
@@ -197,19 +196,18 @@ def label(preset: str, changes: Sequence[str]) -> str:
     return f"diffworld {preset}, {changes[0] if len(changes) == 1 else f'{len(changes)} changes'}"
 
 
-def method_settings(config: Config) -> Config:
-    """A configuration with only what makes its method; of data and weights that there are some, not where they lie."""
+def method_of(config: Config) -> tuple[Config, str, tuple[str, ...]]:
+    """What makes a run's method: its settings, the preset nearest to them, and the others, such as "frame skip 8".
+
+    Of data and weights it counts that there are some, not where they lie.
+    """
     plain = Config()
     same: dict[str, Any] = {name: getattr(plain, name) for name in NOT_THE_METHOD}
-    same |= {name: "given" for name in ("data", "init_from") if getattr(config, name)}
-    return replace(config, **same)
-
-
-def nearest_preset(settings: Config) -> tuple[str, tuple[str, ...]]:
-    """The preset that a method's settings differ least from, and its other settings, such as "frame skip 8"."""
-    changes = {name: differences(method_settings(build()), settings) for name, build in PRESETS.items()}
+    given: dict[str, Any] = {name: "given" for name in ("data", "init_from") if getattr(config, name)}
+    settings = replace(config, **same, **given)
+    changes = {name: differences(replace(build(), **same), settings) for name, build in PRESETS.items()}
     name = min(changes, key=lambda preset: len(changes[preset]))
-    return name, tuple(_setting(change) for change in changes[name])
+    return settings, name, tuple(_setting(change) for change in changes[name])
 
 
 def _setting(change: str) -> str:

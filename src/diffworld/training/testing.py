@@ -120,7 +120,9 @@ class Tester:
         """A film of the dream, or of the game where there is none; a film that cannot be made costs a line, no more."""
         world, agent = self.recipe.world, self.recipe.networks.actor_critic
         name = GAME_FILM if world is None else DREAM_FILM
-        fps = min(60.0, max(1.0, self.games.spec.steps_per_second)) if self.games else 15.0
+        source = self.games or self.dataset
+        assert source is not None
+        fps = min(60.0, max(1.0, source.spec.steps_per_second))
         try:
             if world is None:
                 write_video(self.run.path / name, real, fps)

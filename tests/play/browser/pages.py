@@ -3,9 +3,9 @@
 import time
 
 from playwright.sync_api import Page, expect
-from serving import Served
+from serving import LIMIT, Served
 
-expect.set_options(timeout=30_000)  # a machine may be busy
+expect.set_options(timeout=1000 * LIMIT)
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 WIDE = {"width": 1000, "height": 700}
 PHONE = {"width": 390, "height": 780}
@@ -17,9 +17,9 @@ def open_page(page: Page, served: Served) -> Page:
     page.problems = problems  # type: ignore[attr-defined]
     page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
     page.on("pageerror", lambda error: problems.append(str(error)))
-    page.set_default_timeout(30_000)
+    page.set_default_timeout(1000 * LIMIT)
     page.goto(served.origin)
-    expect(page.locator("#cover")).to_be_hidden(timeout=30_000)
+    expect(page.locator("#cover")).to_be_hidden()
     wait_for_step(page, 1)
     return page
 
@@ -33,9 +33,10 @@ def wait_for_step(page: Page, step: int) -> None:
 
 
 def settled(page: Page) -> int:
-    """The step once no more frames arrive."""
+    """The step of a paused game once no more frames arrive."""
+    page.wait_for_selector("body.paused")
     step, since = step_of(page), time.monotonic()
-    while time.monotonic() < since + 0.5:
+    while time.monotonic() < since + 1:
         page.wait_for_timeout(50)
         if step_of(page) != step:
             step, since = step_of(page), time.monotonic()
