@@ -64,7 +64,7 @@ def test_only_this_machine_s_names_are_answered(served: Served) -> None:
         assert get(served.origin, headers={"host": host}).status_code == 200, host
 
 
-@pytest.mark.parametrize("origin", [None, "http://evil.example", "null", "http://127.0.0.1:1", "file://"])
+@pytest.mark.parametrize("origin", [None, "http://evil.example", "null", "http://127.0.0.1:1", "file://", "http://["])
 def test_a_websocket_of_another_page_is_refused(served: Served, origin: str | None) -> None:
     with pytest.raises(InvalidStatus) as refused, open_socket(served.host, origin):
         pass

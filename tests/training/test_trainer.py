@@ -139,19 +139,6 @@ def test_no_checkpoint_is_written_of_a_training_that_diverged(small: Config, tmp
             assert "\n" not in str(error.value)
 
 
-def test_a_checkpoint_of_the_version_before_is_refused(small: Config, tmp_path: Path) -> None:
-    with world(small, tmp_path / "run", None) as trainer:
-        old = trainer.checkpoint({})
-        del old.state["recipe"]
-        before = {name: tensor.clone() for name, tensor in trainer.networks.tensors().items()}
-        work(trainer, range(3))
-        with pytest.raises(UserError, match="the version before began this run") as error:
-            trainer.restore(old)
-        assert "\n" not in str(error.value) and "--init-from" in str(error.value)
-        changed = trainer.networks.tensors()
-        assert any(not torch.equal(changed[name], tensor) for name, tensor in before.items()), "nothing was put back"
-
-
 # --- updates ---------------------------------------------------------------------------------------------------------
 
 

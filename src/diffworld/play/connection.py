@@ -125,14 +125,14 @@ class Connection:
             self._commands.put_nowait(message)
 
     async def _answer(self, query: protocol.Query) -> None:
-        loop, frames = asyncio.get_running_loop(), None
+        loop = asyncio.get_running_loop()
         try:
             header, frames = await loop.run_in_executor(self._server.files, answer, self._server, query)
         except UserError as error:
-            header = {"error": str(error)}
+            header, frames = {"error": str(error)}, None
         except Exception:
             log.exception("could not answer a question")
-            header = {"error": "this failed; the server's terminal says why"}
+            header, frames = {"error": "this failed; the server's terminal says why"}, None
         self._queries -= 1
         await self._say({"type": "reply", "id": query.id, **header}, frames)
 

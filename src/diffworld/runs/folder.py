@@ -101,10 +101,13 @@ class RunFolder:
 
         UserError if the folder holds a run of another configuration or anything else.
         """
-        if self.holds(config):
+        begun = self.holds(config)
+        if not begun:
+            write_atomic(self.config_path, config.to_json())  # first: from here on the folder is a run's
+        if not (self.path / GAME).exists():  # a kill may have come before it
+            write_json(self.path / GAME, spec.to_json())
+        if begun:
             return True
-        write_atomic(self.config_path, config.to_json())  # first: from here on the folder is a run's
-        write_json(self.path / GAME, spec.to_json())
         write_json(self.path / "version.json", versions())
         return False
 

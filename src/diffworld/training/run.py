@@ -39,6 +39,11 @@ def train(config: Config, out: Path) -> None:
             display.line(f"{out} is finished: see {run.summary_path}. To train anew, choose another --out.")
             return
         checkpoint = run.load()
+        if checkpoint is not None and "recipe" not in checkpoint.state:
+            raise UserError(
+                "the version before began this run: it can be played and evaluated, but not resumed; "
+                "train on from it in another folder with --init-from"
+            )
         if env is not None and config.recipe == "diamond":
             data = resources.enter_context(open_replay(run, spec, checkpoint))
         trainer = make_trainer(config, spec, data, env)

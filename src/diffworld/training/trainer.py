@@ -100,11 +100,6 @@ class Trainer:
     def restore(self, checkpoint: Checkpoint) -> None:
         """Put a checkpoint's state back; the replay must already be cut to its rows."""
         state = checkpoint.state
-        if "recipe" not in state:
-            raise UserError(
-                "the version before began this run: it can be played and evaluated, but not resumed; "
-                "train on from it in another folder with --init-from"
-            )
         self.networks.load(checkpoint.weights)
         for name, optimiser in self.optimisers.items():
             optimiser.load_state_dict(state["optimisers"][name])

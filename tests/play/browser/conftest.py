@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from pages import CHROMIUM, WIDE, open_page
 from playwright.sync_api import Browser, Page, sync_playwright
-from serving import Served, wait_for
+from serving import LIMIT, Served, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -14,7 +14,8 @@ def browser() -> Iterator[Browser]:
     path = next(filter(None, map(shutil.which, CHROMIUM)), None)
     assert path, "these tests need Chromium; install it, on Debian and Ubuntu with: apt-get install chromium"
     with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
+        options = ["--no-sandbox", "--disable-gpu"]
+        running = playwright.chromium.launch(executable_path=path, args=options, timeout=1000 * LIMIT)
         yield running
         running.close()
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from pages import move, open_page, pixels, settled, shown, step_of, wait_for_step
 from playwright.sync_api import Browser, Page, expect
-from serving import Served, serving, wait_for
+from serving import LIMIT, Served, serving, wait_for
 
 
 def test_the_agent_plays_until_a_key_takes_over(page: Page) -> None:
@@ -149,6 +149,7 @@ def test_one_too_many_is_told_to_wait_and_gets_in(browser: Browser, run_folder: 
     with serving(run_folder, max_players=1) as small:
         first = open_page(browser.new_page(), small)
         second = browser.new_page()
+        second.set_default_timeout(1000 * LIMIT)
         second.goto(small.origin)
         expect(second.locator("#cover-text")).to_contain_text("You are next")
         first.close()
