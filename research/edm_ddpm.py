@@ -23,13 +23,12 @@ import numpy as np
 from benchmarks.measuring import check_pair, command, write_compact_json
 from diffworld.config import Config
 from diffworld.data import Dataset
-from diffworld.evaluation.fidelity.baselines import TrainingFrames, last_frame_film
 from diffworld.evaluation.fidelity.drift import KnownColours
 from diffworld.evaluation.fidelity.figures import pooled
+from diffworld.evaluation.fidelity.films import TrainingFrames, last_frame_film, roll_out
 from diffworld.evaluation.fidelity.frame_metrics import require_flip
 from diffworld.evaluation.fidelity.measure import by_step, measure
 from diffworld.evaluation.fidelity.reward_end import step_ranges
-from diffworld.evaluation.fidelity.rollouts import roll_out
 from diffworld.evaluation.fidelity.starts import RealEpisode, Starts, dataset_episodes
 from diffworld.evaluation.fidelity.study import LAST_FRAME, REAL
 from diffworld.models.sampler import SamplerConfig

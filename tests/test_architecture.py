@@ -20,7 +20,7 @@ FLOORS: dict[str, str] = {
     "nn": "spec data envs",
     "models": "data envs",
     "world": "data envs",
-    "agents": "data envs world",
+    "agents": "data envs",
     "config": "data world",
     "evaluation": "config",
     "recipes": "evaluation",

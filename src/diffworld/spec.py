@@ -6,15 +6,15 @@ nobody counts actions in a weight's shape or opens a game to ask.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import gymnasium.spaces as spaces
 import numpy as np
 from numpy.typing import NDArray
 
+from diffworld.runtime.checked import read_as
 from diffworld.runtime.errors import UserError
 
 MAX_ACTIONS = 4096
@@ -87,8 +87,7 @@ class ActionSpace:
                 raise UserError(f"an action part needs 1 to {MAX_ACTIONS} different names, not {len(names)}")
             if isinstance(part, Keys) and any(len({*pair} & {*names}) != 2 for pair in part.exclusive):
                 raise UserError("keys that exclude each other must be two of the keys")
-        keys = {_key(part, place) for place, part in enumerate(self.parts)}
-        if len(keys) < len(self.parts) or len({*self.names}) < self.size:
+        if len({*self._labels}) < len(self.parts) or len({*self.names}) < self.size:
             raise UserError("every part of an action, and everything in it, needs a name of its own")
 
     @classmethod
@@ -136,35 +135,30 @@ class ActionSpace:
         """
         if len(values) != len(self.parts):
             raise UserError(f"an action has {len(self.parts)} parts here, not {len(values)}")
+        if self.is_discrete:
+            return _index(values[0], self.size)
         pieces: list[NDArray[Any]] = []
         for part, value in zip(self.parts, values, strict=True):
             if isinstance(part, Choice):
                 pieces.append(np.arange(part.size) == _index(value, part.size))
             else:
-                down = np.array(_bits(value, part.size))
+                pieces.append(down := _bits(value, part.size))
                 for first, second in part.conflicts:
                     down[second] &= 1 - down[first]
-                pieces.append(down)
-        if self.is_discrete:
-            return int(np.flatnonzero(pieces[0])[0])
         return np.concatenate(pieces).astype(np.uint8)
 
     def decode(self, action: Any) -> list[Any]:
         """One value a part (see `encode`) of an encoded action; UserError if it is not of the space."""
         if self.is_discrete:
             return [_index(action, self.size)]
-        vector, at = _bits(action, self.size), 0
-        values: list[Any] = []
-        for part in self.parts:
-            piece = vector[at : at + part.size]
-            at += part.size
-            if isinstance(part, Choice):
-                if piece.sum() != 1:
-                    raise UserError(f"an action needs exactly one value of {part.name}, not {int(piece.sum())}")
-                values.append(int(piece.argmax()))
-            else:
-                values.append(piece)
-        return values
+        pieces = np.split(_bits(action, self.size), np.cumsum([part.size for part in self.parts])[:-1])
+        for part, piece in zip(self.parts, pieces, strict=True):
+            if isinstance(part, Choice) and piece.sum() != 1:
+                raise UserError(f"an action needs exactly one value of {part.name}, not {int(piece.sum())}")
+        return [
+            int(piece.argmax()) if isinstance(part, Choice) else piece
+            for part, piece in zip(self.parts, pieces, strict=True)
+        ]
 
     def check(self, action: Any) -> Encoded:
         """The action as it is stored; UserError if it is not of the space."""
@@ -200,7 +194,7 @@ class ActionSpace:
             return self.parts[0].space
         if all(isinstance(part, Choice) for part in self.parts):
             return spaces.MultiDiscrete([part.size for part in self.parts])
-        return spaces.Dict({_key(part, place): part.space for place, part in enumerate(self.parts)})
+        return spaces.Dict([(label, part.space) for label, part in zip(self._labels, self.parts, strict=True)])
 
     @classmethod
     def from_gymnasium(cls, space: spaces.Space[Any], names: Sequence[str] = ()) -> ActionSpace:
@@ -222,17 +216,19 @@ class ActionSpace:
         if len(self.parts) == 1:
             return self.encode([action])
         if isinstance(action, Mapping):
-            return self.encode([action[_key(part, place)] for place, part in enumerate(self.parts)])
+            return self.encode([action[label] for label in self._labels])
         return self.encode(list(action))
 
-    def to_gym_action(self, action: Any) -> Any:
-        """An encoded action as `to_gymnasium()`'s space has it."""
-        values = self.decode(action)
-        if len(values) == 1:
-            return values[0]
-        if all(isinstance(part, Choice) for part in self.parts):
-            return np.array(values)
-        return {_key(part, place): value for place, (part, value) in enumerate(zip(self.parts, values, strict=True))}
+    def to_gym_action(self, action: Any, space: spaces.Space[Any] | None = None) -> Any:
+        """An encoded action as `to_gymnasium()`'s space has it, or the `space` that this one was made from."""
+        flat = np.arange(self.size) == self.check(action) if self.is_discrete else self.check(action)
+        return spaces.unflatten(self.to_gymnasium() if space is None else space, np.asarray(flat, np.int64))
+
+    @property
+    def _labels(self) -> list[str]:
+        """What Gymnasium calls the parts."""
+        keys = ("keys" if place == 0 else f"keys {place}" for place in range(len(self.parts)))
+        return [part.name if isinstance(part, Choice) else key for part, key in zip(self.parts, keys, strict=True)]
 
     def to_json(self) -> list[dict[str, Any]]:
         """JSON types."""
@@ -247,36 +243,30 @@ class ActionSpace:
     def from_json(cls, data: Any) -> ActionSpace:
         """What `to_json` gave; UserError for anything else."""
         try:
-            return cls(
-                tuple(
-                    Choice(_text(part["choice"]), _texts(part["values"]))
-                    if "choice" in part
-                    else Keys(_texts(part["keys"]), tuple((_text(a), _text(b)) for a, b in part["exclusive"]))
-                    for part in data
-                )
-            )
-        except (TypeError, KeyError, ValueError) as error:
+            parts = [
+                {"name": part["choice"], "values": part["values"]}
+                if "choice" in part
+                else {"names": part["keys"], "exclusive": part["exclusive"]}
+                for part in data
+            ]
+        except (TypeError, KeyError) as error:
             raise UserError("this is no action space") from error
+        return read_as(cls, {"parts": parts}, "action space")
 
 
 @dataclass(frozen=True)
 class GameSpec:
     """One game, or one recording of a game, described."""
 
-    name: str
-    """Its id, such as atari/Breakout, or what a recording is called."""
-    height: int
+    name: str  # its id, such as atari/Breakout, or what a recording is called
+    height: int  # of the frames, in pixels
     width: int
-    """Of the frames, in pixels."""
     actions: ActionSpace
-    steps_per_second: float = 15.0
-    """At which people play it."""
+    steps_per_second: float = 15.0  # at which people play it
     keys: Mapping[str, str] = field(default_factory=dict)
     """Name of an action -> key of a keyboard (`KeyboardEvent.code`), where the usual ones do not do."""
-    rewards: bool = True
-    """Whether rewards are known."""
-    ends: bool = True
-    """Whether ends are known."""
+    rewards: bool = True  # whether they are known
+    ends: bool = True  # whether they are known
     presented: Mapping[str, Any] = field(default_factory=dict)
     """How the real game was presented (`EnvironmentConfig`'s fields); empty for recordings."""
 
@@ -314,49 +304,21 @@ class GameSpec:
 
     def to_json(self) -> dict[str, Any]:
         """JSON types."""
-        return {
-            "name": self.name,
-            "height": self.height,
-            "width": self.width,
-            "actions": self.actions.to_json(),
-            "steps_per_second": self.steps_per_second,
-            "keys": dict(self.keys),
-            "rewards": self.rewards,
-            "ends": self.ends,
-            "presented": dict(self.presented),
-        }
+        return asdict(self) | {"actions": self.actions.to_json()}
 
     @classmethod
     def from_json(cls, data: Any) -> GameSpec:
         """What `to_json` gave; UserError for anything else."""
         try:
-            own = {f.name: data[f.name] for f in dataclasses.fields(cls)}
-            own |= {"actions": ActionSpace.from_json(data["actions"]), "presented": dict(data["presented"])}
-            own["keys"] = {_text(name): _text(key) for name, key in dict(data["keys"]).items()}
-            if any(type(own[name]) not in kinds for name, kinds in _KINDS.items()):  # true is no number
-                raise TypeError
-            return cls(**own)
-        except (TypeError, KeyError, ValueError) as error:
-            raise UserError("this is no description of a game") from error
-
-
-_KINDS = {
-    "name": (str,),
-    "height": (int,),
-    "width": (int,),
-    "steps_per_second": (int, float),
-    "rewards": (bool,),
-    "ends": (bool,),
-}
+            actions = asdict(ActionSpace.from_json(data["actions"]))
+            return read_as(cls, {**data, "actions": actions}, "game")
+        except (TypeError, KeyError, UserError) as error:
+            raise UserError(f"this is no description of a game: {error}") from error
 
 
 def numbered(count: int, first: int = 0) -> tuple[str, ...]:
     """Names for values that have none; of more than any game has, enough to be refused."""
     return tuple(str(first + i) for i in range(min(count, MAX_ACTIONS + 1)))
-
-
-def _key(part: Choice | Keys, place: int) -> str:
-    return part.name if isinstance(part, Choice) else "keys" if place == 0 else f"keys {place}"
 
 
 def _flat(space: spaces.Dict) -> Iterator[Choice | Keys]:
@@ -391,15 +353,3 @@ def _bits(value: Any, size: int) -> NDArray[np.uint8]:
     if numbers.shape != (size,) or not np.isin(numbers, (0, 1)).all():
         raise UserError(f"action is not a vector of {size} zeros and ones")
     return numbers.astype(np.uint8)
-
-
-def _texts(value: Any) -> tuple[str, ...]:
-    if not isinstance(value, list):
-        raise TypeError("several names are a list")
-    return tuple(map(_text, value))
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError("names are texts")
-    return value

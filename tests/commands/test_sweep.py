@@ -200,7 +200,6 @@ def test_the_pace_counts_epochs_and_forgets_those_of_failed_runs(monkeypatch: py
     pace = Pace(dict.fromkeys(runs, 10), started=100.0)
     assert pace.text() == "1 of 3 runs, 10 of 30 epochs"
     (runs[1].folder / "metrics.jsonl").write_text("{}\n{}\n{torn")
-    pace.look(runs[1])
     clock[0] += 120
     assert pace.text() == "1 of 3 runs, 12 of 30 epochs, 60.0 s/epoch, about 18.0 minutes left"
     pace.failed.add(runs[2])

@@ -56,9 +56,7 @@ def catch(seed: int) -> Config:
             **three,  # type: ignore[arg-type]
         ),
         reward_end_updates=UpdateConfig(400, 40, learning_rate=2e-3, clip=100.0, batch_size=32, warmup=20),
-        actor_critic=ActorCriticConfig(
-            lstm_channels=64, channels=(8, 16), pool=(False, True), centre_features=True
-        ),
+        actor_critic=ActorCriticConfig(lstm_channels=64, channels=(8, 16), pool=(False, True), centre_features=True),
         actor_critic_updates=UpdateConfig(120, 40, learning_rate=3e-3, weight_decay=0.0, clip=100.0, warmup=10),
         returns=ReturnConfig(entropy_weight=0.01),
         evaluation=EvaluationConfig(every_epochs=0, final_episodes=GAMES, num_envs=10),

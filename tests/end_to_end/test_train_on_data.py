@@ -3,11 +3,12 @@
 import json
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny import LIMIT, environment, final_weights, kill_after, results, saves
+from tiny import Done, environment, final_weights, kill_after, results, run_command, saves
 
 from diffworld.data import Dataset
 from diffworld.spec import ActionSpace, Choice, GameSpec, Keys
@@ -45,15 +46,12 @@ def make_data(path: Path, actions: ActionSpace, rewards: bool = True) -> Path:
 
 
 def command(data: Path, out: Path, *options: str) -> list[str]:
-    import sys
-
     start = [sys.executable, "-m", "diffworld.cli", "train", "--data", str(data), "--out", str(out)]
     return [*start, *OPTIONS, *options]
 
 
-def train(data: Path, out: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    whole = command(data, out, *options)
-    return subprocess.run(whole, env=environment(), capture_output=True, text=True, timeout=LIMIT)
+def train(data: Path, out: Path, *options: str) -> Done:
+    return run_command(*command(data, out, *options)[3:])
 
 
 @pytest.mark.parametrize("kind", SPACES)

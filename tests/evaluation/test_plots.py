@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from diffworld.evaluation.plots import PANELS, learning_curves, points, running_mean
+from diffworld.evaluation.plots import CURVES, learning_curves, points, running_mean
 from diffworld.evaluation.statistics import Interval
 
 
@@ -23,7 +23,7 @@ def ink(path: Path) -> int:
 
 
 def full_record(epochs: int) -> list[dict[str, Any]]:
-    names = [curve.name for panel in PANELS for curve in panel.curves]
+    names = [curve.name for curve in CURVES]
     return [
         {
             "epoch": epoch,

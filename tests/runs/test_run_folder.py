@@ -161,13 +161,13 @@ def test_begin_and_begin_again(tmp_path: Path) -> None:
 def test_a_run_of_another_configuration_is_refused(tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
     run.begin(Config(), GAME)
-    before = run.config_path.read_bytes()
+    before = (run.path / "config.json").read_bytes()
     with pytest.raises(UserError, match=r"seed \(0 -> 1\)") as error:
         run.begin(replace(Config(), seed=1), GAME)
     assert "--out" in str(error.value)
     with pytest.raises(UserError, match=r" \.\.\."):
         run.begin(preset("demo"), GAME)
-    assert run.config_path.read_bytes() == before
+    assert (run.path / "config.json").read_bytes() == before
 
 
 def test_a_folder_of_something_else_is_refused_and_left_alone(tmp_path: Path) -> None:
@@ -189,7 +189,7 @@ def test_an_empty_folder_will_do(tmp_path: Path) -> None:
 def test_a_damaged_configuration_is_refused(tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
     run.begin(Config(), GAME)
-    cut(run.config_path)
+    cut(run.path / "config.json")
     with pytest.raises(UserError, match=r"cannot read .*config\.json"):
         run.begin(Config(), GAME)
 

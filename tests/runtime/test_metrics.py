@@ -64,7 +64,7 @@ def test_a_torn_last_line_is_passed_over_and_dropped(tmp_path: Path) -> None:
         path.write_bytes(whole[:length])
         assert len(read_metrics(path)) == whole[:length].count(b"\n")
     path.write_bytes(whole[:-5])
-    MetricsLog(tmp_path, tensorboard=False).cut(3)
+    MetricsLog(tmp_path, 3, tensorboard=False)
     assert path.read_bytes() == whole[: whole.rindex(b"\n", 0, -1) + 1]
 
 
@@ -86,15 +86,14 @@ def test_damage_in_the_middle_is_reported(tmp_path: Path) -> None:
 def test_no_record_yet(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="give the folder of a run"):
         read_metrics(tmp_path / METRICS_FILE)
-    MetricsLog(tmp_path, tensorboard=False).cut(7)
+    MetricsLog(tmp_path, 7, tensorboard=False)
     assert not (tmp_path / METRICS_FILE).exists()
 
 
 def test_an_interrupted_and_resumed_run_reads_like_one_that_never_stopped(tmp_path: Path) -> None:
     fill(tmp_path / "straight", range(1, 7), tensorboard=True)
     fill(tmp_path / "resumed", range(1, 5), tensorboard=True)
-    with MetricsLog(tmp_path / "resumed") as log:  # the last checkpoint was of epoch 2
-        log.cut(2)
+    with MetricsLog(tmp_path / "resumed", 2) as log:  # the last checkpoint was of epoch 2
         assert [entry["epoch"] for entry in read_metrics(log.path)] == [1, 2]
         for epoch in range(3, 7):
             log.write(epoch, {"env_steps": 100 * epoch}, {"denoiser/loss": 1 / epoch})
@@ -117,7 +116,7 @@ def test_tensorboard_leaves_out_what_is_not_finite(tmp_path: Path) -> None:
 def test_a_logger_that_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, logger: str) -> None:
     monkeypatch.setitem(sys.modules, logger, None)  # how Python itself marks what cannot be imported
     with pytest.raises(UserError, match=rf'run: pip install "diffworld\[{logger}\]"$'):
-        MetricsLog(tmp_path, tensorboard=False, **{logger: True})
+        MetricsLog(tmp_path, tensorboard=False, log_to=[logger])
 
 
 def test_folder_that_cannot_be_made(tmp_path: Path) -> None:

@@ -83,8 +83,7 @@ def sitting(trainer: Trainer, folder: Path, seconds: float = NEVER, stop_after: 
             done.append(f"test {epoch}")
         return {"eval/return_mean": float(epoch)}
 
-    with MetricsLog(folder, tensorboard=False) as log:
-        log.cut(progress.epoch - 1)
+    with MetricsLog(folder, progress.epoch - 1, tensorboard=False) as log:
         yield Sitting(Loop(run, trainer, progress, Display(), log, Asked(done, stop_after), seconds, test), done)
 
 

@@ -10,10 +10,7 @@ from diffworld.commands.parsing import parse_checked, until_stopped
 from diffworld.runtime.checked import Amount, Count, Natural
 
 if TYPE_CHECKING:
-    from diffworld.evaluation.saved import Evaluation
     from diffworld.runs import Model, RunFolder
-
-PROGRAM = "diffworld evaluate"
 
 
 @dataclass(frozen=True)
@@ -43,7 +40,7 @@ class EvaluateOptions:
 
 def main(arguments: list[str]) -> int:
     """Evaluate a run, save the result and sum it up; Ctrl-C saves nothing."""
-    options = parse_checked(EvaluateOptions, PROGRAM, arguments)
+    options = parse_checked(EvaluateOptions, "diffworld evaluate", arguments)
     return until_stopped(lambda: evaluate(options), "nothing was saved; the same command begins anew")
 
 
@@ -95,7 +92,7 @@ def evaluate(options: EvaluateOptions) -> None:
     where = "not saved, for demo is no run folder"
     if not demo:
         where = f"saved in {save_evaluation(run.path, evaluation, reference)}"
-    print("\n".join([*summary_lines(evaluation, reference), f"  {where}"]))
+    print("\n".join([*evaluation.in_words(reference), f"  {where}"]))
 
 
 def _env_steps(model: "Model", run: "RunFolder") -> int:
@@ -117,30 +114,3 @@ def _env_steps(model: "Model", run: "RunFolder") -> int:
         return int(np.count_nonzero(records["flags"] & STEP))
     record = run.path / METRICS_FILE
     return int(read_metrics(record)[-1].get("env_steps", 0)) if record.is_file() else 0
-
-
-def summary_lines(evaluation: "Evaluation", reference: tuple[float, float] | None) -> list[str]:
-    """What an evaluation found, in a few lines of text."""
-    from diffworld.evaluation.statistics import mean_interval
-
-    scores = sorted(evaluation.scores)
-    games = len(scores)
-    steps = sum(episode.steps for episode in evaluation.episodes) / games
-    cut = sum(episode.truncated for episode in evaluation.episodes)
-    who = "random policy"
-    if evaluation.policy == "agent":
-        unfinished = "" if evaluation.finished else ", training unfinished"
-        who = f"agent after {evaluation.env_steps:,} real steps (checkpoint {evaluation.checkpoint}{unfinished})"
-    lines = [
-        f"{evaluation.env}, {who}, {games} game{'s' if games > 1 else ''}",
-        f"  mean score        {mean_interval(scores)}   (95 % interval over games)",
-        f"  median            {scores[games // 2]:.4g}   lowest {scores[0]:.4g}, highest {scores[-1]:.4g}",
-        f"  length            {steps:,.0f} steps a game" + (f"; {cut} cut by the limit of length" if cut else ""),
-    ]
-    if evaluation.departures:
-        reasons = "; ".join(evaluation.departures)
-        lines.append(f"  human-normalised  not given, for this is not the Atari 100k protocol: {reasons}")
-    elif reference:
-        normalised = evaluation.normalised(*reference)
-        lines.append(f"  human-normalised  {normalised}   (random play 0, human play 1)")
-    return lines

@@ -13,13 +13,12 @@ from diffworld.runtime.errors import UserError
 
 if TYPE_CHECKING:
     from diffworld.data import Dataset
-    from diffworld.evaluation.fidelity.baselines import TrainingFrames
+    from diffworld.evaluation.fidelity.films import TrainingFrames
     from diffworld.evaluation.fidelity.starts import RealEpisode
     from diffworld.evaluation.fidelity.study import Bar
     from diffworld.runs import Model
     from diffworld.spec import GameSpec
 
-PROGRAM = "diffworld fidelity"
 FORMAT = 1
 RECORD, CURVES, STRIP, FILM = "fidelity.json", "curves.png", "strip.png", "dream.mp4"
 
@@ -67,7 +66,7 @@ class FidelityOptions:
 
 def main(arguments: list[str]) -> int:
     """Measure a run and write what was found; Ctrl-C writes nothing."""
-    options = parse_checked(FidelityOptions, PROGRAM, arguments)
+    options = parse_checked(FidelityOptions, "diffworld fidelity", arguments)
     return until_stopped(lambda: fidelity(options), "nothing was written; the same command begins anew")
 
 
@@ -77,7 +76,7 @@ def fidelity(options: FidelityOptions) -> None:
 
     from diffworld.evaluation.fidelity.frame_metrics import require_flip
     from diffworld.evaluation.fidelity.starts import draw_starts
-    from diffworld.evaluation.fidelity.study import sampled_dreams, study_dreams
+    from diffworld.evaluation.fidelity.study import sampled_dreams, study_dreams, summary_lines
     from diffworld.runs.loading import DEMO, load
     from diffworld.runtime.device import resolve_precision
     from diffworld.runtime.progress import Display
@@ -129,11 +128,10 @@ def fidelity(options: FidelityOptions) -> None:
 
 def _write(out: Path, record: dict[str, Any], films: dict[str, Any]) -> None:
     from diffworld.evaluation.fidelity.figures import draw_curves, draw_strip, write_film
-    from diffworld.evaluation.fidelity.study import LAST_FRAME, NEAREST_FRAME
     from diffworld.runtime.files import without_nan, write_json
 
     draw_curves(record, out / CURVES)
-    shown = {name: film for name, film in films.items() if name not in (LAST_FRAME, NEAREST_FRAME)}
+    shown = {name: film for name, film in films.items() if record["films"][name]["kind"] != "baseline"}
     draw_strip(shown, out / STRIP)
     write_film(shown, out / FILM)
     write_json(out / RECORD, without_nan(record))  # last: where it is, the rest is too
@@ -157,7 +155,7 @@ def _denoising_steps(text: str) -> list[int]:
 def _training_frames(options: FidelityOptions, model: "Model") -> "TrainingFrames | None":
     """What the run had learnt from by its last checkpoint; None if there is nothing left of it."""
     from diffworld.data import Dataset, held_out_episodes
-    from diffworld.evaluation.fidelity.baselines import TrainingFrames
+    from diffworld.evaluation.fidelity.films import TrainingFrames
 
     data, replay = model.datasets.get("data"), model.datasets.get("replay")
     path = options.training_data or data or replay
@@ -217,33 +215,7 @@ def _check_fits(dataset: "Dataset", spec: "GameSpec") -> None:
     """UserError for data of another frame size or other actions."""
     path, own = dataset.path, dataset.spec
     if own.frame_size != spec.frame_size:
-        sizes = [f"{height}x{width}" for height, width in (own.frame_size, spec.frame_size)]
-        raise UserError(f"{path} has frames of {sizes[0]}, the run of {sizes[1]}: give others")
+        sizes = f"frames of {own.height}x{own.width}, the run of {spec.height}x{spec.width}"
+        raise UserError(f"{path} has {sizes}: give others")
     if (own.actions.size, own.actions.is_discrete) != (spec.actions.size, spec.actions.is_discrete):
         raise UserError(f"{path} has other actions than the run, which has {spec.actions.size}: give its own game's")
-
-
-def summary_lines(record: dict[str, Any]) -> list[str]:
-    """A record's frame measures at a few steps, and speeds, as a table of text."""
-    horizon, flip_at = record["horizon"], record["measures"]["flip"]["steps"]
-    steps = sorted({1, *(step for step in (10, 100) if step < horizon), horizon})
-    near = [min(flip_at, key=lambda measured: abs(measured - step)) for step in steps]
-    names = [name for name, film in record["films"].items() if film["kind"] != "real"]
-    width = max(len(name) for name in names)
-    columns = [f"{'step ' + str(step):>21}" for step in steps]
-    lines = [
-        f"{record['env']}: PSNR (dB) / SSIM / FLIP over {record['starts']} starts",
-        " " * (width + 2) + "".join(columns) + "   frames/s  (one row)",
-        f"  {'rows to compare with':{width}}" + "".join(f"{record['rows'][step - 1]:>21}" for step in steps),
-    ]
-    for name in names:
-        film = record["films"][name]
-        psnr, ssim, flip = (film["by_step"][measured]["mean"] for measured in ("psnr", "ssim", "flip"))
-        cells = [
-            f"{psnr[step - 1]:.1f} / {ssim[step - 1]:.2f} / {flip[seen - 1]:.2f}"
-            for step, seen in zip(steps, near, strict=True)
-        ]
-        speed = film.get("frames_per_second")
-        speeds = "" if speed is None else f"{speed['all_rows']:>11.4g}  {speed['one_row']:.4g}"
-        lines.append(f"  {name:{width}}" + "".join(f"{cell:>21}" for cell in cells) + speeds)
-    return lines

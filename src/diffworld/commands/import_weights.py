@@ -14,8 +14,6 @@ from diffworld.runtime.errors import UserError
 if TYPE_CHECKING:  # what it brings takes a second to import
     from diffworld.compat.published import Published
 
-PROGRAM = "diffworld import-weights"
-
 
 @dataclass(frozen=True)
 class ImportOptions:
@@ -37,7 +35,7 @@ class ImportOptions:
 
 def main(arguments: list[str]) -> int:
     """Import one file of weights; the run folder appears whole or not at all."""
-    options = parse_checked(ImportOptions, PROGRAM, arguments)
+    options = parse_checked(ImportOptions, "diffworld import-weights", arguments)
     game = _game(options)
     out = options.out or Path("runs") / f"published-{game}"
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):

@@ -8,10 +8,9 @@ from typing import Annotated, Literal
 
 import tyro
 
-from diffworld.commands.parsing import parse
+from diffworld.commands.parsing import parse_checked
+from diffworld.runtime.checked import Count
 from diffworld.runtime.errors import UserError
-
-PROGRAM = "diffworld play"
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,7 @@ class PlayOptions:
     """Port of the page; 0 takes any free one."""
     browser: bool = True
     """Open the page in a browser."""
-    max_players: int = 8
+    max_players: Count = 8
     """Players at once, each with a game of their own; the next one waits for a place."""
     recordings: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
     """Folder for recorded episodes; RUN/recordings, or diffworld-recordings with --demo, if none is given."""
@@ -41,11 +40,9 @@ class PlayOptions:
 
 def main(arguments: list[str]) -> int:
     """Load the model, print the address, serve until Ctrl-C."""
-    options = parse(PlayOptions, PROGRAM, arguments)
+    options = parse_checked(PlayOptions, "diffworld play", arguments)
     if (options.run is None) != options.demo:
         raise UserError("give a run folder, or --demo to play the model that comes with the package")
-    if options.max_players < 1:
-        raise UserError("--max-players must be at least 1")
     from diffworld.play.server import listen
 
     listener, address = listen(options.host, options.port)  # first: it fails fast

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from diffworld.commands.parsing import given_option, parse_checked
-from diffworld.envs import EnvironmentConfig
+from diffworld.data import Dataset, EpisodeWriter, GameStep
+from diffworld.envs import Driver, EnvironmentConfig, EpisodeResult, Policy, RandomPolicy, VectorEnv, make_env
+from diffworld.envs.seeds import training_seed
 from diffworld.runtime.checked import Amount, Count, Natural, Share
 from diffworld.runtime.errors import UserError
+from diffworld.runtime.progress import Display
 
 if TYPE_CHECKING:
-    from diffworld.data import Dataset, GameStep
-    from diffworld.envs import EpisodeResult, Policy, VectorEnv
     from diffworld.runs import Model
 
-PROGRAM = "diffworld record"
 RANDOM = "random"
 
 
@@ -58,12 +58,9 @@ class RecordOptions:
 def main(arguments: list[str]) -> int:
     """Record a data set; Ctrl-C keeps what is there."""
     model = _player(arguments)  # first: the defaults of the game's settings are its own
-    options = RecordOptions(tyro.MISSING, environment=_presented(model))
-    options = _checked(parse_checked(RecordOptions, PROGRAM, arguments, options), model)
-    from diffworld.data import Dataset
-    from diffworld.envs import RandomPolicy, make_env
-    from diffworld.runtime.progress import Display
-
+    environment = EnvironmentConfig(**model.spec.presented) if model else EnvironmentConfig()
+    options = RecordOptions(tyro.MISSING, environment=environment)
+    options = _checked(parse_checked(RecordOptions, "diffworld record", arguments, options), model)
     with closing(make_env(options.env, options.environment, options.num_envs)) as env:
         policy: Policy = RandomPolicy(env.spec.actions, options.seed, options.hold)
         if model is not None:
@@ -83,7 +80,7 @@ def main(arguments: list[str]) -> int:
 
 
 def record_games(
-    env: "VectorEnv", policy: "Policy", dataset: "Dataset", steps: int, seed: int, advance: Callable[[int], None]
+    env: VectorEnv, policy: Policy, dataset: Dataset, steps: int, seed: int, advance: Callable[[int], None]
 ) -> list[float]:
     """Play and record at least `steps` steps, whole rounds of all rows; the last round truncates what still goes on.
 
@@ -97,16 +94,12 @@ def record_games(
 
     Returns: the raw scores of the games that were played to their end.
     """
-    from diffworld.data import EpisodeWriter
-    from diffworld.envs import Driver
-    from diffworld.envs.seeds import training_seed
-
     writer, scores, last = EpisodeWriter(dataset), list[float](), False
 
-    def keep(step: "GameStep") -> None:
+    def keep(step: GameStep) -> None:
         writer(replace(step, truncated=True) if last and not step.terminated else step)
 
-    def count(_: int, game: "EpisodeResult") -> None:
+    def count(_: int, game: EpisodeResult) -> None:
         scores.append(game.score)
 
     driver = Driver(env, lambda game: training_seed(seed, game), on_step=keep, on_game=count, lives=True)
@@ -124,15 +117,10 @@ def _player(arguments: list[str]) -> "Model | None":
         return None
     from diffworld.runs import load
 
-    return load(str(name), given_option(arguments, "--device") or "auto")
-
-
-def _presented(model: "Model | None") -> EnvironmentConfig:
-    if model is None:
-        return EnvironmentConfig()
+    model = load(str(name), given_option(arguments, "--device") or "auto")
     if model.no_game:
         raise UserError(f"{model.no_game}: there is nothing to record")
-    return EnvironmentConfig(**model.spec.presented)
+    return model
 
 
 def _checked(options: RecordOptions, model: "Model | None") -> RecordOptions:
@@ -154,7 +142,7 @@ def _checked(options: RecordOptions, model: "Model | None") -> RecordOptions:
     return options
 
 
-def _summary(dataset: "Dataset", scores: list[float]) -> str:
+def _summary(dataset: Dataset, scores: list[float]) -> str:
     size = sum(file.stat().st_size for file in dataset.path.iterdir()) / 2**20
     counts = f"{dataset.num_steps:,} steps, episodes: {dataset.num_episodes}, games played to their end: {len(scores)}"
     mean = f", mean score {sum(scores) / len(scores):.4g}" if scores else ""

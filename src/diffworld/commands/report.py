@@ -8,8 +8,6 @@ import tyro
 
 from diffworld.commands.parsing import parse
 
-PROGRAM = "diffworld report"
-
 
 @dataclass(frozen=True)
 class ReportOptions:
@@ -35,7 +33,7 @@ class ReportOptions:
 
 def main(arguments: list[str]) -> int:
     """Gather, work out, write; the folder appears whole or not at all."""
-    options = parse(ReportOptions, PROGRAM, arguments)
+    options = parse(ReportOptions, "diffworld report", arguments)
     from diffworld.report.contents import gather
     from diffworld.report.write import PAGE, check_place, write_report
 

@@ -2,24 +2,21 @@
 
 import shlex
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import tyro
 
 from diffworld.commands.parsing import parse_checked
 from diffworld.commands.train import resolve
+from diffworld.config import Config
+from diffworld.runs.folder import RunFolder
 from diffworld.runtime.checked import Count
 from diffworld.runtime.errors import UserError
-
-if TYPE_CHECKING:
-    from diffworld.config import Config
-    from diffworld.sweep.plan import PlannedRun, Sweep
-
-PROGRAM = "diffworld sweep"
+from diffworld.runtime.progress import Display
+from diffworld.sweep.plan import REPORT, PlannedRun, Sweep, naming, read_sweep
 
 
 @dataclass(frozen=True)
@@ -57,11 +54,9 @@ class SweepOptions:
 
 def main(arguments: list[str]) -> int:
     """Train what is left, then report; 1 if a run failed, 130 on Ctrl-C."""
-    options = parse_checked(SweepOptions, PROGRAM, arguments)
+    options = parse_checked(SweepOptions, "diffworld sweep", arguments)
     from diffworld.report.write import check_place
-    from diffworld.runtime.progress import Display
     from diffworld.sweep.campaign import Campaign
-    from diffworld.sweep.plan import REPORT, read_sweep
     from diffworld.training.interrupt import Interrupted
 
     sweep = read_sweep(options.file)
@@ -82,15 +77,14 @@ def main(arguments: list[str]) -> int:
     return 1 if campaign.failures else 0
 
 
-def checked(file: Path, sweep: "Sweep") -> "dict[PlannedRun, Config]":
+def checked(file: Path, sweep: Sweep) -> dict[PlannedRun, Config]:
     """Every run's configuration; UserError for one that could not begin, or not go on in the folder it has."""
     from diffworld.report.scores import load_benchmark
-    from diffworld.runs.folder import RunFolder
     from diffworld.training.run import check_new_run
 
     bases: dict[str, Config] = {}
     for name, arguments in sweep.settings.items():
-        with _naming(f"{file}, setting '{name}'"):
+        with naming(f"{file}, setting '{name}'"):
             if name in load_benchmark().taken():
                 raise UserError("that is the name of a method in the report: choose another")
             config = resolve(list(arguments)).config
@@ -102,40 +96,30 @@ def checked(file: Path, sweep: "Sweep") -> "dict[PlannedRun, Config]":
     seen: set[tuple[str, str]] = set()
     for run in sweep.runs():
         found[run] = replace(bases[run.setting], env=run.game, seed=run.seed)
-        with _naming(f"{file}, {run.name}"):
+        with naming(f"{file}, {run.name}"):
             if not RunFolder(run.folder).holds(found[run]) and (run.setting, run.game) not in seen:
                 check_new_run(found[run])  # of its seed nothing depends
                 seen.add((run.setting, run.game))
     return found
 
 
-@contextmanager
-def _naming(what: str) -> Iterator[None]:
-    try:
-        yield
-    except UserError as error:
-        raise UserError(f"{what}: {error}") from error
-
-
-def _print_plan(sweep: "Sweep", runs: "Sequence[PlannedRun]") -> None:
+def _print_plan(sweep: Sweep, runs: Sequence[PlannedRun]) -> None:
     from diffworld.sweep.campaign import last_line
 
-    finished, begun = sum(run.finished for run in runs), sum(run.begun and not run.finished for run in runs)
-    print(f"{len(runs)} runs in {sweep.out}, seed by seed: {finished} finished, {begun} unfinished")
-    for run in runs:
-        state = "finished" if run.finished else "unfinished" if run.begun else "not begun"
+    states = [run.state for run in runs]
+    counts = ", ".join(f"{states.count(state)} {state}" for state in ("finished", "unfinished"))
+    print(f"{len(runs)} runs in {sweep.out}, seed by seed: {counts}")
+    for run, state in zip(runs, states, strict=True):
         said = last_line(run.log) if state == "unfinished" else ""
         print(f"{state}: {run.name}{said and f'; last said: {said}'}")
         print(f"    {shlex.join(['diffworld', 'train', *run.options])}")
 
 
-def _conclude(out: Path, runs: "Sequence[PlannedRun]", failures: "Mapping[PlannedRun, str]") -> None:
+def _conclude(out: Path, runs: Sequence[PlannedRun], failures: Mapping[PlannedRun, str]) -> None:
     """Print the table of all runs, and write the report over the finished ones."""
     from diffworld.report.contents import gather
     from diffworld.report.runs import last_test
     from diffworld.report.write import PAGE, write_report
-    from diffworld.runs.folder import RunFolder
-    from diffworld.sweep.plan import REPORT
 
     settings = {run.folder: run.setting for run in runs if run.finished and last_test(RunFolder(run.folder))}
     contents = gather(list(settings), settings) if settings else None

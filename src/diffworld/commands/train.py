@@ -10,8 +10,6 @@ import tyro
 from diffworld.commands.parsing import given_option, parse, split_commas
 from diffworld.config import Config, preset
 
-PROGRAM = "diffworld train"
-
 
 @dataclass(frozen=True)
 class TrainOptions:
@@ -56,7 +54,7 @@ def resolve(arguments: list[str]) -> TrainOptions:
     fixed = given_option(arguments, "--data") is not None
     name = given_option(arguments, "--preset") or ("world" if fixed else "demo")
     arguments = split_commas(arguments, but=("--out", "--data", "--init-from", "--env"))
-    options = parse(TrainOptions, PROGRAM, arguments, TrainOptions(preset(name), preset=name))
+    options = parse(TrainOptions, "diffworld train", arguments, TrainOptions(preset(name), preset=name))
     if options.config.data and options.config.recipe == "diamond":  # of a preset that collects, on data: its sizes
         options = replace(options, config=replace(options.config, recipe="world"))
     return options

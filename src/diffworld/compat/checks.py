@@ -24,6 +24,7 @@ ONE_LEVEL = 2 / 255
 ATARI_NOISE, SHOOTER_NOISE = LogNormalSigma(), LogNormalSigma(mean=-1.2)
 """Noise levels that the two families of networks were trained with."""
 
+UPSAMPLER = SamplerConfig(1, sigma_min=1.0, churn=10.0, churn_min=1.0, churn_max=5.0, churn_noise=0.9)
 SAMPLERS = {
     "sampler_euler1": SamplerConfig(denoising_steps=1),
     "sampler_euler3": SamplerConfig(denoising_steps=3),
@@ -32,10 +33,8 @@ SAMPLERS = {
     "sampler_churnsmall4": SamplerConfig(4, churn=0.8, churn_min=0.01, churn_max=5.0),
     "csgo_sampler_fast": SamplerConfig(1, sigma_context=0.005),
     "csgo_sampler_quality": SamplerConfig(3, sigma_context=0.005),
-    "csgo_upsampler_fast": SamplerConfig(1, sigma_min=1.0, churn=10.0, churn_min=1.0, churn_max=5.0, churn_noise=0.9),
-    "csgo_upsampler_quality": SamplerConfig(
-        4, sigma_min=1.0, churn=10.0, churn_min=1.0, churn_max=5.0, churn_noise=0.9
-    ),
+    "csgo_upsampler_fast": UPSAMPLER,
+    "csgo_upsampler_quality": replace(UPSAMPLER, denoising_steps=4),
 }
 
 
@@ -56,14 +55,15 @@ class Checker:
         self.expected = expected
         self.worst, self.absolute = 0.0, 0.0
 
-    def close(self, name: str, value: Tensor, tolerance: float = 1e-5, relative: bool = False) -> None:
+    def close(self, tolerance: float = 1e-5, relative: bool = False, **values: Tensor) -> None:
         """Every number within `tolerance`, scaled by the largest expected one (if `relative`, also down)."""
-        expected = self.expected[name].double()
-        if value.shape != expected.shape:
-            raise ValueError(f"{name} has shape {tuple(expected.shape)}, the network gives {tuple(value.shape)}")
-        error = (value.double() - expected).abs()
-        scale = expected.abs().max().item()
-        self._note(error.max().item(), tolerance * (scale if relative and scale > 0 else max(1.0, scale)))
+        for name, value in values.items():
+            expected = self.expected[name].double()
+            if value.shape != expected.shape:
+                raise ValueError(f"{name} has shape {tuple(expected.shape)}, the network gives {tuple(value.shape)}")
+            error = (value.double() - expected).abs()
+            scale = expected.abs().max().item()
+            self._note(error.max().item(), tolerance * (scale if relative and scale > 0 else max(1.0, scale)))
 
     def on_grid(self, name: str, value: Tensor, share: float, any_amount: bool = False) -> None:
         """At most `share` of the values off, and those by one 8-bit level (or any amount)."""
@@ -73,9 +73,10 @@ class Checker:
         if not any_amount:
             self._note(error.max().item(), ONE_LEVEL * 1.01)
 
-    def equal(self, name: str, value: Tensor) -> None:
+    def equal(self, **values: Tensor) -> None:
         """Exactly the same."""
-        self._note(float((value != self.expected[name]).sum()), 0.5)
+        for name, value in values.items():
+            self._note(float((value != self.expected[name]).sum()), 0.5)
 
     def _note(self, error: float, tolerance: float) -> None:
         ratio = error / tolerance if math.isfinite(error) else math.inf
@@ -101,10 +102,8 @@ def check_forward(model: Denoiser, arrays: Arrays, check: Checker) -> None:
     """`denoiser_forward`: F, D and the coefficients."""
     context = model.encode(arrays["context_obs"], arrays["context_act"], sigma_context=arrays.get("sigma_cond"))
     output, c = model.network_output(arrays["noisy"], arrays["sigma"], context)
-    check.close("network_output", output)
-    for name in ("c_in", "c_skip", "c_out", "c_noise"):
-        if name in arrays:
-            check.close(name, getattr(c, name))
+    check.close(network_output=output)
+    check.close(**{name: getattr(c, name) for name in ("c_in", "c_skip", "c_out", "c_noise") if name in arrays})
     if "denoised" in arrays:
         denoised = model.denoise(arrays["noisy"], arrays["sigma"], context)
         check.on_grid("denoised", denoised, share=1e-3)
@@ -120,10 +119,10 @@ def check_loss(model: Denoiser, arrays: Arrays, check: Checker, levels: LogNorma
         model.zero_grad()
         loss = model.loss(frames, arrays.get("act"), arrays["mask"], stored_noise(arrays), low_res=low_res)
         loss.backward()
-    check.close("loss", loss.detach(), relative=True)
+    check.close(relative=True, loss=loss.detach())
     if "grad_norm" in arrays:
         norm = nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
-        check.close("grad_norm", norm, relative=True)
+        check.close(relative=True, grad_norm=norm)
 
 
 def check_sampler(model: Denoiser, arrays: Arrays, check: Checker, config: SamplerConfig) -> None:
@@ -132,27 +131,23 @@ def check_sampler(model: Denoiser, arrays: Arrays, check: Checker, config: Sampl
     if low_res is not None:
         context_name = "previous_full_res"
         size = arrays[context_name].shape[-2:]
-        check.close("low_res_resized", resize_bicubic(low_res, (size[0], size[1])))
+        check.close(low_res_resized=resize_bicubic(low_res, (size[0], size[1])))
     sample, trajectory = model.sample(
         arrays[context_name], arrays.get("context_act"), config, stored_noise(arrays), low_res=low_res
     )
-    check.close("sigmas", torch.tensor(karras_schedule(config)), tolerance=1e-4)
+    check.close(tolerance=1e-4, sigmas=torch.tensor(karras_schedule(config)))
     any_amount = config.order == 2
     check.on_grid("sample", sample, share=5e-3, any_amount=any_amount)
     if "trajectory" in arrays:
         check.on_grid("trajectory", torch.stack(trajectory), share=5e-3, any_amount=any_amount)
-        check.equal("sample", arrays["trajectory"][-1])
-        check.equal("noise_0", arrays["trajectory"][0])
+        check.equal(sample=arrays["trajectory"][-1], noise_0=arrays["trajectory"][0])
 
 
 def check_reward_end(model: RewardEndModel, arrays: Arrays, check: Checker) -> None:
     """`reward_end_forward`: logits and states of a sequence."""
     obs, act = arrays["obs"], arrays["act"]
     reward, end, (h, c) = model(obs[:, :-1], act[:, :-1], obs[:, 1:], model.zero_state(len(obs)))
-    check.close("logits_reward", reward)
-    check.close("logits_end", end)
-    check.close("hx", h[None])
-    check.close("cx", c[None])
+    check.close(logits_reward=reward, logits_end=end, hx=h[None], cx=c[None])
 
 
 def check_reward_end_loss(model: RewardEndModel, arrays: Arrays, check: Checker) -> None:
@@ -162,35 +157,27 @@ def check_reward_end_loss(model: RewardEndModel, arrays: Arrays, check: Checker)
     for row, final in zip(ended_rows, arrays["final_obs"], strict=True):
         obs[row, int(arrays["end"][row].argmax()) + 1] = final
     losses = model.loss(obs, arrays["act"], arrays["reward"], arrays["end"], arrays["mask"])
-    check.close("loss_reward", losses.reward, relative=True)
-    check.close("loss_end", losses.end, relative=True)
-    check.close("loss", losses.total, relative=True)
+    check.close(relative=True, loss_reward=losses.reward, loss_end=losses.end, loss=losses.total)
 
 
 def check_actor_critic(model: ActorCritic, arrays: Arrays, check: Checker) -> None:
     """`actor_critic_forward`: logits and values of a sequence (T, B, ...), and the last state."""
     state = model.zero_state(arrays["obs"].shape[1])
-    logits, values = [], []
+    steps = []
     for frame in arrays["obs"]:
-        step_logits, value, state = model(frame, state)
-        logits.append(step_logits)
-        values.append(value)
-    check.close("logits", torch.stack(logits))
-    check.close("value", torch.stack(values))
-    check.close("hx", state[0])
-    check.close("cx", state[1])
+        *step, state = model(frame, state)
+        steps.append(step)
+    logits, values = map(torch.stack, zip(*steps, strict=True))
+    check.close(logits=logits, value=values, hx=state[0], cx=state[1])
 
 
 def check_returns(arrays: Arrays, check: Checker) -> None:
     """`actor_critic_loss`: lambda-returns and the three losses."""
     config, space = ReturnConfig(), ActionSpace.discrete(arrays["logits"].shape[-1])
     returns = lambda_returns(arrays["reward"], arrays["end"], arrays["trunc"], arrays["value_bootstrap"], config)
-    check.close("lambda_returns", returns)
     losses = actor_critic_losses(space, arrays["logits"], arrays["act"], arrays["value"], returns, config)
-    check.close("loss_actions", losses.policy)
-    check.close("loss_values", losses.value)
-    check.close("loss_entropy", losses.entropy)
-    check.close("loss", losses.total)
+    check.close(lambda_returns=returns, loss_actions=losses.policy, loss_values=losses.value)
+    check.close(loss_entropy=losses.entropy, loss=losses.total)
 
 
 def check_atari(game: str, arrays: Arrays, check: Checker) -> None:
@@ -210,28 +197,25 @@ def check_atari(game: str, arrays: Arrays, check: Checker) -> None:
             break
     env.close()
     reward, ended, over = (torch.tensor(column) for column in zip(*steps, strict=True))
-    check.equal("reward", reward)
-    check.equal("terminated", over)
+    check.equal(reward=reward, terminated=over)
     if not torch.equal(arrays["life_loss"] | arrays["terminated"], ended):
-        check.equal("life_loss", ended)
-    check.equal("frames", torch.from_numpy(np.stack(frames))[arrays["frame_index"]])
+        check.equal(life_loss=ended)
+    check.equal(frames=torch.from_numpy(np.stack(frames))[arrays["frame_index"]])
 
 
-CHECKS: dict[str, tuple[str, str, Callable[[Any, Arrays, Checker], None]]] = {
-    "denoiser_forward": ("atari", "denoiser", check_forward),
-    "csgo_denoiser_forward": ("csgo", "denoiser", check_forward),
-    "denoiser_loss": ("atari", "denoiser", partial(check_loss, levels=ATARI_NOISE)),
-    "denoiser_loss_clipped": ("atari", "denoiser", partial(check_loss, levels=LogNormalSigma(std=6.0))),
-    "csgo_denoiser_loss": ("csgo", "denoiser", partial(check_loss, levels=SHOOTER_NOISE)),
-    "csgo_upsampler_loss": ("csgo", "upsampler", partial(check_loss, levels=SHOOTER_NOISE)),
-    "reward_end_forward": ("atari", "reward_end", check_reward_end),
-    "reward_end_loss": ("atari", "reward_end", check_reward_end_loss),
-    "actor_critic_forward": ("atari", "actor_critic", check_actor_critic),
+CHECKS: dict[str, Callable[[Any, Arrays, Checker], None]] = {
+    "denoiser_forward": check_forward,
+    "csgo_denoiser_forward": check_forward,
+    "denoiser_loss": partial(check_loss, levels=ATARI_NOISE),
+    "denoiser_loss_clipped": partial(check_loss, levels=LogNormalSigma(std=6.0)),
+    "csgo_denoiser_loss": partial(check_loss, levels=SHOOTER_NOISE),
+    "csgo_upsampler_loss": partial(check_loss, levels=SHOOTER_NOISE),
+    "reward_end_forward": check_reward_end,
+    "reward_end_loss": check_reward_end_loss,
+    "actor_critic_forward": check_actor_critic,
+    **{name: partial(check_sampler, config=config) for name, config in SAMPLERS.items()},
 }
-"""Name of a file -> the network it is of (family and part), and its check."""
-for _name, _config in SAMPLERS.items():
-    _network = ("csgo" if "csgo" in _name else "atari", "upsampler" if "upsampler" in _name else "denoiser")
-    CHECKS[_name] = (*_network, partial(check_sampler, config=_config))
+"""Name of a file about one network -> its check."""
 
 
 def check_file(name: str, arrays: Arrays, parts: Mapping[str, dict[str, nn.Module]]) -> Result:
@@ -239,8 +223,9 @@ def check_file(name: str, arrays: Arrays, parts: Mapping[str, dict[str, nn.Modul
     check = Checker(arrays)
     try:
         if name in CHECKS:
-            family, part, run = CHECKS[name]
-            run(parts.get(family, {})[part], arrays, check)
+            family = "csgo" if name.startswith("csgo") else "atari"
+            part = next((each for each in ("upsampler", "reward_end", "actor_critic") if each in name), "denoiser")
+            CHECKS[name](parts.get(family, {})[part], arrays, check)
         elif name == "actor_critic_loss":
             check_returns(arrays, check)
         elif name.startswith("atari_"):

@@ -27,14 +27,11 @@ def fill_weights(parts: Mapping[str, nn.Module], shapes: Mapping[str, list[int]]
     for name, shape in shapes.items():
         rng = np.random.default_rng(zlib.crc32((salt + name).encode()))
         v = rng.standard_normal(shape).astype(np.float32)
-        if name.endswith(("noise_emb.weight", "noise_cond_emb.weight")):
-            pass
-        elif len(shape) >= 2:
-            v = v / np.sqrt(np.prod(shape[1:]))
-        elif name.endswith("norm.weight"):
-            v = 1 + 0.1 * v
-        else:
-            v = 0.02 * v
+        if not name.endswith(("noise_emb.weight", "noise_cond_emb.weight")):
+            if len(shape) >= 2:
+                v = v / np.sqrt(np.prod(shape[1:]))
+            else:
+                v = 1 + 0.1 * v if name.endswith("norm.weight") else 0.02 * v
         tensors[name] = torch.from_numpy(v.astype(np.float32))
     load_published(parts, tensors)
     for module in parts.values():
@@ -44,15 +41,12 @@ def fill_weights(parts: Mapping[str, nn.Module], shapes: Mapping[str, list[int]]
 def verify_golden(folder: Path, salt: str = "") -> Iterator[Result]:
     """Check every `.npz` of a folder; UserError when it is no such folder."""
     files = sorted(folder.glob("*.npz"))
-    configs = {
-        family: read_config(folder / f"{family}_config.json")
-        for family in ("atari", "csgo")
-        if (folder / f"{family}_config.json").is_file()
-    }
+    configs = [path for family in ("atari", "csgo") if (path := folder / f"{family}_config.json").is_file()]
     if not files or not configs:
         raise UserError(f"{folder} holds no golden numbers: it needs *.npz and atari_config.json or csgo_config.json")
     parts = {}
-    for family, config in configs.items():
+    for path in configs:
+        config, family = read_config(path), path.stem.removesuffix("_config")
         try:
             parts[family] = build_parts(config)
             fill_weights(parts[family], config["state_dict"], salt)
@@ -60,7 +54,7 @@ def verify_golden(folder: Path, salt: str = "") -> Iterator[Result]:
             raise
         except Exception as error:  # a configuration from elsewhere may hold anything
             reason = " ".join(f"{type(error).__name__} {error}".split())
-            raise UserError(f"{folder / family}_config.json is not a network configuration: {reason}") from error
+            raise UserError(f"{path} is not a network configuration: {reason}") from error
     with torch.no_grad():
         for path in files:
             try:

@@ -1,6 +1,5 @@
 """The published weights on the Hugging Face hub: one file for each Atari 100k game, and their configuration."""
 
-from collections.abc import Callable
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -30,30 +29,25 @@ def download(game: str) -> Published:
     The cache is huggingface_hub's own; HF_HOME, HF_HUB_OFFLINE and the rest of its settings hold.
     Raises: UserError, one line, without the extra `hub`, or when a file cannot be had.
     """
-    get = _client()
-    weights = get(WEIGHTS.format(game=game), None)
+    weights = _get(WEIGHTS.format(game=game))
     revision = weights.parents[2].name  # snapshots/<commit>/atari_100k/models/: so that all three files agree
-    agent, env = (read_config(get(name, revision)) for name in (AGENT_CONFIG, ENV_CONFIG))
+    agent, env = (read_config(_get(name, revision)) for name in (AGENT_CONFIG, ENV_CONFIG))
     train = env.get("train")
     size = train.get("size") if isinstance(train, dict) else None  # the agent's configuration only refers to it
     config = agent | ({"image_size": [size, size]} if isinstance(size, int) else {})
     return Published(weights, config, f"{REPOSITORY}@{revision} {WEIGHTS.format(game=game)}")
 
 
-def _client() -> Callable[[str, str | None], Path]:
+def _get(name: str, revision: str | None = None) -> Path:
     try:
         from huggingface_hub import hf_hub_download
     except ImportError as error:
         raise UserError("downloading needs huggingface_hub: pip install 'diffworld[hub]'") from error
-
-    def get(name: str, revision: str | None) -> Path:
-        try:
-            return Path(hf_hub_download(REPOSITORY, name, revision=revision))
-        except Exception as error:  # of the network, of the hub, of the disk
-            reason = " ".join(str(error).split())[:160]
-            raise UserError(
-                f"cannot get {name} of {REPOSITORY} from the Hugging Face hub or its local cache ({reason}): "
-                "connect to the internet, or give the file itself with --env atari/<Game>"
-            ) from error
-
-    return get
+    try:
+        return Path(hf_hub_download(REPOSITORY, name, revision=revision))
+    except Exception as error:  # of the network, of the hub, of the disk
+        reason = " ".join(str(error).split())[:160]
+        raise UserError(
+            f"cannot get {name} of {REPOSITORY} from the Hugging Face hub or its local cache ({reason}): "
+            "connect to the internet, or give the file itself with --env atari/<Game>"
+        ) from error

@@ -9,58 +9,53 @@ from diffworld.models.actor_critic import ActorCritic
 from diffworld.models.reward_end import RewardEndModel
 from diffworld.runtime.errors import UserError
 
-# (ours, published), tried in order on whole path segments; each pair is a one-to-one rename inside its network.
-_DENOISER = [
-    ("network.fourier", "inner_model.noise_emb"),
-    ("network.context_fourier", "inner_model.noise_cond_emb"),
-    ("network.action_embedding", "inner_model.act_emb.0"),
-    ("network.condition_mlp", "inner_model.cond_proj"),
-    ("network.norm_out", "inner_model.norm_out.norm"),
-    ("network.unet.down", "inner_model.unet.d_blocks"),
-    ("network.unet.up", "inner_model.unet.u_blocks"),
-    ("network.unet.middle", "inner_model.unet.mid_blocks"),
-    ("network", "inner_model"),
-]
-_REWARD_END = [
-    ("encoder.levels", "encoder.blocks"),
-    ("action_embedding", "act_emb"),
-]
+# (ours, published) by network, as patterns replaced one after the other: a one-to-one rename inside each.
 _BLOCK = [
     (r"blocks\.(\d+)\.skip", r"resblocks.\1.proj"),
     (r"blocks\.(\d+)\.attention\.norm", r"resblocks.\1.attn.norm.norm"),
     (r"blocks\.(\d+)\.attention\.qkv", r"resblocks.\1.attn.qkv_proj"),
     (r"blocks\.(\d+)\.attention\.out", r"resblocks.\1.attn.out_proj"),
     (r"(?<!d_)(?<!u_)(?<!mid_)blocks\.(\d+)(?=\.(norm|conv)\d)", r"resblocks.\1"),
+    (r"downsamples\.(\d+)\.", r"downsamples.\1.conv."),
 ]
+_DENOISER = [
+    (r"^network\.", "inner_model."),
+    (r"\.fourier\.", ".noise_emb."),
+    (r"\.context_fourier\.", ".noise_cond_emb."),
+    (r"\.action_embedding\.", ".act_emb.0."),
+    (r"\.condition_mlp\.", ".cond_proj."),
+    (r"\.norm_out\.", ".norm_out.norm."),
+    (r"\.unet\.down\.", ".unet.d_blocks."),
+    (r"\.unet\.up\.", ".unet.u_blocks."),
+    (r"\.unet\.middle\.", ".unet.mid_blocks."),
+    *_BLOCK,
+]
+_RENAMES = {
+    "denoiser": _DENOISER,
+    "upsampler": _DENOISER,
+    "reward_end": [(r"^encoder\.levels\.", "encoder.blocks."), (r"^action_embedding\.", "act_emb."), *_BLOCK],
+    "actor_critic": [
+        ("policy_head", "actor_linear"),
+        ("value_head", "critic_linear"),
+        (r"^conv_in\.", "encoder.encoder.0."),
+        (r"(encoder\.\d+)\.norm\.", r"\1.f.0.norm."),
+        (r"(encoder\.\d+)\.conv\.", r"\1.f.2."),
+        (r"(encoder\.\d+)\.skip\.", r"\1.skip_projection."),
+    ],
+}
 
 
 def published_name(part: str, name: str, reward_end_levels: int = 0, pools: tuple[bool, ...] = ()) -> str:
     """Published name of our tensor `name` of `part` ('denoiser', 'upsampler', 'reward_end', 'actor_critic')."""
     if part == "actor_critic":
-        return "actor_critic." + _actor_critic_name(name, pools)
-    if part == "reward_end":
+        # The published encoder is one flat sequence: convolution, then a stage and perhaps a pooling, repeated.
+        places = {str(stage): str(1 + stage + sum(pools[:stage])) for stage in range(len(pools))}
+        name = re.sub(r"^stages\.(\d+)", lambda stage: f"encoder.encoder.{places[stage[1]]}", name)
+    elif part == "reward_end":
         name = name.replace("encoder.middle", f"encoder.levels.{reward_end_levels}")
-    for ours, theirs in _REWARD_END if part == "reward_end" else _DENOISER:
-        if name.startswith(ours + "."):
-            name = theirs + name[len(ours) :]
-            break
-    for pattern, replacement in _BLOCK:
+    for pattern, replacement in _RENAMES[part]:
         name = re.sub(pattern, replacement, name)
-    name = re.sub(r"downsamples\.(\d+)\.", r"downsamples.\1.conv.", name)
     return {"reward_end": "rew_end_model"}.get(part, part) + "." + name
-
-
-def _actor_critic_name(name: str, pools: tuple[bool, ...]) -> str:
-    """The published encoder is one flat sequence: convolution, then a stage and perhaps a pooling, repeated."""
-    name = name.replace("policy_head", "actor_linear").replace("value_head", "critic_linear")
-    name = name.replace("conv_in.", "encoder.encoder.0.")
-    match = re.match(r"stages\.(\d+)\.(\w+)\.(.*)", name)
-    if match is None:
-        return name
-    stage, layer, rest = int(match[1]), match[2], match[3]
-    place = 1 + stage + sum(pools[:stage])
-    layer = {"norm": "f.0.norm", "conv": "f.2", "skip": "skip_projection"}[layer]
-    return f"encoder.encoder.{place}.{layer}.{rest}"
 
 
 def name_map(parts: Mapping[str, nn.Module]) -> dict[str, tuple[str, str]]:

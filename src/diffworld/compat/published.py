@@ -101,9 +101,7 @@ def imported_config(env: str, published: Mapping[str, Any] | None, tensors: Mapp
         base,
         env=env,
         environment=replace(base.environment, height=height, width=width),
-        denoiser=sizes.denoiser,
-        reward_end=sizes.reward_end,
-        actor_critic=sizes.actor_critic,
+        **{name: getattr(sizes, name) for name in ("denoiser", "reward_end", "actor_critic")},
     )
     config = read_as(Config, asdict(config), "published configuration")  # checks the types
     config.check()

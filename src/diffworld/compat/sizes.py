@@ -113,22 +113,17 @@ def sizes_from_tensors(tensors: Mapping[str, Tensor]) -> Sizes:
     What leaves no trace in the shapes is taken to be as published for Atari: square frames, offset noise of 0.3.
     """
     inner, model = "denoiser.inner_model", "rew_end_model"
-    channels, depths, attention = _levels(tensors, f"{inner}.unet.d_blocks")
     denoiser = DenoiserConfig(
         context_frames=tensor_size(tensors, f"{inner}.conv_in.weight", 1) // 3 - 1,
         cond_channels=tensor_size(tensors, f"{inner}.cond_proj.0.weight"),
-        channels=channels,
-        depths=depths,
-        attention=attention,
         final_frames=False,
+        **_levels(tensors, f"{inner}.unet.d_blocks"),
     )
-    channels, depths, attention = _levels(tensors, f"{model}.encoder.blocks")
+    levels = _levels(tensors, f"{model}.encoder.blocks")
     reward_end = RewardEndConfig(
         lstm_channels=tensor_size(tensors, f"{model}.lstm.weight_hh_l0", 1),
         cond_channels=tensor_size(tensors, f"{model}.act_emb.weight", 1),
-        channels=channels[:-1],  # the last entry is the middle
-        depths=depths[:-1],
-        attention=attention[:-1],
+        **{name: values[:-1] for name, values in levels.items()},  # the last entry is the middle
     )
     found = (re.fullmatch(r"actor_critic\.encoder\.encoder\.(\d+)\.f\.2\.weight", name) for name in tensors)
     places = sorted(int(match[1]) for match in found if match)
@@ -154,18 +149,18 @@ def tensor_size(tensors: Mapping[str, Tensor], name: str, axis: int = 0) -> int:
     return tensors[name].shape[axis]
 
 
-def _levels(tensors: Mapping[str, Tensor], prefix: str) -> tuple[tuple[int, ...], tuple[int, ...], tuple[bool, ...]]:
+def _levels(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Any]:
     """Channels, depths and attention of the levels under `prefix`."""
 
     def there(names: str) -> int:
         return sum(1 for _ in takewhile(lambda i: names.format(i) in tensors, count()))
 
     levels = [f"{prefix}.{i}.resblocks" for i in range(there(prefix + ".{}.resblocks.0.conv1.weight"))]
-    return (
-        tuple(tensor_size(tensors, f"{level}.0.conv1.weight") for level in levels),
-        tuple(there(level + ".{}.conv1.weight") for level in levels),
-        tuple(f"{level}.0.attn.qkv_proj.weight" in tensors for level in levels),
-    )
+    return {
+        "channels": tuple(tensor_size(tensors, f"{level}.0.conv1.weight") for level in levels),
+        "depths": tuple(there(level + ".{}.conv1.weight") for level in levels),
+        "attention": tuple(f"{level}.0.attn.qkv_proj.weight" in tensors for level in levels),
+    }
 
 
 def _frame_side(reward_features: float, halvings: int, actor_features: float, pools: int) -> tuple[int, bool]:

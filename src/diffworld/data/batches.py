@@ -13,27 +13,19 @@ from diffworld.runtime.frames import frames_from_bytes
 class FrameBatch(NamedTuple):
     """Windows of L frames, each to be drawn from those before it."""
 
-    frames: Tensor
-    """(B, L, 3, H, W) in [-1, 1]; padding is 0 (mid-grey)."""
-    actions: Tensor
-    """(B, L) int64, or (B, L, A) uint8."""
-    mask: Tensor
-    """(B, L) bool, true where there is a frame."""
+    frames: Tensor  # (B, L, 3, H, W) in [-1, 1]; padding is 0 (mid-grey)
+    actions: Tensor  # (B, L) int64, or (B, L, A) uint8
+    mask: Tensor  # (B, L) bool, true where there is a frame
 
 
 class TransitionBatch(NamedTuple):
     """Windows of L frames, which give L - 1 transitions with reward and end."""
 
-    frames: Tensor
-    """(B, L, 3, H, W) in [-1, 1], final observations in place."""
-    actions: Tensor
-    """(B, L) int64, or (B, L, A) uint8."""
-    rewards: Tensor
-    """(B, L), raw."""
-    ends: Tensor
-    """(B, L) int64, 1 where a step terminated."""
-    mask: Tensor
-    """(B, L) bool, true on steps whose next frame is known."""
+    frames: Tensor  # (B, L, 3, H, W) in [-1, 1], final observations in place
+    actions: Tensor  # (B, L) int64, or (B, L, A) uint8
+    rewards: Tensor  # (B, L), raw
+    ends: Tensor  # (B, L) int64, 1 where a step terminated
+    mask: Tensor  # (B, L) bool, true on steps whose next frame is known
 
 
 def frame_batch(windows: Windows, device: torch.device) -> FrameBatch:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
@@ -22,13 +21,17 @@ class Dataset:
     """Episodes of (frame, action, reward, terminated, truncated), several of which may be growing at once.
 
     One process may write, any number may read: a reader sees what was there when it opened. Make one with
-    `create` or `open`; it is a context manager. `schema` has the game and `info`; `dropped_rows`
-    tells how many full-size rows at the tail opening left out, as damaged or an open end.
+    `create` or `open`; it is a context manager. `schema` has the game (`spec`) and `info`; `dropped_rows`
+    tells how many full-size rows at the tail opening left out, as damaged or an open end. `num_steps` counts
+    environment steps, over all episodes.
+
+    sync(): wait until all steps are on the disk itself; a kill needs no `sync`, a power loss does.
+    close(): release the files and the writer's lock. Nothing is pending: every step was written at once.
     """
 
     def __init__(self, log: FrameLog, schema: DatasetSchema) -> None:
-        self.path, self.schema, self.dropped_rows = log.folder, schema, log.dropped_rows
-        self._log = log
+        self.path, self.schema, self.spec, self.dropped_rows = log.folder, schema, schema.spec, log.dropped_rows
+        self._log, self.sync, self.close = log, log.sync, log.close
         self._episodes: Episodes | None = None
         self._index_rows()
 
@@ -67,19 +70,9 @@ class Dataset:
         return cls(FrameLog(Path(path), schema, writable, num_rows), schema)
 
     @property
-    def spec(self) -> GameSpec:
-        """The game it is of."""
-        return self.schema.spec
-
-    @property
     def num_rows(self) -> int:
         """Rows in the log, steps and final observations; a checkpoint keeps it, for `truncate`."""
         return self._log.num_rows
-
-    @property
-    def num_steps(self) -> int:
-        """Environment steps, over all episodes."""
-        return self._num_steps
 
     @property
     def num_episodes(self) -> int:
@@ -128,13 +121,13 @@ class Dataset:
             raise UserError(f"reward {reward} is not a finite float32: check the environment")
         records = np.zeros(1 + ended, self.schema.record)
         records["episode"] = episode
-        records["action"][0] = self.schema.check_action(action)
+        records["action"][0] = self.spec.actions.check(action)
         records["reward"][0] = reward
         records["flags"][0] = STEP | TERMINATED * bool(terminated) | TRUNCATED * bool(truncated)
         records["flags"][1:] = FINAL
         frames = [frame] if final_frame is None else [frame, final_frame]
         self._log.append(np.stack([self.schema.check_frame(each) for each in frames]), records)
-        self._num_steps += 1
+        self.num_steps += 1
         self._episodes = None
         if ended:
             self._growing.remove(episode)
@@ -147,14 +140,6 @@ class Dataset:
         """
         self._log.cut(num_rows)
         self._index_rows()
-
-    def sync(self) -> None:
-        """Wait until all steps are on the disk itself; a kill needs no `sync`, a power loss does."""
-        self._log.sync()
-
-    def close(self) -> None:
-        """Release the files and the writer's lock. Nothing is pending: every step was written at once."""
-        self._log.close()
 
     def episode_frames(self, episode: int) -> npt.NDArray[np.uint8]:
         """(T, H, W, 3) frames of the steps of the episode with that id."""
@@ -169,7 +154,7 @@ class Dataset:
 
     def gather_frames(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
         """(*rows.shape, H, W, 3) frames of those rows of the log, each within 0..num_rows - 1."""
-        frames = np.empty((*rows.shape, *self.schema.frame_shape), np.uint8)
+        frames = np.empty((*rows.shape, *self.spec.frame_shape), np.uint8)
         # "clip" lets numpy copy each frame once, straight to its place.
         np.take(self._log.frames, rows, axis=0, out=frames, mode="clip")
         return frames
@@ -177,15 +162,12 @@ class Dataset:
     def _index_rows(self) -> None:
         """Take up the log's state: at opening, and after a cut."""
         self._episodes = episodes = Episodes(self._log.records)
-        ids, ended = episodes.ids, episodes.ended
-        self._num_steps = len(episodes.step_rows)
-        self._growing: set[int] = set(ids[~ended].tolist())
-        self._next_id = int(ids.max(initial=-1)) + 1
+        self.num_steps = len(episodes.step_rows)
+        self._growing: set[int] = set(episodes.ids[~episodes.ended].tolist())
+        self._next_id = int(episodes.ids.max(initial=-1)) + 1
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()

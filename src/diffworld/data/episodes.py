@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, overload
 
@@ -78,9 +78,6 @@ class Episodes(Sequence[Episode]):
     def __len__(self) -> int:
         return len(self.ids)
 
-    def __iter__(self) -> Iterator[Episode]:
-        return (self._episode(position) for position in range(len(self)))
-
     @overload
     def __getitem__(self, index: int) -> Episode: ...
 
@@ -88,12 +85,9 @@ class Episodes(Sequence[Episode]):
     def __getitem__(self, index: slice) -> list[Episode]: ...
 
     def __getitem__(self, index: int | slice) -> Episode | list[Episode]:
-        chosen = range(len(self))[index]
-        if isinstance(chosen, range):
-            return [self._episode(position) for position in chosen]
-        return self._episode(chosen)
-
-    def _episode(self, position: int) -> Episode:
+        if isinstance(index, slice):
+            return [self[position] for position in range(len(self))[index]]
+        position = range(len(self))[index]
         records = self.records[self.rows(position)]
         return Episode(
             id=int(self.ids[position]),

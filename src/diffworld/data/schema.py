@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from diffworld.runtime.errors import UserError
 from diffworld.runtime.files import write_json
-from diffworld.spec import ActionSpace, Encoded, GameSpec, Keys, numbered
+from diffworld.spec import ActionSpace, GameSpec, Keys, numbered
 
 FORMAT_VERSION = 2
 DESCRIPTION, FRAMES, ROWS = "dataset.json", "frames.bin", "rows.bin"
@@ -47,10 +47,6 @@ class DatasetSchema:
         form = "<i4" if self.spec.actions.is_discrete else f"({self.spec.actions.size},)u1"
         fields = {"episode": "<u4", "action": form, "reward": "<f4", "flags": "u1", "crc": "<u4"}
         return np.dtype(list(fields.items()))
-
-    def check_action(self, action: Any) -> Encoded:
-        """The action as it is stored; UserError if it is not of this data set's form."""
-        return self.spec.actions.check(action)
 
     def check_frame(self, frame: Any) -> npt.NDArray[np.uint8]:
         """The frame (H, W, 3) uint8 itself; UserError if it is anything else."""
@@ -95,10 +91,8 @@ def _from_version_1(description: dict[str, Any]) -> DatasetSchema:
         raise UserError("frames have three channels")
     if {"discrete": True, "multi_hot": False}[action["kind"]]:
         count, names = action["num_actions"], info.get("action_names")
-        if isinstance(names, list) and len(names) == count:
-            actions = ActionSpace.discrete([str(name) for name in names])
-        else:
-            actions = ActionSpace.discrete(numbered(count))
+        known = names if isinstance(names, list) and len(names) == count else numbered(count)
+        actions = ActionSpace.discrete([str(name) for name in known])
     else:
         actions = ActionSpace((Keys(numbered(action["size"])),))
     presented = dict(info.get("environment") or {})

@@ -22,26 +22,18 @@ class Windows:
     A frame of padding is mid-grey, 0 in [-1, 1], and not uint8 0: use `has_frame` when converting.
     """
 
-    frames: npt.NDArray[np.uint8]
-    """(B, L, H, W, 3)"""
-    actions: npt.NDArray[np.int64] | npt.NDArray[np.uint8]
-    """(B, L) int64, or (B, L, K) uint8 where actions are multi-hot"""
-    rewards: npt.NDArray[np.float32]
-    """(B, L), raw"""
-    terminated: Bools
-    """(B, L)"""
-    truncated: Bools
-    """(B, L)"""
-    mask: Bools
-    """(B, L), true where there is a real step"""
+    frames: npt.NDArray[np.uint8]  # (B, L, H, W, 3)
+    actions: npt.NDArray[np.int64] | npt.NDArray[np.uint8]  # (B, L) int64, or (B, L, K) uint8 where multi-hot
+    rewards: npt.NDArray[np.float32]  # (B, L), raw
+    terminated: Bools  # (B, L)
+    truncated: Bools  # (B, L)
+    mask: Bools  # (B, L), true where there is a real step
     has_frame: Bools
     """(B, L), true where `frames` is real: on steps, and on a final observation right after the end"""
     has_next: Bools
     """(B, L), true on steps whose next frame is real and in the window: usable for reward and end at t"""
-    episode: Ints
-    """(B,) id of the episode"""
-    start: Ints
-    """(B,) step of the episode in column 0; negative where padding comes first"""
+    episode: Ints  # (B,) id of the episode
+    start: Ints  # (B,) step of the episode in column 0; negative where padding comes first
 
 
 def episode_weights(lengths: npt.NDArray[np.integer], recency: bool) -> npt.NDArray[np.float64]:

@@ -1,7 +1,6 @@
 """The dream as a Gymnasium environment, alone and as a vector of dreams: `diffworld/Dream-v0`."""
 
 from diffworld.dream_env.dreams import DreamSettings, DreamsState
-from diffworld.dream_env.env import DreamEnv
-from diffworld.dream_env.vector import DreamVectorEnv
+from diffworld.dream_env.env import DreamEnv, DreamVectorEnv
 
 __all__ = ["DreamEnv", "DreamSettings", "DreamVectorEnv", "DreamsState"]

@@ -15,7 +15,6 @@ from typing import Any, Literal, get_args
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from diffworld.data import Dataset
 from diffworld.runs import Model, Starts, load, window_tensors
@@ -84,18 +83,10 @@ class DreamsState:
         )
 
 
-@dataclass(frozen=True)
-class DreamStep:
-    """What a step led to, for the R rows that took it."""
-
-    rewards: NDArray[np.float64]
-    """(R,)"""
-    terminated: NDArray[np.bool_]
-    """(R,) whether the model ended the dream."""
-    truncated: NDArray[np.bool_]
-    """(R,) whether the horizon did."""
-    infos: list[dict[str, Any]]
-    """Probabilities of each row: reward_probs (3,) of the signs -1, 0, 1, and end_prob; None of a model without."""
+Step = tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], list[dict[str, Any]]]
+"""What a step led to, for the R rows that took it: rewards (R,), terminated (R,) by the model, truncated (R,) by the
+horizon, and infos: probabilities of each row, reward_probs (3,) of the signs -1, 0, 1, and end_prob; None of a model
+without."""
 
 
 class Dreams:
@@ -151,17 +142,16 @@ class Dreams:
         """
         keys: list[StepKey] = []
         for row, seed in zip(rows, seeds, strict=True):
-            if seed is not None:
-                keys.append(StepKey(int(seed), 0, 0))
-            elif self._state is not None:
-                keys.append(StepKey(self._state.keys[row].seed, self._state.keys[row].episode + 1, 0))
+            if seed is None and self._state is not None:
+                before = self._state.keys[row]
+                keys.append(StepKey(before.seed, before.episode + 1, 0))
             else:
-                keys.append(StepKey(int(rng.integers(2**32)), 0, 0))
+                keys.append(StepKey(int(rng.integers(2**32) if seed is None else seed), 0, 0))
         windows = [self.starts.draw(key.seed, key.episode) for key in keys]
         dream = self.world.start(*window_tensors(windows, self.world.device))
         self._put(rows, DreamsState(dream, tuple(keys), (False,) * len(keys)))
 
-    def step(self, rows: Sequence[int], actions: Sequence[Any]) -> DreamStep:
+    def step(self, rows: Sequence[int], actions: Sequence[Any]) -> Step:
         """Take an action of the Gymnasium space in each of those rows."""
         before, began = self.state, time.perf_counter()
         if ended := [row for row in rows if before.over[row]]:
@@ -171,11 +161,11 @@ class Dreams:
         noise = row_noise([self._noise[row].noise(key) for row, key in zip(rows, standing.keys, strict=True)])
         dream, prediction = self.world.step(standing.dream, encoded.to(self.world.device), noise)
         rewards, ends, infos = self._judged(prediction, standing.keys)
-        keys = tuple(StepKey(key.seed, key.episode, key.step + 1) for key in standing.keys)
+        keys = tuple(replace(key, step=key.step + 1) for key in standing.keys)
         truncated = np.array([key.step >= self.horizon for key in keys]) & ~ends
         self._put(rows, DreamsState(dream, keys, tuple((ends | truncated).tolist())))
         self.milliseconds = (time.perf_counter() - began) * 1000
-        return DreamStep(rewards, ends, truncated, infos)
+        return rewards, ends, truncated, infos
 
     def _put(self, rows: Sequence[int], new: DreamsState) -> None:
         self._state = new if len(rows) == self.num_rows else self.state.put(rows, new)
@@ -193,7 +183,9 @@ class Dreams:
         if prediction.reward_logits is None or prediction.end_logits is None:
             nothing = [{"reward_probs": None, "end_prob": None} for _ in keys]
             return np.zeros(len(keys)), np.zeros(len(keys), dtype=bool), nothing
-        probs, end_probs = _probabilities(prediction.reward_logits), _probabilities(prediction.end_logits)[:, 1]
+        logits = (prediction.reward_logits, prediction.end_logits)
+        probs, ended = (each.float().softmax(-1).cpu().numpy() for each in logits)
+        end_probs = ended[:, 1]
         draws = np.stack([torch.rand(2, generator=self._judge.at(key, "reward_end")).numpy() for key in keys])
         signs = (draws[:, :1] >= probs.cumsum(axis=1)[:, :2]).sum(axis=1) - 1
         rewards = probs[:, 2] - probs[:, 0] if self.reward == "expected" else signs
@@ -206,7 +198,3 @@ class Dreams:
                 raise UserError(f"{folder} does not fit {self.model.title}: {', '.join(other)}")
             windows = windows_of(dataset, self.world.context_frames)
         return Starts(lambda: windows)
-
-
-def _probabilities(logits: Tensor) -> NDArray[np.float32]:
-    return logits.float().softmax(-1).cpu().numpy()

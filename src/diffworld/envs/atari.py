@@ -38,12 +38,7 @@ class AtariEnv(VectorEnv):
     the last frame of a game may repeat the one before. A lost life's frame is always its own.
     """
 
-    def __init__(
-        self,
-        game: str,
-        num_envs: int,
-        settings: EnvironmentConfig,
-    ) -> None:
+    def __init__(self, game: str, num_envs: int, settings: EnvironmentConfig) -> None:
         self._vector = AtariVectorEnv(
             _find_rom(game),
             num_envs,
@@ -89,27 +84,27 @@ class AtariEnv(VectorEnv):
         in_order = np.array([row_seeds[row] for row in sorted(row_seeds)])
         frames, info = self._vector.reset(seed=in_order, options={"reset_mask": mask})
         self._lives = info["lives"]
-        return self._as_frames(frames)[rows]
+        return frames.reshape(self.num_envs, *self.spec.frame_shape)[rows]
 
     def _step(self, actions: NDArray[np.int64], playing: NDArray[np.bool_]) -> StepResult:
         frames, rewards, game_over, _, info = self._vector.step(actions)
         life_lost = info["lives"] < self._lives
         self._lives = info["lives"]
         return StepResult(
-            frames=self._as_frames(frames),
+            frames=frames.reshape(self.num_envs, *self.spec.frame_shape),
             rewards=rewards.astype(np.float32),
             terminated=game_over | life_lost if self._life_loss_ends else game_over,
             truncated=np.zeros_like(game_over),
             needs_reset=game_over.copy(),
         )
 
-    def _as_frames(self, stacks: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        return stacks.reshape(self.num_envs, *self.spec.frame_shape)
-
     def close(self) -> None:
         """Ends ale-py's threads."""
         if hasattr(self, "_vector"):
             del self._vector
+
+
+make = AtariEnv
 
 
 @cache

@@ -83,7 +83,7 @@ class VectorEnv(ABC):
     def __init__(self, spec: GameSpec, num_envs: int, max_steps: int | None = None) -> None:
         self.spec, self.num_envs = spec, num_envs
         self._max_steps = max_steps
-        self._seeds: list[int | None] = [None] * num_envs
+        self._seeds = [-1] * num_envs  # -1 before a row's first reset
         self._actions: list[list[Encoded]] = [[] for _ in range(num_envs)]
         self._needs_reset = np.ones(num_envs, dtype=bool)
 
@@ -124,12 +124,9 @@ class VectorEnv(ABC):
 
     def histories(self) -> list[GameHistory]:
         """Each row's seed and actions since its last reset. RuntimeError before a row's first reset."""
-        histories = []
-        for seed, actions in zip(self._seeds, self._actions, strict=True):
-            if seed is None:
-                raise RuntimeError("a row has no history before its first reset")
-            histories.append(GameHistory(seed, tuple(actions)))
-        return histories
+        if min(self._seeds) < 0:
+            raise RuntimeError("a row has no history before its first reset")
+        return [GameHistory(seed, tuple(actions)) for seed, actions in zip(self._seeds, self._actions, strict=True)]
 
     def restore(self, histories: Sequence[GameHistory]) -> NDArray[np.uint8]:
         """Replays one history per row; afterwards each row goes on bit for bit as the one it was taken from.

@@ -29,9 +29,8 @@ class GymGame(Game):
         return self._frame(observation)
 
     def step(self, action: Encoded) -> Played:
-        """Plays an encoded action: Gymnasium's own flat form, but that one choice alone is a number from 0 on."""
-        flat = np.arange(self._actions.size) == action if self._actions.is_discrete else action
-        played = gymnasium.spaces.unflatten(self._env.action_space, np.asarray(flat, np.int64))
+        """Plays an encoded action."""
+        played = self._actions.to_gym_action(action, self._env.action_space)
         observation, reward, terminated, truncated, _ = self._env.step(played)
         return Played(self._frame(observation), float(reward), terminated, truncated)
 
@@ -48,7 +47,7 @@ class GymGame(Game):
         return area_resize(np.broadcast_to(image, (*image.shape[:2], 3)), self._frame_size)
 
 
-def make_gym_env(gym_id: str, num_envs: int, settings: EnvironmentConfig) -> SerialEnv:
+def make(gym_id: str, num_envs: int, settings: EnvironmentConfig) -> SerialEnv:
     """N rows of the Gymnasium environment registered as `gym_id`. Replays are exact if it is deterministic.
 
     Raises UserError where it cannot be made or drawn, or its actions are neither choices nor keys.

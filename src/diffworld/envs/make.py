@@ -2,38 +2,19 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 from diffworld.envs.base import EnvironmentConfig, VectorEnv
 from diffworld.runtime.checked import checked, read_as
 from diffworld.runtime.errors import UserError
 from diffworld.spec import GameSpec
 
-ATARI_100K_GAMES = (
-    "Alien",
-    "Amidar",
-    "Assault",
-    "Asterix",
-    "BankHeist",
-    "BattleZone",
-    "Boxing",
-    "Breakout",
-    "ChopperCommand",
-    "CrazyClimber",
-    "DemonAttack",
-    "Freeway",
-    "Frostbite",
-    "Gopher",
-    "Hero",
-    "Jamesbond",
-    "Kangaroo",
-    "Krull",
-    "KungFuMaster",
-    "MsPacman",
-    "Pong",
-    "PrivateEye",
-    "Qbert",
-    "RoadRunner",
-    "Seaquest",
-    "UpNDown",
+ATARI_100K_GAMES = tuple(
+    """
+    Alien Amidar Assault Asterix BankHeist BattleZone Boxing Breakout ChopperCommand CrazyClimber DemonAttack
+    Freeway Frostbite Gopher Hero Jamesbond Kangaroo Krull KungFuMaster MsPacman Pong PrivateEye Qbert RoadRunner
+    Seaquest UpNDown
+    """.split()
 )
 """The 26 games of the Atari 100k benchmark (Kaiser et al. 2020, arXiv 1903.00374)."""
 
@@ -50,22 +31,13 @@ def make_env(env_id: str, settings: EnvironmentConfig, num_envs: int = 1) -> Vec
     if num_envs < 1:
         raise UserError(f"num_envs is {num_envs}; it must be at least 1")
     family, _, name = env_id.partition("/")
+    if not name or family not in ("atari", "gym", "minatar"):
+        raise UserError(
+            f"unknown environment {env_id!r}; use atari/<Game>, minatar/<game> or gym/<registered Gymnasium id>"
+        )
     # Imported on demand: each family brings libraries the others do without.
-    if family == "atari" and name:
-        from diffworld.envs.atari import AtariEnv
-
-        return AtariEnv(name, num_envs, settings)
-    if family == "gym" and name:
-        from diffworld.envs.gym import make_gym_env
-
-        return make_gym_env(name, num_envs, settings)
-    if family == "minatar" and name:
-        from diffworld.envs.minatar import make_minatar_env
-
-        return make_minatar_env(name, num_envs, settings)
-    raise UserError(
-        f"unknown environment {env_id!r}; use atari/<Game>, minatar/<game> or gym/<registered Gymnasium id>"
-    )
+    env: VectorEnv = import_module(f"diffworld.envs.{family}").make(name, num_envs, settings)
+    return env
 
 
 def list_envs() -> list[str]:

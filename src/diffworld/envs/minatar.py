@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from functools import cache
-from importlib.machinery import SourceFileLoader
-from importlib.util import find_spec, module_from_spec, spec_from_loader
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
@@ -19,20 +18,8 @@ from diffworld.spec import ActionSpace, Encoded, GameSpec
 
 MINATAR_GAMES = ("asterix", "breakout", "freeway", "seaquest", "space_invaders")
 
-_BACKGROUND = (16, 16, 24)
-# One colour per channel in the game's own order: the player is always channel 0.
-_PALETTE = (
-    (80, 220, 100),
-    (240, 240, 240),
-    (110, 110, 130),
-    (230, 160, 60),
-    (230, 70, 70),
-    (90, 150, 240),
-    (200, 90, 220),
-    (80, 220, 220),
-    (240, 220, 80),
-    (250, 150, 180),
-)
+_COLOURS = bytes.fromhex("101018 50dc64 f0f0f0 6e6e82 e6a03c e64646 5a96f0 c85adc 50dcdc f0dc50 fa96b4")
+"""RGB of the background, then of each channel in the game's own order: the player is always channel 0."""
 _ACTION_NAMES = {"n": "NOOP", "l": "LEFT", "u": "UP", "r": "RIGHT", "d": "DOWN", "f": "FIRE"}
 
 
@@ -65,12 +52,10 @@ class MinAtarGame(Game):
         """The channels, bool (10, 10, C), as colours: where they overlap the later channel wins."""
         state = self._env.state()
         last_channel = np.where(state, np.arange(1, state.shape[-1] + 1), 0).max(axis=-1)  # 0: none is set
-        colours = np.array((_BACKGROUND, *_PALETTE), dtype=np.uint8)
-        frame: NDArray[np.uint8] = colours[last_channel[self._rows][:, self._columns]]
-        return frame
+        return np.frombuffer(_COLOURS, np.uint8).reshape(-1, 3)[last_channel[self._rows][:, self._columns]]
 
 
-def make_minatar_env(game: str, num_envs: int, settings: EnvironmentConfig) -> SerialEnv:
+def make(game: str, num_envs: int, settings: EnvironmentConfig) -> SerialEnv:
     """N rows of a MinAtar game; without sticky actions unless asked for (MinAtar's own default is 0.1).
 
     Raises UserError on an unknown game, a frame smaller than its 10x10 cells, or without the package MinAtar.
@@ -94,10 +79,9 @@ def _load_game(game: str) -> Any:
     if package is None or not package.submodule_search_locations:
         raise UserError('MinAtar is not installed; pip install "diffworld[minatar]"')
     path = Path(package.submodule_search_locations[0]) / "environments" / f"{game}.py"
-    name = f"minatar.environments.{game}"
-    loader = SourceFileLoader(name, str(path))
-    spec = spec_from_loader(name, loader)
+    spec = spec_from_file_location(f"minatar.environments.{game}", path)
     assert spec is not None
+    assert spec.loader is not None
     module = module_from_spec(spec)
-    loader.exec_module(module)
+    spec.loader.exec_module(module)
     return module

@@ -41,12 +41,7 @@ class Game(ABC):
 class SerialEnv(VectorEnv):
     """Rows of `Game`s. `sticky_actions`: probability that a row repeats its previous action (at first, nothing)."""
 
-    def __init__(
-        self,
-        spec: GameSpec,
-        games: Sequence[Game],
-        settings: EnvironmentConfig,
-    ) -> None:
+    def __init__(self, spec: GameSpec, games: Sequence[Game], settings: EnvironmentConfig) -> None:
         super().__init__(spec, len(games), settings.max_steps or None)
         self._games = list(games)
         self._sticky_actions = settings.sticky_actions
@@ -62,8 +57,7 @@ class SerialEnv(VectorEnv):
     def _step(self, actions: NDArray[np.int64], playing: NDArray[np.bool_]) -> StepResult:
         frames = np.zeros((self.num_envs, *self.spec.frame_shape), dtype=np.uint8)
         rewards = np.zeros(self.num_envs, dtype=np.float32)
-        terminated = np.zeros(self.num_envs, dtype=bool)
-        truncated = np.zeros(self.num_envs, dtype=bool)
+        terminated, truncated = np.zeros((2, self.num_envs), dtype=bool)
         for row in np.flatnonzero(playing):
             if self._sticky_rngs[row].random() >= self._sticky_actions:
                 self._previous_actions[row] = actions[row]

@@ -1,7 +1,9 @@
 """How well the world model predicts windows it never trained on."""
 
 import shutil
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ from diffworld.data import (
     Dataset,
     EpisodeWriter,
     GameStep,
+    Windows,
     frame_batch,
     sample_context_windows,
     sample_transition_windows,
@@ -40,18 +43,15 @@ class TestRecorder:
         shutil.rmtree(path, ignore_errors=True)
         self.dataset = Dataset.create(path, spec)
         self.writer = EpisodeWriter(self.dataset)
-        self.seen: set[int] = set()
-        self.recorded: set[int] = set()
+        self.kept: dict[int, bool] = {}
+        """Whether a game that has begun is recorded, by its number; a game that is over is not, any more."""
 
     def __call__(self, step: GameStep) -> None:
         """Keep a step of a recorded game, as long as there is room; a game is recorded from its first step on."""
-        if step.game not in self.seen and len(self.recorded) < GAMES:
-            self.recorded.add(step.game)
-        self.seen.add(step.game)
-        if step.game in self.recorded and self.dataset.num_steps < STEPS:
+        kept = self.kept.setdefault(step.game, sum(self.kept.values()) < GAMES)
+        if kept and self.dataset.num_steps < STEPS:
             self.writer(step)
-        if step.over:
-            self.recorded.discard(step.game)
+        self.kept[step.game] = kept and not step.over
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,7 @@ class HeldOutWindows:
     among: NDArray[np.bool_] | None = None
     """bool (E,), the episodes that count; all if None."""
 
+    @torch.no_grad()
     def losses(self, world: FrameStack) -> dict[str, float]:
         """Losses, and precision, recall and F1 of reward and end; none where there is nothing held out.
 
@@ -70,55 +71,43 @@ class HeldOutWindows:
         """
         if not len(self.dataset.episodes) or (self.among is not None and not self.among.any()):
             return {}
-        found = denoiser_losses(world.denoiser, self)
+        found = {"denoiser/held_out_loss": self._denoiser_loss(world.denoiser, world.device)}
         if world.reward_end is not None:
             length = world.context_frames + self.reward_end_window
-            found |= reward_end_losses(world.reward_end, self, length)
+            found |= self._reward_end_losses(world.reward_end, length, world.device)
         return found
 
+    def _denoiser_loss(self, denoiser: Denoiser, device: torch.device) -> float:
+        """The loss on windows as the denoiser trains on them."""
+        config, noise = denoiser.config, generator_noise(torch.Generator(device).manual_seed(0))
+        draw = partial(sample_context_windows, final_frames=config.final_frames)
+        length = config.context_frames + 1 + config.autoregressive_steps
+        batches = (frame_batch(windows, device) for windows in self._windows(draw, length))
+        return sum(denoiser.loss(*batch, noise).item() for batch in batches) / BATCHES
 
-@torch.no_grad()
-def denoiser_losses(denoiser: Denoiser, held_out: HeldOutWindows) -> dict[str, float]:
-    """The denoiser's loss on windows as it trains on them."""
-    device, config = denoiser.network.conv_in.weight.device, denoiser.config
-    rng, generator = np.random.default_rng(0), torch.Generator(device).manual_seed(0)
-    length = config.context_frames + 1 + config.autoregressive_steps
-    total = 0.0
-    for _ in range(BATCHES):
-        windows = sample_context_windows(
-            held_out.dataset,
-            rng,
-            BATCH,
-            length,
-            recency=False,
-            final_frames=config.final_frames,
-            among=held_out.among,
-        )
-        total += denoiser.loss(*frame_batch(windows, device), generator_noise(generator)).item()
-    return {"denoiser/held_out_loss": total / BATCHES}
+    def _reward_end_losses(self, model: RewardEndModel, length: int, device: torch.device) -> dict[str, float]:
+        """The losses, and what the model said against what was."""
+        sums: dict[str, float] = {}
+        counts = {"reward": np.zeros(3), "end": np.zeros(3)}
+        for windows in self._windows(sample_transition_windows, length):
+            batch = transition_batch(windows, device)
+            losses = model.loss(*batch)
+            for name, value in (("", losses.total), ("_reward", losses.reward), ("_end", losses.end)):
+                key = f"reward_end/held_out_loss{name}"
+                sums[key] = sums.get(key, 0.0) + value.item() / BATCHES
+            mask, signs = batch.mask[:, :-1], batch.rewards[:, :-1].sign()
+            counts["reward"] += _hits(losses.reward_logits.argmax(-1) - 1, signs, mask)
+            counts["end"] += _hits(losses.end_logits.argmax(-1), batch.ends[:, :-1], mask)
+        for name, (right, said, true) in counts.items():
+            sums[f"reward_end/{name}_precision"] = right / max(said, 1)
+            sums[f"reward_end/{name}_recall"] = right / max(true, 1)
+            sums[f"reward_end/{name}_f1"] = 2 * right / max(said + true, 1)
+        return sums
 
-
-@torch.no_grad()
-def reward_end_losses(model: RewardEndModel, held_out: HeldOutWindows, length: int) -> dict[str, float]:
-    """The reward/end model's losses, and what it said against what was."""
-    device, rng = model.action_embedding.weight.device, np.random.default_rng(0)
-    sums: dict[str, float] = {}
-    counts = {"reward": np.zeros(3), "end": np.zeros(3)}
-    for _ in range(BATCHES):
-        windows = sample_transition_windows(held_out.dataset, rng, BATCH, length, recency=False, among=held_out.among)
-        batch = transition_batch(windows, device)
-        losses = model.loss(*batch)
-        for name, value in (("", losses.total), ("_reward", losses.reward), ("_end", losses.end)):
-            key = f"reward_end/held_out_loss{name}"
-            sums[key] = sums.get(key, 0.0) + value.item() / BATCHES
-        mask, signs = batch.mask[:, :-1], batch.rewards[:, :-1].sign()
-        counts["reward"] += _hits(losses.reward_logits.argmax(-1) - 1, signs, mask)
-        counts["end"] += _hits(losses.end_logits.argmax(-1), batch.ends[:, :-1], mask)
-    for name, (right, said, true) in counts.items():
-        sums[f"reward_end/{name}_precision"] = right / max(said, 1)
-        sums[f"reward_end/{name}_recall"] = right / max(true, 1)
-        sums[f"reward_end/{name}_f1"] = 2 * right / max(said + true, 1)
-    return sums
+    def _windows(self, draw: Callable[..., Windows], length: int) -> Iterator[Windows]:
+        rng = np.random.default_rng(0)
+        for _ in range(BATCHES):
+            yield draw(self.dataset, rng, BATCH, length, recency=False, among=self.among)
 
 
 def _hits(predicted: Tensor, true: Tensor, mask: Tensor) -> np.ndarray:

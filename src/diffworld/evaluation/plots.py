@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, MaxNLocator, NullLocator
@@ -24,84 +24,51 @@ _SMOOTH_FROM = 40  # points: from here on a curve is drawn smoothed over its own
 
 
 @dataclass(frozen=True)
-class Curve:
-    """One metric: its name in the record, its name in the legend, its colour; dots for sparse ones."""
-
-    name: str
-    label: str
-    colour: str
-    dots: bool = False
-
-
-@dataclass(frozen=True)
 class Panel:
     """One set of axes: curves of one unit over one counter."""
 
     title: str
     unit: str
     counter: str
-    curves: tuple[Curve, ...]
     logarithmic: bool = False
     bounds: tuple[float, float] | None = None
 
 
-PANELS = (
-    Panel(
-        "Real game",
-        "return of an episode",
-        "env_steps",
-        (
-            Curve("collect/return", "while collecting", _BLUE),
-            Curve("eval/return_mean", "test, mean", _ORANGE, dots=True),
-        ),
-    ),
-    Panel(
-        "Denoiser",
-        "loss",
-        "denoiser_gradient_steps",
-        (
-            Curve("denoiser/loss", "training", _BLUE),
-            Curve("denoiser/held_out_loss", "held out", _ORANGE, dots=True),
-        ),
-        logarithmic=True,
-    ),
-    Panel(
-        "Reward and end model: loss",
-        "cross-entropy (nats)",
-        "reward_end_gradient_steps",
-        (
-            Curve("reward_end/loss_reward", "reward, training", _BLUE),
-            Curve("reward_end/loss_end", "end, training", _GREEN),
-            Curve("reward_end/held_out_loss", "sum, held out", _ORANGE, dots=True),
-        ),
-        logarithmic=True,
-    ),
-    Panel(
-        "Reward and end model: F1",
-        "F1, held out",
-        "reward_end_gradient_steps",
-        (
-            Curve("reward_end/reward_f1", "reward", _BLUE, dots=True),
-            Curve("reward_end/end_f1", "end", _GREEN, dots=True),
-        ),
-        bounds=(-0.03, 1.03),
-    ),
-    Panel(
-        "Actor-critic: imagined return",
-        "imagined return",
-        "actor_critic_gradient_steps",
-        (Curve("actor_critic/imagined_return", "imagined return", _BLUE),),
-    ),
-    Panel(
-        "Actor-critic: entropy and losses",
-        "entropy (nats), losses",
-        "actor_critic_gradient_steps",
-        (
-            Curve("actor_critic/entropy", "policy entropy", _BLUE),
-            Curve("actor_critic/loss_value", "value loss", _ORANGE),
-            Curve("actor_critic/loss_policy", "policy loss", _GREEN),
-        ),
-    ),
+REAL_GAME = Panel("Real game", "return of an episode", "env_steps")
+DENOISER = Panel("Denoiser", "loss", "denoiser_gradient_steps", logarithmic=True)
+REWARD_END = "reward_end_gradient_steps"
+LOSSES = Panel("Reward and end model: loss", "cross-entropy (nats)", REWARD_END, logarithmic=True)
+F1 = Panel("Reward and end model: F1", "F1, held out", REWARD_END, bounds=(-0.03, 1.03))
+IMAGINED = Panel("Actor-critic: imagined return", "imagined return", "actor_critic_gradient_steps")
+POLICY = Panel("Actor-critic: entropy and losses", "entropy (nats), losses", "actor_critic_gradient_steps")
+PANELS = (REAL_GAME, DENOISER, LOSSES, F1, IMAGINED, POLICY)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One metric: its axes, its name in the record, its name in the legend, its colour; dots for sparse ones."""
+
+    panel: Panel
+    name: str
+    label: str
+    colour: str
+    dots: bool = False
+
+
+CURVES = (
+    Curve(REAL_GAME, "collect/return", "while collecting", _BLUE),
+    Curve(REAL_GAME, "eval/return_mean", "test, mean", _ORANGE, dots=True),
+    Curve(DENOISER, "denoiser/loss", "training", _BLUE),
+    Curve(DENOISER, "denoiser/held_out_loss", "held out", _ORANGE, dots=True),
+    Curve(LOSSES, "reward_end/loss_reward", "reward, training", _BLUE),
+    Curve(LOSSES, "reward_end/loss_end", "end, training", _GREEN),
+    Curve(LOSSES, "reward_end/held_out_loss", "sum, held out", _ORANGE, dots=True),
+    Curve(F1, "reward_end/reward_f1", "reward", _BLUE, dots=True),
+    Curve(F1, "reward_end/end_f1", "end", _GREEN, dots=True),
+    Curve(IMAGINED, "actor_critic/imagined_return", "imagined return", _BLUE),
+    Curve(POLICY, "actor_critic/entropy", "policy entropy", _BLUE),
+    Curve(POLICY, "actor_critic/loss_value", "value loss", _ORANGE),
+    Curve(POLICY, "actor_critic/loss_policy", "policy loss", _GREEN),
 )
 
 
@@ -121,12 +88,10 @@ def learning_curves(
 
     Raises: UserError if the file cannot be written.
     """
-    figure = Figure(figsize=(14, 7.5), dpi=110, layout=ConstrainedLayoutEngine(h_pad=0.12, w_pad=0.1))
-    FigureCanvasAgg(figure)
+    figure = padded_figure(14, 7.5, 0.12, 0.1)
     for axes, panel in zip(figure.subplots(2, 3).flat, PANELS, strict=True):
-        _draw(axes, panel, metrics, (reference or {}) if panel is PANELS[0] else {})
-    with atomic_file(path_png) as temporary:
-        figure.savefig(temporary, format="png")
+        _draw(axes, panel, metrics, (reference or {}) if panel is REAL_GAME else {})
+    write_png(figure, path_png)
 
 
 def points(metrics: Iterable[Mapping[str, Any]], counter: str, name: str) -> NDArray[np.float64]:
@@ -142,25 +107,19 @@ def _has(entry: Mapping[str, Any], name: str) -> bool:
 
 def _draw(axes: Axes, panel: Panel, metrics: Sequence[Mapping[str, Any]], reference: Mapping[str, Interval]) -> None:
     counter = next((c for c in (panel.counter, "env_steps") if any(_has(entry, c) for entry in metrics)), "epoch")
-    measured = [(curve, points(metrics, counter, curve.name)) for curve in panel.curves]
-    measured = [(curve, xy) for curve, xy in measured if xy.size]
+    curves = [(curve, points(metrics, counter, curve.name)) for curve in CURVES if curve.panel is panel]
+    measured = [(curve, xy) for curve, xy in curves if xy.size]
     for (label, interval), colour in zip(reference.items(), _REFERENCE_COLOURS * len(reference), strict=False):
         axes.axhspan(interval.low, interval.high, color=colour, alpha=0.2, linewidth=0)
         axes.axhline(interval.mean, color=colour, linewidth=1.2, linestyle="--", label=label)
     for curve, (x, y) in measured:
         _draw_curve(axes, curve, x, y)
 
-    axes.set_title(panel.title, fontsize=11, fontweight="bold", loc="left")
-    axes.set_ylabel(panel.unit)
+    finish(axes, panel.title, panel.unit, "" if measured else "nothing recorded")
     axes.set_xlabel(_COUNTER_NAMES.get(counter, counter.replace("_", " ")))
-    axes.spines[["top", "right"]].set_visible(False)
-    if not measured:
-        axes.text(0.5, 0.5, "nothing recorded", transform=axes.transAxes, ha="center", va="center", color=_GREY)
     if panel.logarithmic and measured and all((y > 0).all() for _, (_, y) in measured):
         axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.yaxis.set_minor_locator(NullLocator())
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        plain_numbers(axes.yaxis)
     if panel.bounds:
         axes.set_ylim(*panel.bounds)
     if measured:
@@ -169,8 +128,6 @@ def _draw(axes: Axes, panel: Panel, metrics: Sequence[Mapping[str, Any]], refere
     else:
         axes.set_xticks([])
         axes.set_yticks([])
-    axes.grid(True, color="#DDDDDD", linewidth=0.6)
-    axes.set_axisbelow(True)
     if measured or reference:
         axes.legend(frameon=False, fontsize=9)
 
@@ -192,3 +149,32 @@ def running_mean(values: NDArray[np.float64], width: int) -> NDArray[np.float64]
     start, stop = np.maximum(places - width, 0), np.minimum(places + width + 1, len(values))
     means: NDArray[np.float64] = (sums[stop] - sums[start]) / (stop - start)
     return means
+
+
+def padded_figure(width: float, height: float, h_pad: float, w_pad: float) -> Figure:
+    """An empty figure of that size, whose axes are laid out around what stands in them; all in inches."""
+    return Figure(figsize=(width, height), dpi=110, layout=ConstrainedLayoutEngine(h_pad=h_pad, w_pad=w_pad))
+
+
+def write_png(figure: Figure, path: Path | str) -> None:
+    """Write a figure, whole or not at all; UserError if that cannot be done."""
+    with atomic_file(path) as temporary:
+        figure.savefig(temporary, format="png")
+
+
+def finish(axes: Axes, title: str, unit: str, nothing: str) -> None:
+    """Title, unit and grid of axes; `nothing` is written into those that have nothing else to show."""
+    axes.set_title(title, fontsize=11, fontweight="bold", loc="left")
+    axes.set_ylabel(unit)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(True, color="#DDDDDD", linewidth=0.6)
+    axes.set_axisbelow(True)
+    if nothing:
+        axes.text(0.5, 0.5, nothing, transform=axes.transAxes, ha="center", va="center", color=_GREY)
+
+
+def plain_numbers(axis: Axis) -> None:
+    """Ticks of a logarithmic axis at 1, 2, 5, 10, ..., without powers of ten."""
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))

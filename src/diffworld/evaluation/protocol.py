@@ -6,11 +6,11 @@ free to choose (frame size, networks, exploration, temperature, number of test g
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from diffworld.envs import ATARI_100K_GAMES, EnvironmentConfig
-from diffworld.runtime.checked import read_as
+from diffworld.runtime.checked import Amount, Natural, read_as
 from diffworld.runtime.errors import UserError
 
 _CUSTOMARY_LIMIT = 108_000  # game frames: ALE's own limit, 30 minutes
@@ -20,17 +20,17 @@ _CUSTOMARY_LIMIT = 108_000  # game frames: ALE's own limit, 30 minutes
 class Protocol:
     """How the game was played; the defaults are the benchmark's."""
 
-    frame_skip: int = 4
+    frame_skip: Natural = 4
     """Game frames an action lasts."""
-    sticky_actions: float = 0.0
+    sticky_actions: Amount = 0.0
     """Probability that the game repeats the previous action instead."""
-    noop_max: int = 30
+    noop_max: Natural = 30
     """Up to about this many idle frames at the start of a game."""
-    max_steps: int = 0
+    max_steps: Natural = 0
     """Games are cut after this many steps; 0: whole games, up to the customary 108,000 frames."""
     life_loss_ends: bool = True
     """Whether a lost life ended an episode for the learner; tests are of whole games in either case."""
-    real_steps: int = 100_000
+    real_steps: Natural = 100_000
     """Steps in the real game that the agent was trained on."""
     outside_experience: bool = False
     """Whether real steps beyond those were used, through a given data set or the weights of another run."""
@@ -79,14 +79,10 @@ def protocol_from(data: Any, where: str) -> Protocol:
     """A protocol from JSON data that names what differs from the benchmark; UserError on anything else."""
     if not isinstance(data, dict):
         raise UserError(f'{where} should be a JSON object, such as {{"frame_skip": 4}}')
-    kinds = {f.name: type(getattr(ATARI_100K, f.name)) for f in fields(Protocol)}
-    for name, value in data.items():
-        if name not in kinds:
-            raise UserError(f"{where} has an unknown field '{name}': choose from {', '.join(kinds)}")
-        fits = type(value) is kinds[name] or (kinds[name] is float and type(value) is int)
-        if not fits or not 0 <= value < float("inf"):
-            raise UserError(f"{where}.{name} has an unfit value: {value!r}")
-    return replace(ATARI_100K, **data)
+    usual = asdict(ATARI_100K)
+    if unknown := [name for name in data if name not in usual]:
+        raise UserError(f"{where} has an unknown field '{unknown[0]}': choose from {', '.join(usual)}")
+    return read_as(Protocol, usual | data, where)
 
 
 def departures(env: str, protocol: Protocol, policy: str = "agent") -> list[str]:

@@ -68,6 +68,30 @@ class Evaluation:
         """Mean human-normalised score, (score - random) / (human - random), and its 95 % interval."""
         return mean_interval([(score - random) / (human - random) for score in self.scores])
 
+    def in_words(self, reference: tuple[float, float] | None) -> list[str]:
+        """What was found, in a few lines of text; `reference` as for `save_evaluation`."""
+        scores = sorted(self.scores)
+        games = len(scores)
+        steps = sum(episode.steps for episode in self.episodes) / games
+        cut = sum(episode.truncated for episode in self.episodes)
+        who = "random policy"
+        if self.policy == "agent":
+            unfinished = "" if self.finished else ", training unfinished"
+            who = f"agent after {self.env_steps:,} real steps (checkpoint {self.checkpoint}{unfinished})"
+        lines = [
+            f"{self.env}, {who}, {games} game{'s' if games > 1 else ''}",
+            f"  mean score        {mean_interval(scores)}   (95 % interval over games)",
+            f"  median            {scores[games // 2]:.4g}   lowest {scores[0]:.4g}, highest {scores[-1]:.4g}",
+            f"  length            {steps:,.0f} steps a game" + (f"; {cut} cut by the limit of length" if cut else ""),
+        ]
+        if self.departures:
+            reasons = "; ".join(self.departures)
+            lines.append(f"  human-normalised  not given, for this is not the Atari 100k protocol: {reasons}")
+        elif reference:
+            normalised = self.normalised(*reference)
+            lines.append(f"  human-normalised  {normalised}   (random play 0, human play 1)")
+        return lines
+
 
 def save_evaluation(run: Path, evaluation: Evaluation, reference: tuple[float, float] | None) -> Path:
     """Write an evaluation into its run folder, whole or not at all, and return where.

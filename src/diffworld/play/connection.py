@@ -22,7 +22,6 @@ from diffworld.play.dreaming import use_threads
 from diffworld.play.pace import Allowance, Meter, Pace
 from diffworld.play.players import HeldKeys
 from diffworld.play.protocol import ProtocolError
-from diffworld.play.queries import answer
 from diffworld.play.queue import QueueFull
 from diffworld.play.server_state import ServerState
 from diffworld.play.session import PlaySession
@@ -127,7 +126,7 @@ class Connection:
     async def _answer(self, query: protocol.Query) -> None:
         loop = asyncio.get_running_loop()
         try:
-            header, frames = await loop.run_in_executor(self._server.files, answer, self._server, query)
+            header, frames = await loop.run_in_executor(self._server.files, self._server.answer, query)
         except UserError as error:
             header, frames = {"error": str(error)}, None
         except Exception:

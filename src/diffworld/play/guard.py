@@ -38,7 +38,10 @@ class Guard:
     def __init__(self, app: ASGIApp, host: str, token: str | None) -> None:
         self._app, self._token = app, token
         self._only_loopback = host in LOOPBACK
-        self._names = LOOPBACK if self._only_loopback else LOOPBACK | own_names(host)
+        self._names = LOOPBACK
+        if not self._only_loopback:  # the name that it was told, and those by which other machines may know this one
+            name = socket.gethostname().lower()
+            self._names |= {host.lower().strip("[]"), name, f"{name.split('.')[0]}.local"}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, with the headers that protect the page added to the answer, or refuse it."""
@@ -71,20 +74,11 @@ class Guard:
     def _is_own(self, host: str) -> bool:
         match = _HOST.fullmatch(host)
         name = match["name"].lower().strip("[]") if match else ""
-        return name in self._names or (not self._only_loopback and _is_address(name))
-
-
-def own_names(host: str) -> frozenset[str]:
-    """Names by which other machines may know this one: the one it was told, and its own."""
-    name = socket.gethostname().lower()
-    return frozenset({host.lower().strip("[]"), name, f"{name.split('.')[0]}.local"})
-
-
-def _is_address(name: str) -> bool:
-    """Rebinding needs a name that an attacker controls; a bare address is nobody's name."""
-    with suppress(ValueError):
-        return bool(ipaddress.ip_address(name))
-    return False
+        if self._only_loopback or name in self._names:
+            return name in self._names
+        with suppress(ValueError):  # rebinding needs a name that an attacker controls; a bare address is nobody's name
+            return bool(ipaddress.ip_address(name))
+        return False
 
 
 def _with_headers(send: Send) -> Send:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from diffworld.data import Dataset, Episode
+from diffworld.data import Dataset
 from diffworld.data.episodes import Episodes
 from diffworld.data.schema import DESCRIPTION, FRAMES, ROWS, DatasetSchema
 from diffworld.play.recording import FilmKind, export_film
@@ -36,10 +36,6 @@ class Shelf:
     """Bytes of its records, by which growth is noticed."""
     schema: DatasetSchema
     episodes: Episodes
-
-    def episode(self, episode: int) -> Episode:
-        """All of the episode with that id but its frames."""
-        return self.episodes[self.episodes.position(episode)]
 
     def rows(self, episode: int) -> NDArray[np.int64]:
         """Rows of the log with the episode's frames, its final observation last."""
@@ -82,11 +78,10 @@ class Library:
             facts: dict[str, Any] = {"episodes": 0, "steps": 0, "frame_size": None, "info": {}, "error": None}
             try:
                 shelf = self._open(folder)
-            except UserError as error:
-                facts["error"] = str(error)
-            else:
                 facts |= {"episodes": len(shelf.episodes), "steps": int(shelf.episodes.lengths.sum())}
                 facts |= {"frame_size": list(shelf.schema.spec.frame_size), "info": shelf.schema.info}
+            except UserError as error:
+                facts["error"] = str(error)
             listed.append({"id": dataset_id, "name": folder.name, "kind": root, **facts})
         return listed
 
@@ -106,7 +101,7 @@ class Library:
     def episode_table(self, dataset_id: str, episode: int) -> dict[str, Any]:
         """All of an episode but its frames: actions, rewards, terminated, truncated, action_names, frames."""
         shelf = self._shelf(dataset_id)
-        found = shelf.episode(episode)
+        found = shelf.episodes[shelf.episodes.position(episode)]
         return {
             "actions": found.actions.tolist(),
             "rewards": found.rewards.tolist(),
@@ -127,7 +122,7 @@ class Library:
     def tape(self, dataset_id: str, episode: int, context_frames: int) -> Tape:
         """The episode, to be played again."""
         shelf = self._shelf(dataset_id)
-        found, frames = shelf.episode(episode), shelf.frames(shelf.rows(episode))
+        found, frames = shelf.episodes[shelf.episodes.position(episode)], shelf.frames(shelf.rows(episode))
         actions = found.actions.tolist() if found.actions.ndim == 1 else list(found.actions)
         return Tape(frames, actions, found.rewards.tolist(), found.terminated, context_frames)
 

@@ -3,11 +3,14 @@
 import secrets
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
+from diffworld.play import protocol
 from diffworld.play.dreaming import Dreamer, use_threads
 from diffworld.play.library import Library
 from diffworld.play.queue import PlayerQueue
 from diffworld.play.session import PlaySession
+from diffworld.play.view import Pictures
 from diffworld.runs import Model
 
 
@@ -28,6 +31,30 @@ class ServerState:
         """A session for a player who has just come: the agent plays until a key is pressed."""
         player, seed = "human" if self.model.policy is None else "agent", secrets.randbelow(2**31)
         return PlaySession(self.model, self.recordings, self.library, self.dreamer, player=player, seed=seed)
+
+    def answer(self, query: protocol.Query) -> tuple[dict[str, Any], Pictures | None]:
+        """What the page asks beside the game: of stored episodes, and where dreams can start.
+
+        Raises: UserError, where an id is unknown or an export fails.
+        """
+        library = self.library
+        match query:
+            case protocol.Starts():
+                windows = self.model.starts.windows()
+                page = list(enumerate(windows))[query.offset : query.offset + query.count]
+                starts = [{"id": i, "episode": window.episode, "step": window.step} for i, window in page]
+                return {"starts": starts, "total": len(windows)}, {str(i): window.frames[-1] for i, window in page}
+            case protocol.Datasets():
+                return {"datasets": library.datasets()}, None
+            case protocol.Episodes():
+                return {"episodes": library.episodes(query.dataset, query.offset, query.count)}, None
+            case protocol.Table():
+                return {"table": library.episode_table(query.dataset, query.episode)}, None
+            case protocol.Frame():
+                return {}, {"frame": library.frame(query.dataset, query.episode, query.step)}
+            case protocol.Export():
+                path = library.export(query.dataset, query.episode, query.kind, query.fps)
+                return {"film": path.parent.name, "name": path.name}, None
 
     def close(self) -> None:
         """Let the thread end, and remove the films."""

@@ -50,12 +50,10 @@ class Diamond(Recipe):
 
     @property
     def env_steps(self) -> int:
-        """Real steps in the replay."""
         return self.dataset.num_steps
 
     @property
     def steps_left(self) -> int:
-        """Real steps still to collect."""
         return max(0, self.collection.total_steps - self.env_steps)
 
     def steps_wanted(self, epoch: int, done: int) -> int:
@@ -72,17 +70,14 @@ class Diamond(Recipe):
         return bool(len(signs) - np.bincount(signs.astype(np.int64) + 1, minlength=3).max() >= ENOUGH_REWARDS)
 
     def record(self) -> None:
-        """Take steps of dreams as CUDA graphs."""
         assert self.world is not None
         self.world.record(self.given.randn)
 
     def state_dict(self) -> dict[str, Any]:
-        """The agent's dreams and the games being played."""
         assert self.collector is not None
         return {"rollout": self.agent.state_dict(), "collector": self.collector.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on dreaming and playing where it stopped; the replay must already be cut to its rows."""
         assert self.collector is not None
         self.agent.load_state_dict(state["rollout"], self.given.device)
         self.collector.load_state_dict(state["collector"])

@@ -1,12 +1,20 @@
 """The baseline without a world model: the same agent learns in the real game, from as many real steps."""
 
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import torch
+from torch import Tensor
+
 from diffworld.config import Config
+from diffworld.envs import Driver, EpisodeResult, VectorEnv
+from diffworld.envs.seeds import training_seed
 from diffworld.recipes.learning import Agent
 from diffworld.recipes.networks import build_networks
-from diffworld.recipes.real_world import RealWorld
 from diffworld.recipes.recipe import TEST, Materials, Recipe
+from diffworld.runtime.frames import frames_from_bytes
+from diffworld.world import DreamState, Outcome
 
 
 class ModelFree(Recipe):
@@ -27,29 +35,83 @@ class ModelFree(Recipe):
 
     @property
     def env_steps(self) -> int:
-        """Real steps taken so far."""
         return self.real_world.steps
 
     @property
     def steps_left(self) -> int:
-        """Real steps still to take."""
         return max(0, self.total_steps - self.real_world.steps)
 
     @property
     def exhausted(self) -> bool:
-        """Every update takes real steps, of which there may be none left."""
         return not self.steps_left
 
     def take_finished(self) -> list[float]:
-        """Scores of the games that ended since the last call."""
         finished, self.real_world.finished = self.real_world.finished, []
         return finished
 
     def state_dict(self) -> dict[str, Any]:
-        """The real games and what the agent remembers of them."""
         return {"rollout": self.agent.state_dict(), "real_world": self.real_world.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on playing where it stopped."""
         self.real_world.load_state_dict(state["real_world"])
         self.agent.load_state_dict(state["rollout"], self.given.device)
+
+
+@dataclass(frozen=True)
+class RealState(DreamState):
+    """Where the games stand, as far as the policy can see: frames (B, 3, H, W)."""
+
+    frames: Tensor
+
+
+class RealWorld:
+    """`agents.rollout.World` over a vector environment, one row a game; counts its real steps."""
+
+    def __init__(self, env: VectorEnv, seed: int, device: torch.device) -> None:
+        self.device, self.steps = device, 0
+        self.finished: list[float] = []
+        """Scores of games that are over, for whoever empties the list."""
+        self.driver = Driver(env, lambda game: training_seed(seed, game), on_game=self._over, lives=True)
+
+    def start(self, rows: int) -> RealState:
+        """Begin every game."""
+        assert rows == self.driver.env.num_envs
+        self.driver.start()
+        return RealState(self._to_tensor(self.driver.frames))
+
+    def frames(self, state: RealState) -> Tensor:
+        """The current frames."""
+        return state.frames
+
+    def step(self, state: RealState, actions: Tensor) -> tuple[RealState, Outcome]:
+        """One step of every game; games that are over are reset, episodes that ended begin anew."""
+        result = self.driver.advance(actions.cpu().numpy())
+        self.steps += len(actions)
+        next_frames = self._to_tensor(result.frames)
+        rows = torch.nonzero(torch.from_numpy(self.driver.fresh)).squeeze(1).to(self.device)
+        outcome = Outcome(
+            next_frames=next_frames,
+            rewards=torch.from_numpy(result.rewards).to(self.device),
+            ends=torch.from_numpy(result.terminated).to(self.device),
+            truncated=torch.from_numpy(result.truncated).to(self.device),
+            restarted=rows,
+            burn_in=next_frames.new_zeros(len(rows), 0, *next_frames.shape[1:]),
+        )
+        return RealState(self._to_tensor(self.driver.frames)), outcome
+
+    def state_from(self, plain: dict[str, Any]) -> RealState:
+        """A state that a checkpoint kept as a plain dict."""
+        return RealState(**plain)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"driver": self.driver.state_dict(), "steps": self.steps, "finished": list(self.finished)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.driver.load_state_dict(state["driver"])
+        self.steps, self.finished = state["steps"], list(state["finished"])
+
+    def _over(self, number: int, result: EpisodeResult) -> None:
+        self.finished.append(result.score)
+
+    def _to_tensor(self, frames: np.ndarray) -> Tensor:
+        return frames_from_bytes(torch.from_numpy(frames).to(self.device))

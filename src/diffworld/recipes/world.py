@@ -41,20 +41,16 @@ class World(Recipe):
 
     @property
     def env_steps(self) -> int:
-        """Steps learnt from: those that are not held out."""
         assert self.held_out is not None
         return int(self.dataset.episodes.lengths[~self.held_out].sum())
 
     def record(self) -> None:
-        """Take steps of dreams as CUDA graphs."""
         assert self.world is not None
         self.world.record(self.given.randn)
 
     def state_dict(self) -> dict[str, Any]:
-        """The agent's dreams."""
         return {"rollout": self.agent.state_dict() if self.agent else None}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on dreaming where it stopped."""
         if self.agent is not None:
             self.agent.load_state_dict(state["rollout"], self.given.device)

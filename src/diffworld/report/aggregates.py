@@ -13,7 +13,14 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Games = Sequence[Floats]
 
-STATISTICS = ("mean", "median", "iqm", "optimality_gap", "above_human")
+STATISTICS = {
+    "iqm": "interquartile mean",
+    "median": "median",
+    "mean": "mean",
+    "optimality_gap": "optimality gap",
+    "above_human": "games at or above human",
+}
+"""What the aggregates are called where people read them, in the order of their columns."""
 RESAMPLES = 2000
 _TIE = 1e-9  # a mean equal to the human's counts as reached, whatever the rounding
 
@@ -33,7 +40,7 @@ def aggregates(games: Games, resamples: int = RESAMPLES, seed: int = 0) -> dict[
     if not several_runs(games):
         return {name: Estimate(float(values[0])) for name, values in points.items()}
     resampled = statistics(resample(games, resamples, np.random.default_rng(seed)))
-    return {name: _estimate(float(points[name][0]), resampled[name]) for name in STATISTICS}
+    return {name: _estimate(float(values[0]), resampled[name]) for name, values in points.items()}
 
 
 def statistics(samples: Sequence[Floats]) -> dict[str, Floats]:

@@ -1,7 +1,8 @@
 """Everything a report says, as numbers: who is compared with whom, on what, and what had to be left out."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,6 @@ from diffworld.report.aggregates import (
     aggregates,
     performance_profile,
     probability_of_improvement,
-    several_runs,
 )
 from diffworld.report.runs import Run, named, read_run
 from diffworld.report.scores import Benchmark, Method, load_benchmark, read_method
@@ -28,33 +28,90 @@ Aggregates = Mapping[str, Mapping[str, Estimate]]
 
 @dataclass(frozen=True)
 class Contents:
-    """What a report is made of.
+    """What a report is made of, and what follows from that.
 
     methods: played under the benchmark's rules, the user's first; they may lack games.
     apart: the user's methods under other rules, from files. runs: the user's run folders, under any rules.
-    aggregates, profiles: by method, of those that lack no game. subsets: by a user's method that lacks games, the
-    aggregates of all methods on just the games it has.
-    improvement: (X, Y) -> how likely X beats Y. notes: what a reader must know first, in sentences.
     """
 
     benchmark: Benchmark
     methods: tuple[Method, ...]
     apart: tuple[Method, ...]
     runs: tuple[Run, ...]
-    aggregates: Aggregates
-    profiles: Mapping[str, Profile]
-    improvement: Mapping[tuple[str, str], Estimate]
-    subsets: Mapping[str, Aggregates] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
+    resamples: int = RESAMPLES
 
     @property
     def own(self) -> list[Method]:
         """The user's comparable methods."""
         return [method for method in self.methods if method.own]
 
+    @property
+    def own_names(self) -> set[str]:
+        """Their names."""
+        return {method.name for method in self.own}
+
     def ranked(self) -> list[str]:
         """Methods that lack no game, best interquartile mean first."""
         return sorted(self.aggregates, key=lambda name: -self.aggregates[name]["iqm"].value)
+
+    @cached_property
+    def complete(self) -> Mapping[str, Games]:
+        """Human-normalised scores of the methods that lack no game."""
+        return self._able(self.benchmark.games)
+
+    def _able(self, games: Sequence[str]) -> dict[str, Games]:
+        able = (method for method in self.methods if all(method.scores.get(game) for game in games))
+        return {
+            method.name: [self.benchmark.normalised(game, method.scores[game]) for game in games] for method in able
+        }
+
+    @cached_property
+    def aggregates(self) -> Aggregates:
+        """By method, of those that lack no game."""
+        return {name: aggregates(scores, self.resamples) for name, scores in self.complete.items()}
+
+    @cached_property
+    def profiles(self) -> dict[str, Profile]:
+        """By method, of those that lack no game."""
+        return {name: performance_profile(games, TAU, self.resamples) for name, games in self.complete.items()}
+
+    @cached_property
+    def improvement(self) -> dict[tuple[str, str], Estimate]:
+        """(X, Y) -> how likely X beats Y."""
+        subjects = [name for name in self.complete if name in self.own_names] or [REFERENCE_METHOD]
+        pairs = [(x, y) for x in subjects for y in self.complete if x != y]
+        return {
+            (x, y): probability_of_improvement(self.complete[x], self.complete[y], self.resamples) for x, y in pairs
+        }
+
+    @cached_property
+    def subsets(self) -> dict[str, Aggregates]:
+        """For each of the user's methods that lack games but have two or more: everyone on the games it has."""
+        found: dict[str, Aggregates] = {}
+        for own in self.own:
+            games = [game for game in self.benchmark.games if own.scores.get(game)]
+            if 1 < len(games) < len(self.benchmark.games):
+                able = self._able(games)
+                found[own.name] = {name: aggregates(scores, self.resamples) for name, scores in able.items()}
+        return found
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader must know first, in sentences."""
+        remarks: dict[str, list[str]] = {}
+        for run in self.runs:
+            for remark in run.remarks:
+                remarks.setdefault(remark, []).append(f"{run.path.name} ({run.game})")
+        count = sum(not run.comparable for run in self.runs) + len(self.apart)
+        apart = (
+            f"{count} of your results {'was' if count == 1 else 'were'} made under other rules than the benchmark's. "
+            "They are in a table of their own and in no comparison with published scores."
+        )
+        return (
+            *(note for method in self.own for note in _notes(method, self.benchmark)),
+            *([apart] if count else []),
+            *(f"{remark[0].upper()}{remark[1:]}: {', '.join(names)}." for remark, names in remarks.items()),
+        )
 
 
 def gather(paths: Sequence[Path], name: str | Mapping[Path, str] | None = None, resamples: int = RESAMPLES) -> Contents:
@@ -74,7 +131,7 @@ def gather(paths: Sequence[Path], name: str | Mapping[Path, str] | None = None, 
             raise UserError(f"two of the inputs are called '{method.name}': rename one (in its file, or with --name)")
     own = [method for method in brought if not method.departures]
     apart = [method for method in brought if method.departures]
-    return _work_out(benchmark, [*own, *benchmark.methods], apart, runs, resamples)
+    return Contents(benchmark, (*own, *benchmark.methods), tuple(apart), tuple(runs), resamples)
 
 
 def _distinct(paths: Sequence[Path]) -> list[Path]:
@@ -94,72 +151,21 @@ def methods_of(runs: Sequence[Run]) -> list[Method]:
     ]
 
 
-def _work_out(
-    benchmark: Benchmark, methods: Sequence[Method], apart: Sequence[Method], runs: Sequence[Run], resamples: int
-) -> Contents:
-    complete = {m.name: _normalised(benchmark, m, benchmark.games) for m in methods if not benchmark.missing(m)}
-    subjects = [m.name for m in methods if m.own and m.name in complete] or [REFERENCE_METHOD]
-    return Contents(
-        benchmark=benchmark,
-        methods=tuple(methods),
-        apart=tuple(apart),
-        runs=tuple(runs),
-        aggregates={name: aggregates(games, resamples) for name, games in complete.items()},
-        profiles={name: performance_profile(games, TAU, resamples) for name, games in complete.items()},
-        improvement={
-            (x, y): probability_of_improvement(complete[x], complete[y], resamples)
-            for x in subjects
-            for y in complete
-            if x != y
-        },
-        subsets=_subsets(benchmark, methods, resamples),
-        notes=tuple(_notes(benchmark, methods, apart, runs)),
-    )
-
-
-def _normalised(benchmark: Benchmark, method: Method, games: Sequence[str]) -> Games:
-    return [benchmark.normalised(method, game) for game in games]
-
-
-def _subsets(benchmark: Benchmark, methods: Sequence[Method], resamples: int) -> dict[str, Aggregates]:
-    """For each of the user's methods that lack games but have two or more: everyone on the games it has."""
-    found: dict[str, Aggregates] = {}
-    for own in methods:
-        games = [game for game in benchmark.games if own.scores.get(game)]
-        if own.own and 1 < len(games) < len(benchmark.games):
-            able = [m for m in methods if all(m.scores.get(game) for game in games)]
-            found[own.name] = {m.name: aggregates(_normalised(benchmark, m, games), resamples) for m in able}
-    return found
-
-
-def _notes(benchmark: Benchmark, methods: Sequence[Method], apart: Sequence[Method], runs: Sequence[Run]) -> list[str]:
-    notes = []
-    for method in (m for m in methods if m.own):
-        missing = benchmark.missing(method)
-        if missing:
-            notes.append(
-                f"{method.name} has {len(benchmark.games) - len(missing)} of the {len(benchmark.games)} games, so it "
-                f"has no aggregates over all games. Missing: {', '.join(missing)}."
-            )
-        if not several_runs([np.asarray(scores) for scores in method.scores.values()]):
-            notes.append(
-                f"{method.name} has only one run on some games, so its aggregates have no intervals: they would not "
-                "show how much another training seed changes."
-            )
-        if len(set(method.runs())) > 1:
-            notes.append(
-                f"{method.name} has from {method.runs()[0]} to {method.runs()[1]} runs a game; in its interquartile "
-                "mean and performance profile, which pool runs, games with more runs count for more."
-            )
-    others = [run for run in runs if not run.comparable]
-    if others or apart:
-        count = len(others) + len(apart)
-        notes.append(
-            f"{count} of your results {'was' if count == 1 else 'were'} made under other rules than the benchmark's. "
-            "They are in a table of their own and in no comparison with published scores."
+def _notes(method: Method, benchmark: Benchmark) -> Iterator[str]:
+    """What a reader must know of a user's method."""
+    missing, (fewest, most) = benchmark.missing(method), method.runs()
+    if missing:
+        yield (
+            f"{method.name} has {len(benchmark.games) - len(missing)} of the {len(benchmark.games)} games, so it "
+            f"has no aggregates over all games. Missing: {', '.join(missing)}."
         )
-    remarks: dict[str, list[str]] = {}
-    for run in runs:
-        for remark in run.remarks:
-            remarks.setdefault(remark, []).append(f"{run.path.name} ({run.game})")
-    return notes + [f"{remark[0].upper()}{remark[1:]}: {', '.join(names)}." for remark, names in remarks.items()]
+    if fewest < 2:
+        yield (
+            f"{method.name} has only one run on some games, so its aggregates have no intervals: they would not "
+            "show how much another training seed changes."
+        )
+    if fewest < most:
+        yield (
+            f"{method.name} has from {fewest} to {most} runs a game; in its interquartile "
+            "mean and performance profile, which pool runs, games with more runs count for more."
+        )

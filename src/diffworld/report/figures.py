@@ -3,6 +3,8 @@
 import io
 import warnings
 from collections.abc import Mapping, Sequence
+from textwrap import fill
+from typing import Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -11,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from diffworld.evaluation.plots import points, running_mean
-from diffworld.report.aggregates import Estimate
+from diffworld.report.aggregates import STATISTICS, Estimate
 from diffworld.report.contents import Contents
 from diffworld.report.runs import Run
 
@@ -21,33 +23,23 @@ PALETTE = ("#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 LINE_STYLES = ("-", "--", "-.", ":")
 WIDTH, DPI = 11.0, 150
 PUBLISHED_KEYS = {"mean": "mean", "median": "median", "iqm": "iqm", "superhuman": "above_human"}
-TITLES = {
-    "iqm": "interquartile mean",
-    "median": "median",
-    "mean": "mean",
-    "optimality_gap": "optimality gap\n(less is better)",
-    "above_human": "games at or\nabove human",
-}
 
 
 def aggregate_figure(contents: Contents) -> bytes:
     """Each aggregate with its interval, a row a method; hollow where only the authors' aggregate is known."""
     names = contents.ranked()
     only = list(contents.benchmark.aggregates)
-    own = {method.name for method in contents.own}
     rows = {name: len(names) + len(only) - 1 - i for i, name in enumerate([*names, *only])}
     figure = Figure(figsize=(WIDTH, 1.3 + 0.25 * len(rows)), dpi=DPI, layout="constrained")
-    all_axes = figure.subplots(1, len(TITLES), sharey=True)
-    for axes, (key, title) in zip(all_axes, TITLES.items(), strict=True):
+    all_axes = figure.subplots(1, len(STATISTICS), sharey=True)
+    for axes, (key, title) in zip(all_axes, STATISTICS.items(), strict=True):
         for name in names:
-            colour = OWN if name in own else PLAIN
-            _interval(axes, contents.aggregates[name][key], rows[name], colour)
+            _interval(axes, contents.aggregates[name][key], rows[name], OWN if name in contents.own_names else PLAIN)
         for name in only:
             value = next((contents.benchmark.aggregates[name].get(k) for k, v in PUBLISHED_KEYS.items() if v == key), 0)
             if value:
                 axes.plot(value, rows[name], "D", markersize=5, markerfacecolor="white", color=GREY)
-        _finish(axes, title)
-        axes.grid(True, axis="x", color=RULE, linewidth=0.6)
+        _finish(axes, fill(title + " (less is better)" * (key == "optimality_gap"), 18), grid="x")
         axes.use_sticky_edges = False
         axes.margins(x=0.07)
         axes.set_xlim(left=0)
@@ -56,8 +48,8 @@ def aggregate_figure(contents: Contents) -> bytes:
     labels = all_axes[0]
     labels.set_yticks(list(rows.values()), [_text(name) for name in rows])
     for tick, name in zip(labels.get_yticklabels(), rows, strict=True):
-        tick.set_color(OWN if name in own else GREY if name in only else INK)
-        tick.set_fontweight("bold" if name in own else "normal")
+        tick.set_color(OWN if name in contents.own_names else GREY if name in only else INK)
+        tick.set_fontweight("bold" if name in contents.own_names else "normal")
     for axes in all_axes:
         axes.tick_params(axis="y", length=0)
         axes.set_ylim(-0.7, len(rows) - 0.3)
@@ -75,7 +67,7 @@ def profile_figure(contents: Contents) -> bytes:
     """Performance profiles: the user's methods and the best published ones in colour, the others in grey."""
     figure = Figure(figsize=(WIDTH, 5.0), dpi=DPI, layout="constrained")
     axes = figure.subplots()
-    own = [name for name in contents.ranked() if name in {method.name for method in contents.own}]
+    own = [name for name in contents.ranked() if name in contents.own_names]
     best = [name for name in contents.ranked() if name not in own]
     chosen = list(dict.fromkeys(["DIAMOND", *best]))[: len(PALETTE)]
     for name in best:
@@ -98,7 +90,6 @@ def profile_figure(contents: Contents) -> bytes:
     axes.text(1.02, 0.97, "human play", color=GREY, fontsize=9, va="top")
     axes.set(xlim=(0, 4), ylim=(0, 1), xlabel="human-normalised score", ylabel="share of runs above it")
     _finish(axes, "Performance profiles")
-    axes.grid(True, color=RULE, linewidth=0.6)
     axes.legend(frameon=False, fontsize=9.5)
     return _png(figure)
 
@@ -110,21 +101,18 @@ def improvement_figure(contents: Contents) -> bytes:
     columns = min(2, len(subjects))
     lines = -(-len(subjects) // columns)
     figure = Figure(figsize=(WIDTH, lines * (1.2 + 0.25 * most)), dpi=DPI, layout="constrained")
-    own = {method.name for method in contents.own}
-    every_axes = figure.subplots(lines, columns, squeeze=False).flat
-    for axes, subject in zip(every_axes, [*subjects, *[None] * (lines * columns - len(subjects))], strict=True):
-        if subject is None:
-            axes.set_axis_off()
-            continue
+    every_axes = figure.subplots(lines, columns, squeeze=False).ravel()
+    for axes in every_axes[len(subjects) :]:
+        axes.set_axis_off()
+    for axes, subject in zip(every_axes, subjects, strict=False):
         others = sorted((y for x, y in contents.improvement if x == subject), key=contents.ranked().index)[::-1]
         for row, other in enumerate(others):
-            _interval(axes, contents.improvement[subject, other], row, OWN if subject in own else PLAIN)
+            _interval(axes, contents.improvement[subject, other], row, OWN if subject in contents.own_names else PLAIN)
         axes.axvline(0.5, color=GREY, linewidth=1, linestyle=":")
         axes.set_yticks(range(len(others)), [_text(name) for name in others])
         axes.set(xlim=(0, 1), ylim=(-0.7, len(others) - 0.3), xlabel="probability (0.5: as good as each other)")
         axes.tick_params(axis="y", length=0)
-        axes.grid(True, axis="x", color=RULE, linewidth=0.6)
-        _finish(axes, f"How likely {_text(subject)} beats")
+        _finish(axes, f"How likely {_text(subject)} beats", grid="x")
     return _png(figure)
 
 
@@ -132,19 +120,20 @@ def curve_figure(runs: Sequence[Run], lines: Mapping[str, float]) -> bytes:
     """Learning curves of runs on one game, by real steps and by wall time; `lines` are scores to compare with."""
     figure = Figure(figsize=(WIDTH, 4.2), dpi=DPI, layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
-    for axes, counter, scale in ((left, "env_steps", 1.0), (right, "wall_seconds", 1 / 3600)):
+    for axes, counter, scale, title in (
+        (left, "env_steps", 1.0, "by real steps"),
+        (right, "wall_seconds", 1 / 3600, "by wall time"),
+    ):
         for (name, score), dash in zip(lines.items(), ("--", ":", "-."), strict=False):
             axes.axhline(score, color=GREY, linewidth=1.1, linestyle=dash, label=name)
         for i, run in enumerate(runs):
             _draw_run(axes, run, counter, scale, PALETTE[i % len(PALETTE)])
-        axes.grid(True, color=RULE, linewidth=0.6)
+        _finish(axes, title)
         axes.set_xlim(left=0)
         axes.margins(x=0.03)
     left.set(xlabel="real steps", ylabel="score of a game")
     left.xaxis.set_major_formatter(EngFormatter(sep=""))
     right.set_xlabel("hours of training")
-    _finish(left, "by real steps")
-    _finish(right, "by wall time")
     figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False, fontsize=9)
     return _png(figure)
 
@@ -163,11 +152,12 @@ def _draw_run(axes: Axes, run: Run, counter: str, scale: float, colour: str) -> 
     axes.errorbar(at, run.interval.mean, bounds, fmt="D", color=colour, markersize=6, capsize=3, label=label)
 
 
-def _finish(axes: Axes, title: str) -> None:
+def _finish(axes: Axes, title: str, grid: Literal["both", "x"] = "both") -> None:
     axes.set_title(title, fontsize=10, fontweight="bold", loc="left")
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_axisbelow(True)
     axes.tick_params(labelsize=9)
+    axes.grid(True, axis=grid, color=RULE, linewidth=0.6)
 
 
 def _text(name: str) -> str:

@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from diffworld import __version__
 from diffworld.evaluation.protocol import ATARI_100K, rules
-from diffworld.report.aggregates import RESAMPLES, Estimate
+from diffworld.report.aggregates import RESAMPLES, STATISTICS, Estimate
 from diffworld.report.contents import REFERENCE_METHOD, Contents
 from diffworld.report.films import Film
 from diffworld.report.runs import Run
@@ -19,13 +19,6 @@ from diffworld.report.scores import TAKEN, Benchmark
 from diffworld.report.tables import Row, per_game
 
 MOST_PLAYING = 6  # films: with more, none starts by itself
-COLUMNS = {
-    "iqm": "interquartile mean",
-    "median": "median",
-    "mean": "mean",
-    "optimality_gap": "optimality gap",
-    "above_human": "games at or above human",
-}
 
 
 def page(contents: Contents, figures: Mapping[str, bytes], curves: Mapping[str, bytes], films: Sequence[Film]) -> str:
@@ -48,7 +41,7 @@ def page(contents: Contents, figures: Mapping[str, bytes], curves: Mapping[str, 
         methods={method.name: method for method in contents.methods},
         others=[run for run in contents.runs if not run.comparable],
         headline=_headline(contents),
-        columns=COLUMNS,
+        columns=STATISTICS,
         per_game=per_game(contents),
         changes=_changes(contents.runs),
         figures=figures,
@@ -63,9 +56,8 @@ def page(contents: Contents, figures: Mapping[str, bytes], curves: Mapping[str, 
 
 def _headline(contents: Contents) -> str | None:
     """The method shown in large print: the user's best, or DIAMOND; None if all of the user's lack games."""
-    own = [method.name for method in contents.own]
-    complete = [name for name in contents.ranked() if name in own]
-    return complete[0] if complete else None if own else REFERENCE_METHOD
+    complete = (name for name in contents.ranked() if name in contents.own_names)
+    return next(complete, None if contents.own else REFERENCE_METHOD)
 
 
 def _changes(runs: Sequence[Run]) -> list[str]:
@@ -101,10 +93,7 @@ def bounds(estimate: Estimate, key: str) -> str:
 
 def normalised(run: Run, benchmark: Benchmark) -> float | None:
     """A run's human-normalised score, where it may be compared."""
-    reference = benchmark.reference(run.game)
-    if not reference or not run.comparable:
-        return None
-    return (run.interval.mean - reference[0]) / (reference[1] - reference[0])
+    return float(benchmark.normalised(run.game, run.interval.mean)) if run.comparable else None
 
 
 def marks(row: Row, name: str) -> str:

@@ -75,16 +75,14 @@ class Run:
     @property
     def remarks(self) -> list[str]:
         """What a reader of its score should know."""
-        found = [] if self.finished or self.imported else ["training unfinished"]
-        if self.imported:
-            found.append("with imported weights, and real steps as their configuration says")
-        if self.trained_on:
-            found.append("trained on after this test: evaluate it again")
-        if not self.test.usual:
-            found.append(f"tested otherwise than in training: see {self.test.origin}")
-        if len(self.test.scores) < USUAL_GAMES:
-            found.append(f"tested on fewer than the usual {USUAL_GAMES} games")
-        return found
+        said = {
+            "training unfinished": not (self.finished or self.imported),
+            "with imported weights, and real steps as their configuration says": bool(self.imported),
+            "trained on after this test: evaluate it again": self.trained_on,
+            f"tested otherwise than in training: see {self.test.origin}": not self.test.usual,
+            f"tested on fewer than the usual {USUAL_GAMES} games": len(self.test.scores) < USUAL_GAMES,
+        }
+        return [remark for remark, holds in said.items() if holds]
 
 
 def read_run(path: Path) -> Run:
@@ -146,17 +144,22 @@ def _tests(folder: RunFolder, env: str, seed: int, temperature: float) -> tuple[
 
     Usual are tests on the list of games of that seed, at that temperature.
     """
-    tests: list[AgentTest] = []
-    randoms: list[Sequence[float]] = []
-    for found in read_evaluations(folder.path):
-        if found.env != env:
-            raise UserError(f"{folder.path}: the evaluation {found.name} is of another game: delete it")
-        if found.policy == "random":
-            randoms.append(found.scores)
-            continue
-        usual, origin = (found.test_seed, found.temperature) == (seed, temperature), f"evaluations/{found.name}.json"
-        how_far = (found.checkpoint, found.env_steps, found.wall_seconds)
-        tests.append(AgentTest(tuple(found.scores), *how_far, usual, origin))
+    found = read_evaluations(folder.path)
+    if other := next((test for test in found if test.env != env), None):
+        raise UserError(f"{folder.path}: the evaluation {other.name} is of another game: delete it")
+    randoms: list[Sequence[float]] = [test.scores for test in found if test.policy == "random"]
+    tests = [
+        AgentTest(
+            tuple(test.scores),
+            test.checkpoint,
+            test.env_steps,
+            test.wall_seconds,
+            usual=(test.test_seed, test.temperature) == (seed, temperature),
+            origin=f"evaluations/{test.name}.json",
+        )
+        for test in found
+        if test.policy == "agent"
+    ]
     # The last test was of the last checkpoint, whose number a thinned-out folder may have only in evaluations.
     last = max([_last_checkpoint(folder), *(test.checkpoint for test in tests)])
     if folder.summary_path.is_file() and (final := last_test(folder, last)):
@@ -221,23 +224,19 @@ def named(runs: Sequence[Run], name: str | Mapping[Path, str] | None) -> list[Ru
 
     Raises: UserError if two runs are of one method, game and seed.
     """
-    found: list[Run] = []
     kinds: dict[str, list[Config]] = {}
+    found: dict[tuple[str, str, int], Run] = {}
     for run in runs:
         known = kinds.setdefault(run.method, [])
         if run.settings not in known:
             known.append(run.settings)
         place = known.index(run.settings)
-        numbered = f"{run.method} #{place + 1}" if place else run.method
         given = name.get(run.path) if isinstance(name, Mapping) else name
-        found.append(replace(run, method=given or numbered))
-    seen: dict[tuple[str, str, int], Path] = {}
-    for run in found:
-        key = (run.method, run.env, run.seed)
-        if key in seen:
+        method = given or (f"{run.method} #{place + 1}" if place else run.method)
+        first = found.setdefault((method, run.env, run.seed), run := replace(run, method=method))
+        if first is not run:
             raise UserError(
-                f"{seen[key]} and {run.path} are both {run.method} on {run.env} with seed {run.seed}: "
+                f"{first.path} and {run.path} are both {method} on {run.env} with seed {run.seed}: "
                 "give only one of them"
             )
-        seen[key] = run.path
-    return found
+    return list(found.values())

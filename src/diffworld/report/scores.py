@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from diffworld.evaluation.protocol import ATARI_100K, departures, protocol_from
 from diffworld.evaluation.saved import check_scores
@@ -41,6 +42,10 @@ class Method:
         """Whether the user brought it."""
         return self.origin != "published"
 
+    def mean(self, game: str) -> float | None:
+        """Mean over its runs of a game; None without any."""
+        return fmean(self.scores[game]) if self.scores.get(game) else None
+
     def runs(self) -> tuple[int, int]:
         """Fewest and most runs a game."""
         counts = [len(scores) for scores in self.scores.values()]
@@ -66,10 +71,10 @@ class Benchmark:
         """Games without a score of the method."""
         return [game for game in self.games if not method.scores.get(game)]
 
-    def normalised(self, method: Method, game: str) -> NDArray[np.float64]:
-        """Human-normalised scores (runs,) of a game: (score - random) / (human - random)."""
+    def normalised(self, game: str, scores: ArrayLike) -> NDArray[np.float64]:
+        """Human-normalised scores of a game: (score - random) / (human - random)."""
         random, human = self.random[game], self.human[game]
-        return (np.asarray(method.scores[game], dtype=np.float64) - random) / (human - random)
+        return (np.asarray(scores, dtype=np.float64) - random) / (human - random)
 
     def reference(self, game: str | None) -> tuple[float, float] | None:
         """Raw scores of random and human play, if the game is one of the benchmark's."""

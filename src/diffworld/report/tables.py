@@ -12,62 +12,48 @@ from diffworld.report.contents import Contents
 Row = Mapping[str, Any]
 
 
-def tables(contents: Contents) -> dict[str, list[Row]]:
-    """Every table by name."""
-    return {
-        "per_game": per_game(contents),
-        "scores": scores(contents),
-        "aggregates": aggregate_rows(contents),
-        "profiles": profiles(contents),
-        "improvement": improvement(contents),
-        "runs": run_rows(contents),
-        "curves": curves(contents),
-    }
-
-
 def per_game(contents: Contents) -> list[Row]:
     """A row a game: raw scores, the mean over a method's runs."""
     random, human = contents.benchmark.random, contents.benchmark.human
     return [
         {"game": game, "Random": random[game], "Human": human[game]}
-        | {m.name: _mean(m.scores[game]) if m.scores.get(game) else None for m in contents.methods}
+        | {method.name: method.mean(game) for method in contents.methods}
         for game in contents.benchmark.games
     ]
 
 
 def scores(contents: Contents) -> list[Row]:
     """A row a run of a method on a game, raw and human-normalised; methods under other rules without the latter."""
-    rows: list[Row] = []
-    for method in [*contents.methods, *contents.apart]:
-        for game, values in method.scores.items():
-            normalised: Sequence[float | None] = [None] * len(values)
-            if not method.departures:
-                normalised = contents.benchmark.normalised(method, game).tolist()
-            rows += [
-                {"method": method.name, "game": game, "run": i, "score": value, "human_normalised": hns}
-                for i, (value, hns) in enumerate(zip(values, normalised, strict=True))
-            ]
-    return rows
+    normalised = contents.benchmark.normalised
+    return [
+        {"method": method.name, "game": game, "run": i, "score": score}
+        | {"human_normalised": None if method.departures else float(normalised(game, score))}
+        for method in [*contents.methods, *contents.apart]
+        for game, values in method.scores.items()
+        for i, score in enumerate(values)
+    ]
 
 
-def aggregate_rows(contents: Contents) -> list[Row]:
+def aggregates(contents: Contents) -> list[Row]:
     """A row an aggregate of a method: over all games, over the games a user's method has, or as published."""
     everywhere = f"all {len(contents.benchmark.games)}"
     groups = [(everywhere, contents.aggregates), *((f"those {k} has", v) for k, v in contents.subsets.items())]
-    rows: list[Row] = [
-        {"games": games, "method": method, "statistic": name, **asdict(estimate), "source": "raw scores"}
+    computed = [
+        (games, method, name, estimate, "raw scores")
         for games, found in groups
         for method, estimates in found.items()
         for name, estimate in estimates.items()
     ]
-    for method, published in contents.benchmark.aggregates.items():
-        source = f"published aggregate, {published['source']}"
-        rows += [
-            {"games": everywhere, "method": method, "statistic": k, **asdict(Estimate(v)), "source": source}
-            for k, v in published.items()
-            if k not in ("source", "runs")
-        ]
-    return rows
+    published = [
+        (everywhere, method, name, Estimate(value), f"published aggregate, {found['source']}")
+        for method, found in contents.benchmark.aggregates.items()
+        for name, value in found.items()
+        if name not in ("source", "runs")
+    ]
+    return [
+        {"games": games, "method": method, "statistic": name, **asdict(estimate), "source": source}
+        for games, method, name, estimate, source in computed + published
+    ]
 
 
 def profiles(contents: Contents) -> list[Row]:
@@ -90,7 +76,7 @@ def improvement(contents: Contents) -> list[Row]:
     return [{"x": x, "y": y, **asdict(estimate)} for (x, y), estimate in contents.improvement.items()]
 
 
-def run_rows(contents: Contents) -> list[Row]:
+def runs(contents: Contents) -> list[Row]:
     """A row a run folder."""
     return [
         {
@@ -126,6 +112,12 @@ def curves(contents: Contents) -> list[Row]:
     ]
 
 
+def tables(contents: Contents) -> dict[str, list[Row]]:
+    """Every table by name."""
+    all_of_them = (per_game, scores, aggregates, profiles, improvement, runs, curves)
+    return {rows.__name__: rows(contents) for rows in all_of_them}
+
+
 def to_csv(rows: Sequence[Row]) -> str:
     """Rows as CSV text with a header; empty text without rows."""
     if not rows:
@@ -135,7 +127,3 @@ def to_csv(rows: Sequence[Row]) -> str:
     writer.writeheader()
     writer.writerows(rows)
     return buffer.getvalue()
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)

@@ -29,13 +29,9 @@ def write_report(contents: Contents, out: Path) -> list[str]:
     """
     check_place(out)
     shown = films(contents.runs)
-    figures = {
-        "aggregates": aggregate_figure(contents),
-        "profiles": profile_figure(contents),
-        "improvement": improvement_figure(contents),
-    }
-    groups = curve_groups(contents)
-    curves = {caption: curve_figure(runs, _lines(contents, runs)) for caption, runs in groups.items()}
+    drawn = {"aggregates": aggregate_figure, "profiles": profile_figure, "improvement": improvement_figure}
+    figures = {name: draw(contents) for name, draw in drawn.items()}
+    curves = {name: curve_figure(runs, _lines(contents, runs)) for name, runs in curve_groups(contents).items()}
     rows = tables(contents)
     files: dict[str, bytes] = {f"{name}.png": png for name, png in figures.items()}
     files |= {f"curves-{_plain(caption)}.png": png for caption, png in curves.items()}
@@ -79,13 +75,14 @@ def check_place(out: Path) -> None:
 
 def curve_groups(contents: Contents) -> dict[str, list[Run]]:
     """The runs with a record that share axes: those of one game under the same rules, by a caption."""
-    groups: dict[str, list[Run]] = {}
-    rules: dict[str, dict[tuple[str, ...], int]] = {}  # those of each game, numbered
+    games: dict[str, dict[tuple[str, ...], list[Run]]] = {}
     for run in (run for run in contents.runs if run.metrics):
-        known = rules.setdefault(run.game, {})
-        place = known.setdefault(run.departures, len(known) + 1)
-        groups.setdefault(f"{run.game} ({place})" if place > 1 else run.game, []).append(run)
-    return groups
+        games.setdefault(run.game, {}).setdefault(run.departures, []).append(run)
+    return {
+        f"{game} ({i})" if i > 1 else game: runs
+        for game, by_rules in games.items()
+        for i, runs in enumerate(by_rules.values(), 1)
+    }
 
 
 def _lines(contents: Contents, runs: list[Run]) -> Mapping[str, float]:
@@ -94,8 +91,8 @@ def _lines(contents: Contents, runs: list[Run]) -> Mapping[str, float]:
     reference = contents.benchmark.reference(first.game)
     if first.comparable and reference:
         published = next(method for method in contents.benchmark.methods if method.name == REFERENCE_METHOD)
-        scores = published.scores[first.game]
-        return {"random": reference[0], REFERENCE_METHOD: sum(scores) / len(scores), "human": reference[1]}
+        mean = published.mean(first.game) or 0
+        return {"random": reference[0], REFERENCE_METHOD: mean, "human": reference[1]}
     measured = [run.random.mean for run in runs if run.random]
     return {"random": measured[0]} if measured else {}
 

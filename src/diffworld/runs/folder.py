@@ -11,6 +11,7 @@ run_id            by what name wandb or trackio know the run
 
 import hashlib
 import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ MAY_CHANGE = ("log_to", "checkpoint_seconds")
 
 CHECKPOINTS_KEPT = 3
 """How many of the last checkpoints stay."""
-GAME = "game.json"
+CONFIG, GAME = "config.json", "game.json"
 CHECKPOINT_FILES = ("weights.safetensors", "state.pt")
 
 
@@ -51,11 +52,6 @@ class RunFolder:
     path: Path
 
     @property
-    def config_path(self) -> Path:
-        """The resolved configuration."""
-        return self.path / "config.json"
-
-    @property
     def replay(self) -> Path:
         """The real steps collected."""
         return self.path / "replay"
@@ -72,13 +68,13 @@ class RunFolder:
 
     def exists(self) -> bool:
         """Whether a run has begun here."""
-        return self.config_path.is_file()
+        return (self.path / CONFIG).is_file()
 
     def config(self) -> Config:
         """The run's configuration; UserError if this is no run folder."""
         if not self.exists():
             raise UserError(f"{self.path} is no run folder: it has no config.json")
-        return read_config(self.config_path)
+        return read_config(self.path / CONFIG)
 
     @property
     def imported_from(self) -> str:
@@ -103,13 +99,12 @@ class RunFolder:
         """
         begun = self.holds(config)
         if not begun:
-            write_atomic(self.config_path, config.to_json())  # first: from here on the folder is a run's
+            write_atomic(self.path / CONFIG, config.to_json())  # first: from here on the folder is a run's
         if not (self.path / GAME).exists():  # a kill may have come before it
             write_json(self.path / GAME, spec.to_json())
-        if begun:
-            return True
-        write_json(self.path / "version.json", versions())
-        return False
+        if not begun:
+            write_json(self.path / "version.json", versions())
+        return begun
 
     def holds(self, config: Config) -> bool:
         """Whether a run of `config` has begun here; UserError if anything else is in its place."""
@@ -119,8 +114,7 @@ class RunFolder:
                 f"folder and --init-from {self.path}"
             )
         if self.exists():
-            changed = [c for c in differences(self.config(), config) if c.split()[0] not in MAY_CHANGE]
-            if changed:
+            if changed := [c for c in differences(self.config(), config) if c.split()[0] not in MAY_CHANGE]:
                 raise UserError(
                     f"{self.path} holds a run of another configuration: {', '.join(changed[:4])}"
                     f"{' ...' if len(changed) > 4 else ''}; choose another --out, or give the same options"
@@ -143,9 +137,15 @@ class RunFolder:
             hashes = {name: _sha256(folder / name) for name in CHECKPOINT_FILES}
             write_json(folder / "progress.json", {**checkpoint.progress, "sha256": hashes})
         for old in self.checkpoints()[:-CHECKPOINTS_KEPT]:
-            for file in old.iterdir():
-                file.unlink()
-            old.rmdir()
+            shutil.rmtree(old)
+
+    def trained(self) -> Checkpoint:
+        """The last checkpoint; UserError if this is no run folder, there is none yet, or it is damaged."""
+        self.config()
+        checkpoint = self.load()
+        if checkpoint is None:
+            raise UserError(f"{self.path} has no checkpoint yet: train it first (diffworld train)")
+        return checkpoint
 
     def load(self, device: torch.device | str = "cpu") -> Checkpoint | None:
         """The last checkpoint, or None if there is none yet; UserError if it is damaged."""

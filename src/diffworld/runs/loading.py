@@ -23,7 +23,7 @@ from diffworld.envs import EnvironmentConfig, Policy, RandomPolicy
 from diffworld.envs.make import make_game
 from diffworld.models.actor_critic import ActorCritic
 from diffworld.recipes.networks import Networks, build_networks
-from diffworld.runs.folder import GAME, RunFolder
+from diffworld.runs.folder import CONFIG, GAME, RunFolder
 from diffworld.runs.starts import COLLECT_GAMES, Starts, Window, collect_windows, windows_of
 from diffworld.runtime.device import resolve_device, resolve_precision
 from diffworld.runtime.errors import UserError
@@ -34,7 +34,7 @@ from diffworld.world import FrameStack
 DEMO = "demo"
 """Instead of a path: the small model that comes with the package."""
 DEMO_MODEL = Path(__file__).parent / "demo_model"
-CONFIG, WEIGHTS, STARTS = "config.json", "weights.safetensors", "starts"
+WEIGHTS, STARTS = "weights.safetensors", "starts"
 
 SMALL_BELOW = 64
 """Denoisers whose levels all have fewer channels are small: for their arithmetic neither casting to a narrower format
@@ -116,10 +116,7 @@ def load(path: str | Path = DEMO, device: str = "auto", precision: str = "") -> 
     run = RunFolder(Path(path))
     if not run.exists():
         raise UserError(f'{path} is no run folder: give a folder that diffworld train has made, or "demo"')
-    checkpoint = run.load()
-    if checkpoint is None:
-        raise UserError(f"{path} has no checkpoint yet: train it first (diffworld train)")
-    config = run.config()
+    checkpoint, config = run.trained(), run.config()
     found = {"replay": run.replay, "data": Path(config.data) if config.data else None, "held_out": run.held_out}
     datasets = {name: folder for name, folder in found.items() if folder and (folder / DESCRIPTION).exists()}
     spec = run.spec() or _older_spec(config.env, config.environment, list(datasets.values()), checkpoint.weights)
@@ -201,9 +198,7 @@ def _load_starts(model: Model) -> list[Window]:
     if model.no_game:
         raise UserError(f"{model.title} has no data to start dreams from, and no game to play: {model.no_game}")
     with closing(make_game(model.spec, COLLECT_GAMES)) as env:
-        policy: Policy = RandomPolicy(model.spec.actions)
-        if model.policy is not None:
-            policy = model.player(COLLECT_GAMES, seed=0)
+        policy: Policy = model.player(COLLECT_GAMES, seed=0) if model.policy else RandomPolicy(model.spec.actions)
         return collect_windows(env, policy, n, model.config.seed)
 
 

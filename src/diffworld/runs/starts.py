@@ -3,6 +3,8 @@
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -10,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from diffworld.data import Dataset, GameStep
+from diffworld.data import Dataset, EpisodeWriter
 from diffworld.data.episodes import widen
 from diffworld.envs import Driver, Policy, VectorEnv
 from diffworld.envs.seeds import test_seed
@@ -41,13 +43,10 @@ class Window:
     """... and the step of its last frame."""
 
 
-LoadWindows = Callable[[], list[Window]]
-
-
 class Starts:
     """The windows a model's dreams may start from, loaded once when first asked for, and shared by its users."""
 
-    def __init__(self, load: LoadWindows) -> None:
+    def __init__(self, load: Callable[[], list[Window]]) -> None:
         self._load, self._lock = load, threading.Lock()
         self._windows: list[Window] | None = None
 
@@ -132,30 +131,9 @@ def make_window(
 
 
 def collect_windows(env: VectorEnv, policy: Policy, length: int, seed: int) -> list[Window]:
-    """Windows from the first steps of a few test games; it takes a few seconds."""
-    past: dict[int, list[NDArray[np.uint8]]] = {}
-    taken: dict[int, list[Encoded]] = {}
-    windows: list[Window] = []
-    space, rounds = env.spec.actions, 0
-
-    def see(step: GameStep) -> None:
-        past.setdefault(step.game, [step.frame.copy()])
-        if step.over:  # no dream starts in the last frame of a game
-            del past[step.game]
-            return
-        if step.ended:
-            past[step.game], taken[step.game] = [step.next_frame.copy()], []
-            return
-        past[step.game] = [*past[step.game], step.next_frame.copy()][-length:]
-        taken[step.game] = [*taken.get(step.game, []), step.action][-length:]
-        if len(past[step.game]) == length and rounds % length == 0:
-            windows.append(make_window(space, past[step.game], taken[step.game], length, step.game, rounds + 1))
-
-    driver = Driver(env, lambda game: test_seed(seed, game), on_step=see, lives=True)
-    for rounds in range(COLLECT_STEPS):  # noqa: B007  (`see` reads it)
-        driver.play(policy)
-    if windows:
-        return windows
-    running = zip(driver.game.tolist(), driver.frames, strict=True)  # games too short for a full window
-    seen = [(game, past.get(game, [frame])) for game, frame in running]
-    return [make_window(space, frames, taken.get(game, []), length, game, COLLECT_STEPS) for game, frames in seen]
+    """Windows from the first steps of a few test games (see `windows_of`); it takes a few seconds."""
+    with TemporaryDirectory() as folder, Dataset.create(Path(folder) / "games", env.spec) as dataset:
+        driver = Driver(env, lambda game: test_seed(seed, game), on_step=EpisodeWriter(dataset), lives=True)
+        for _ in range(COLLECT_STEPS):
+            driver.play(policy)
+        return windows_of(dataset, length)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 from typing import Annotated, Any, TypeVar
 
@@ -55,7 +56,7 @@ def _validate(cls: type[T], data: dict[str, Any], prefix: str) -> T:
 
     try:
         # As JSON: strict there means that "3" and true are no numbers, while a list may be a tuple, and text a path.
-        value: T = _adapter(cls).validate_json(json.dumps(data, default=str), strict=True)
+        value: T = _adapter(cls).validate_json(json.dumps(data, default=str), strict=True)  # type: ignore[arg-type]
         return value
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
@@ -67,15 +68,11 @@ def _validate(cls: type[T], data: dict[str, Any], prefix: str) -> T:
         raise UserError(f"{prefix}it is no configuration") from None
 
 
-_ADAPTERS: dict[Any, Any] = {}
-
-
+@functools.cache
 def _adapter(cls: Any) -> Any:
     from pydantic import TypeAdapter
 
-    if cls not in _ADAPTERS:
-        _ADAPTERS[cls] = TypeAdapter(cls)
-    return _ADAPTERS[cls]
+    return TypeAdapter(cls)
 
 
 def _odd_field(data: Any, expected: Any) -> str:

@@ -7,12 +7,14 @@ groups and tests play any number of games, so only the sizes a run keeps coming 
 import sys
 import time
 from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 
+@dataclass
 class Compiled:
     """Stands in for a module's `forward(x, ...)`: compiled where x has one of `batch_sizes` rows.
 
@@ -20,26 +22,18 @@ class Compiled:
     process. Where compiling fails, such as without a C++ compiler, it says so once and stays eager.
     """
 
-    def __init__(
-        self,
-        name: str,
-        forward: Callable[..., Tensor],
-        batch_sizes: Collection[int],
-        backend: str,
-        frozen: bool,
-    ) -> None:
-        self.name, self.eager, self.batch_sizes = name, forward, frozenset(batch_sizes)
-        self.frozen = frozen
-        self.compiled: Callable[..., Tensor] = torch.compile(forward, dynamic=False, backend=backend)
-        self.seen: set[tuple[int, bool]] = set()
+    name: str
+    eager: Callable[..., Tensor]
+    compiled: Callable[..., Tensor]
+    batch_sizes: frozenset[int]
+    frozen: bool
+    seen: set[tuple[int, bool]] = field(default_factory=set)
 
     def __call__(self, x: Tensor, *args: Any) -> Tensor:
         if len(x) not in self.batch_sizes:
             return self.eager(x, *args)
         kind = (len(x), torch.is_grad_enabled())
-        if kind in self.seen:
-            return self.compiled(x, *args)
-        return self._first_call(kind, x, *args)
+        return self.compiled(x, *args) if kind in self.seen else self._first_call(kind, x, *args)
 
     def _first_call(self, kind: tuple[int, bool], x: Tensor, *args: Any) -> Tensor:
         started = time.perf_counter()
@@ -49,26 +43,21 @@ class Compiled:
         except Exception as error:  # the compiler's own errors have no common type below this
             result = self.eager(x, *args)  # a mistake of ours shows here again, as itself
             self.batch_sizes = frozenset()
-            reason = " ".join(str(error).split())[:120]
-            print(f"{self.name} runs uncompiled: {reason}", file=sys.stderr)
+            print(f"{self.name} runs uncompiled: {' '.join(str(error).split())[:120]}", file=sys.stderr)
             return result
         self.seen.add(kind)
-        rows, seconds = kind[0], time.perf_counter() - started
-        print(f"compiled the {self.name} for {rows} rows in {seconds:.0f} s", file=sys.stderr)
+        seconds = time.perf_counter() - started
+        print(f"compiled the {self.name} for {len(x)} rows in {seconds:.0f} s", file=sys.stderr)
         return result
 
 
 def compile_forward(
-    name: str,
-    module: nn.Module,
-    batch_sizes: Collection[int],
-    backend: str = "inductor",
-    *,
-    frozen: bool = False,
+    name: str, module: nn.Module, batch_sizes: Collection[int], backend: str = "inductor", *, frozen: bool = False
 ) -> None:
     """Replace a module's forward by its compiled self; weights, names and results stay as they are.
 
     `frozen` weights never change again: they are compiled in, in the number and memory format that suits each layer,
     where no gradients are wanted.
     """
-    module.forward = Compiled(name, module.forward, batch_sizes, backend, frozen)
+    compiled = torch.compile(module.forward, dynamic=False, backend=backend)
+    module.forward = Compiled(name, module.forward, compiled, frozenset(batch_sizes), frozen)

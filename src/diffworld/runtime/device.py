@@ -1,10 +1,8 @@
 """Where the networks run, and in which number format."""
 
 import contextlib
-import functools
-from collections.abc import Callable
+import re
 from contextlib import AbstractContextManager
-from typing import TypeVar, cast
 
 import torch
 
@@ -16,15 +14,12 @@ def resolve_device(name: str) -> torch.device:
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
         return torch.device(next(n for n in ("cuda", "mps", "cpu") if available[n]))
-    kind = name.split(":")[0]
-    if kind not in available:
+    known = re.fullmatch(r"(cpu|cuda|mps)(:(0|[1-9][0-9]?))?", name)
+    if known is None:
         raise UserError(f"unknown device '{name}': choose auto, cpu, cuda or mps")
-    if not available[kind]:
+    if not available[known[1]]:
         raise UserError(f"device '{name}' is not available on this machine: use --device auto or cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:  # no number after the colon
-        raise UserError(f"unknown device '{name}': choose auto, cpu, cuda or mps") from None
+    device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UserError(f"device '{name}' is not available on this machine: it has {torch.cuda.device_count()}")
     return device
@@ -56,20 +51,3 @@ def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager
     if dtype == torch.float32:
         return contextlib.nullcontext()
     return torch.autocast(device.type, dtype)
-
-
-F = TypeVar("F", bound=Callable[..., object])
-
-
-def in_precision(function: F, device: torch.device, name: str = "auto") -> F:
-    """The same function, computed in the number format called `name` (see `resolve_precision`)."""
-    dtype = resolve_precision(name, device)
-    if dtype == torch.float32:
-        return function
-
-    @functools.wraps(function)
-    def computed(*args: object, **kwargs: object) -> object:
-        with autocast(device, dtype):
-            return function(*args, **kwargs)
-
-    return cast(F, computed)

@@ -17,6 +17,11 @@ from diffworld.runtime.errors import UserError
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 _IN_THE_WAY = (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY)
+_ADVICE = {
+    **dict.fromkeys(_FULL, "free some space and run the same command again"),
+    **dict.fromkeys(_FORBIDDEN, "choose another folder, or change its permissions"),
+    **dict.fromkeys(_IN_THE_WAY, "something else has that name; move it away or choose another path"),
+}
 
 
 def write_error(path: Path | str, error: BaseException) -> UserError:
@@ -24,15 +29,8 @@ def write_error(path: Path | str, error: BaseException) -> UserError:
     number = error.errno if isinstance(error, OSError) else None
     if number is None and "No space left" in str(error):  # libraries that wrap the system's error
         number = errno.ENOSPC
-    if number in _FULL:
-        advice = "free some space and run the same command again"
-    elif number in _FORBIDDEN:
-        advice = "choose another folder, or change its permissions"
-    elif number in _IN_THE_WAY:
-        advice = "something else has that name; move it away or choose another path"
-    else:
-        advice = "check the disk and run the same command again"
-    reason = os.strerror(number) if number is not None else " ".join(str(error).split())
+    reason = " ".join(str(error).split()) if number is None else os.strerror(number)
+    advice = _ADVICE.get(number or 0, "check the disk and run the same command again")
     return UserError(f"cannot write {path}: {reason}; {advice}")
 
 
@@ -47,16 +45,11 @@ def atomic_file(path: Path | str) -> Iterator[Path]:
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_native_id()}.tmp")
-    with _as_user_errors(path, temporary):
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            yield temporary
-            _sync(temporary)
-            os.replace(temporary, path)
-            _sync(path.parent)
-        except BaseException:
-            _remove(temporary)
-            raise
+    with _taking_the_place(path, temporary):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        _sync(temporary)
+        os.replace(temporary, path)
 
 
 @contextmanager
@@ -71,23 +64,18 @@ def atomic_folder(path: Path | str) -> Iterator[Path]:
     """
     path = Path(path)
     temporary, old = path.with_name(f".{path.name}.tmp"), path.with_name(f".{path.name}.old")
-    with _as_user_errors(path, temporary):
+    with _taking_the_place(path, temporary):
         if old.is_dir() and not path.exists():  # a kill came between the two renames below
             os.rename(old, path)
-        try:
-            _remove(temporary)
-            temporary.mkdir(parents=True)
-            yield temporary
-            for inner in [*temporary.rglob("*"), temporary]:
-                _sync(inner)
-            _remove(old)
-            if path.is_dir():
-                os.rename(path, old)
-            os.rename(temporary, path)
-            _sync(path.parent)
-        except BaseException:
-            _remove(temporary)
-            raise
+        _remove(temporary)
+        temporary.mkdir(parents=True)
+        yield temporary
+        for inner in [*temporary.rglob("*"), temporary]:
+            _sync(inner)
+        _remove(old)
+        if path.is_dir():
+            os.rename(path, old)
+        os.rename(temporary, path)
     _remove(old)
 
 
@@ -126,10 +114,14 @@ def append_line(path: Path | str, line: str) -> None:
     if "\n" in line:
         raise ValueError("a line must not contain a newline")
     path = Path(path)
-    with _as_user_errors(path, path):
+    with as_user_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileIO(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+") as file:
-            size = _whole_lines(file.read()) if _is_torn(file) else file.seek(0, os.SEEK_END)
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - 1))
+            if file.read(1) not in (b"", b"\n"):  # torn
+                file.seek(0)
+                size = file.read().rfind(b"\n") + 1
             try:
                 file.truncate(size)
                 file.seek(size)
@@ -143,37 +135,36 @@ def append_line(path: Path | str, line: str) -> None:
 
 def whole_lines(data: bytes) -> list[str]:
     """Return the lines of an appended file, without a last one whose newline is missing."""
-    return data[: _whole_lines(data)].decode(errors="replace").split("\n")[:-1]
-
-
-def _whole_lines(data: bytes) -> int:
-    return data.rfind(b"\n") + 1
-
-
-def _is_torn(file: FileIO) -> bool:
-    """Whether there is a last byte and it is no newline; leaves the file at its start."""
-    size = file.seek(0, os.SEEK_END)
-    file.seek(max(0, size - 1))
-    torn = file.read(1) not in (b"", b"\n")
-    file.seek(0)
-    return torn
+    return data[: data.rfind(b"\n") + 1].decode(errors="replace").split("\n")[:-1]
 
 
 @contextmanager
-def _as_user_errors(path: Path, written: Path) -> Iterator[None]:
-    """Turn failures to write into UserError; an error about some other file stays what it is."""
+def as_user_errors(path: Path, written: Path | None = None) -> Iterator[None]:
+    """Turn failures to write `path`, or `written` in its stead, into UserError; other errors stay what they are."""
+    written = written or path
     try:
         yield
     except OSError as error:
-        ours = {str(folder) for folder in [path, written, *path.parents]}
-        name = None if error.filename is None else os.fspath(error.filename)
-        if name is None or name in ours or name.startswith(f"{written}{os.sep}"):
-            raise write_error(path, error) from error
-        raise
+        name = os.fspath(error.filename or path)
+        if name not in map(str, [path, written, *path.parents]) and not name.startswith(f"{written}{os.sep}"):
+            raise
+        raise write_error(path, error) from error
     except Exception as error:
-        if "No space left" in str(error):
-            raise write_error(path, error) from error
-        raise
+        if "No space left" not in str(error):
+            raise
+        raise write_error(path, error) from error
+
+
+@contextmanager
+def _taking_the_place(path: Path, temporary: Path) -> Iterator[None]:
+    """Inside, `temporary` is made and takes the place of `path`; where that fails, it is removed."""
+    with as_user_errors(path, temporary):
+        try:
+            yield
+            _sync(path.parent)
+        except BaseException:
+            _remove(temporary)
+            raise
 
 
 def _sync(path: Path) -> None:

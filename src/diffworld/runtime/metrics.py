@@ -10,36 +10,31 @@ import json
 import math
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
+from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any
 
 from diffworld.runtime.errors import UserError
-from diffworld.runtime.files import append_line, whole_lines, without_nan, write_atomic, write_error
+from diffworld.runtime.files import append_line, as_user_errors, whole_lines, without_nan, write_atomic
 
 METRICS_FILE = "metrics.jsonl"
 PROJECT = "diffworld"
 
 Numbers = Mapping[str, int | float]
+Sink = Callable[[int, Numbers], None]
+"""Somewhere else that the numbers of an epoch go."""
 
 
-class _Sink(Protocol):
-    """Somewhere else that the same numbers go."""
-
-    def write(self, epoch: int, numbers: Numbers) -> None: ...
-    def cut(self, epoch: int) -> None: ...
-    def close(self) -> None: ...
-
-
-class MetricsLog:
-    """Appends what a run measures to `folder/metrics.jsonl`, and to the other places asked for.
+class MetricsLog(ExitStack):
+    """Appends what a run measures to `folder/metrics.jsonl`, and to the other places asked for, until it is closed.
 
     Args:
-        folder: the run's folder; TensorBoard's event files go to `folder/tensorboard`.
-        tensorboard, wandb, trackio: where else to write. The latter two need their extra installed.
-        run_name: the name shown there; the folder's name if empty.
-        config: the run's configuration, as JSON types, for wandb and trackio to show.
+        folder: the run's folder, by whose name wandb and trackio show the run.
+        last_epoch: the one that a resumed run goes on from: entries after it, and a torn last line, are forgotten.
+        tensorboard: whether to write event files to `folder/tensorboard`.
+        log_to: wandb, trackio or both; each needs its extra installed.
+        config: the run's configuration, as JSON types, for these to show.
 
     Raises: UserError if wandb or trackio is asked for and not installed, or the folder cannot be written.
     """
@@ -47,62 +42,39 @@ class MetricsLog:
     def __init__(
         self,
         folder: Path | str,
+        last_epoch: int | None = None,
+        *,
         tensorboard: bool = True,
-        wandb: bool = False,
-        trackio: bool = False,
-        run_name: str = "",
+        log_to: Collection[str] = (),
         config: Mapping[str, Any] | None = None,
     ) -> None:
+        super().__init__()
         folder = Path(folder)
-        name, settings = run_name or folder.resolve().name, dict(config or {})
         self.path = folder / METRICS_FILE
-        self._sinks: list[_Sink] = []
-        if wandb:
-            self._sinks.append(_Wandb(folder, name, settings))
-        if trackio:
-            self._sinks.append(_Trackio(folder, name, settings))
+        if last_epoch is not None and self.path.exists():
+            kept = [entry for entry in read_metrics(self.path) if entry["epoch"] <= last_epoch]
+            write_atomic(self.path, "".join(f"{json.dumps(entry, allow_nan=False)}\n" for entry in kept))
+        self._sinks = [_SINKS[name](folder, dict(config or {}), self) for name in log_to]
         if tensorboard:
-            self._sinks.append(_TensorBoard(folder / "tensorboard"))
+            self._sinks.append(_tensorboard(folder / "tensorboard", last_epoch, self))
 
     def write(self, epoch: int, counters: Numbers, values: Numbers) -> None:
         """Add one entry.
 
         Args:
-            epoch: the epoch these numbers belong to; `cut` goes by it.
+            epoch: the epoch these numbers belong to.
             counters: how far the run is, named by unit (`env_steps`, `game_frames`, `wall_seconds`).
             values: what was measured (`denoiser/loss`).
 
         Raises: ValueError if a name is used twice; UserError if the file cannot be written.
         """
-        if twice := [name for name in values if name in counters] + [
-            name for name in (*counters, *values) if name == "epoch"
-        ]:
+        names = ["epoch", *counters, *values]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"metric names used twice: {', '.join(twice)}")
         numbers = {**counters, **{name: float(value) for name, value in values.items()}}
         append_line(self.path, json.dumps({"epoch": epoch, **without_nan(numbers)}, allow_nan=False))
         for sink in self._sinks:
-            sink.write(epoch, {name: value for name, value in numbers.items() if math.isfinite(value)})
-
-    def cut(self, epoch: int) -> None:
-        """Forget every entry after `epoch`, the one that a resumed run goes on from, and a torn last line."""
-        if self.path.exists():
-            kept = [entry for entry in read_metrics(self.path) if entry["epoch"] <= epoch]
-            write_atomic(self.path, "".join(f"{json.dumps(entry, allow_nan=False)}\n" for entry in kept))
-        for sink in self._sinks:
-            sink.cut(epoch)
-
-    def close(self) -> None:
-        """Flush and close; nothing may be written after."""
-        for sink in self._sinks:
-            sink.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+            sink(epoch, {name: value for name, value in numbers.items() if math.isfinite(value)})
 
 
 def read_metrics(path: Path | str) -> list[dict[str, Any]]:
@@ -129,79 +101,48 @@ def read_metrics(path: Path | str) -> list[dict[str, Any]]:
     return entries
 
 
-class _TensorBoard:
-    """Event files with the epoch as their step; counters under `counters/`."""
+def _tensorboard(folder: Path, last_epoch: int | None, closing: ExitStack) -> Sink:
+    """Event files with the epoch as their step; counters under `counters/`.
 
-    def __init__(self, folder: Path) -> None:
-        # Imported here, for it takes seconds that a run without TensorBoard need not spend.
-        from torch.utils.tensorboard import SummaryWriter
+    They are only ever appended to: TensorBoard is told to hide what was written after `last_epoch`.
+    """
+    # Imported here, for it takes seconds that a run without TensorBoard need not spend.
+    from torch.utils.tensorboard import SummaryWriter
 
-        self._folder = folder
-        self._make = SummaryWriter
-        self._writer = self._open(None)
+    with as_user_errors(folder):
+        writer = SummaryWriter(str(folder), purge_step=None if last_epoch is None else last_epoch + 1)
+    closing.callback(writer.close)
 
-    def _open(self, purge_step: int | None) -> Any:
-        try:
-            return self._make(log_dir=str(self._folder), purge_step=purge_step)
-        except OSError as error:
-            raise write_error(self._folder, error) from error
-
-    def write(self, epoch: int, numbers: Numbers) -> None:
-        try:
+    def write(epoch: int, numbers: Numbers) -> None:
+        with as_user_errors(folder):
             for name, value in numbers.items():
-                self._writer.add_scalar(name if "/" in name else f"counters/{name}", value, epoch)
-            self._writer.flush()
-        except OSError as error:
-            raise write_error(self._folder, error) from error
+                writer.add_scalar(name if "/" in name else f"counters/{name}", value, epoch)
+            writer.flush()
 
-    def cut(self, epoch: int) -> None:
-        """Have TensorBoard hide what was written after `epoch`; event files are only ever appended to."""
-        self._writer.close()
-        self._writer = self._open(epoch + 1)
-
-    def close(self) -> None:
-        self._writer.close()
+    return write
 
 
-class _Wandb:
+def _wandb(folder: Path, config: dict[str, Any], closing: ExitStack) -> Sink:
     """A wandb run that the run's folder remembers, so that resuming goes on with it.
 
     What was logged after the checkpoint cannot be taken back there; it is overlaid by what is logged anew.
     """
-
-    def __init__(self, folder: Path, name: str, config: dict[str, Any]) -> None:
-        wandb = _optional("wandb")
-        self._run = wandb.init(
-            project=PROJECT, name=name, id=_run_id(folder), resume="allow", config=config, dir=str(folder)
-        )
-        self._run.define_metric("*", step_metric="epoch")
-
-    def write(self, epoch: int, numbers: Numbers) -> None:
-        self._run.log({"epoch": epoch, **numbers})
-
-    def cut(self, epoch: int) -> None:
-        pass
-
-    def close(self) -> None:
-        self._run.finish()
+    wandb, run_id, name = _optional("wandb"), _run_id(folder), folder.resolve().name
+    run = wandb.init(project=PROJECT, name=name, id=run_id, resume="allow", config=config, dir=str(folder))
+    run.define_metric("*", step_metric="epoch")
+    closing.callback(run.finish)
+    return lambda epoch, numbers: run.log({"epoch": epoch, **numbers})
 
 
-class _Trackio:
+def _trackio(folder: Path, config: dict[str, Any], closing: ExitStack) -> Sink:
     """A trackio run, found again by its name and the folder's id; as with wandb, nothing is taken back."""
+    trackio, unique = _optional("trackio"), f"{folder.resolve().name}-{_run_id(folder)}"
+    run = trackio.init(project=PROJECT, name=unique, resume="allow", config=config)
+    closing.callback(run.finish)
+    return lambda epoch, numbers: run.log(dict(numbers), step=epoch)
 
-    def __init__(self, folder: Path, name: str, config: dict[str, Any]) -> None:
-        trackio = _optional("trackio")
-        unique = f"{name}-{_run_id(folder)}"
-        self._run = trackio.init(project=PROJECT, name=unique, resume="allow", config=config)
 
-    def write(self, epoch: int, numbers: Numbers) -> None:
-        self._run.log(dict(numbers), step=epoch)
-
-    def cut(self, epoch: int) -> None:
-        pass
-
-    def close(self) -> None:
-        self._run.finish()
+_SINKS = {"wandb": _wandb, "trackio": _trackio}
 
 
 def _run_id(folder: Path) -> str:

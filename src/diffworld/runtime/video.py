@@ -32,7 +32,7 @@ def write_video(path: Path | str, frames: Frames, fps: float = 15, scale: int | 
     Raises: ValueError on frames of another shape or type; UserError if the file cannot be written.
     """
     frames = _checked(frames)
-    scale = _scale_for(frames.shape[1]) if scale is None else scale
+    scale = scale or _scale_for(frames.shape[1])
     with atomic_file(path) as temporary, av.open(str(temporary), "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
         stream.height, stream.width = (scale * side + scale * side % 2 for side in frames.shape[1:3])
@@ -52,7 +52,7 @@ def write_gif(path: Path | str, frames: Frames, fps: float = 15, scale: int | No
     A GIF counts time in hundredths of a second, and players slow down below two of them: at most 50 fps.
     """
     frames = _checked(frames)
-    scale = _scale_for(frames.shape[1]) if scale is None else scale
+    scale = scale or _scale_for(frames.shape[1])
     images = [Image.fromarray(enlarge(frame, scale)) for frame in frames]
     # Rounded ends, not rounded durations, so that the film as a whole keeps its length.
     ends = np.rint(np.arange(len(images) + 1) * 100 / fps).astype(int)
@@ -76,7 +76,7 @@ def side_by_side(films: Sequence[Frames], labels: Sequence[str], scale: int | No
         raise ValueError(f"as many labels as films are needed, at least one: {len(films)}, {len(labels)}")
     films = [_checked(film) for film in films]
     height = max(film.shape[1] for film in films)
-    scale = _scale_for(height) if scale is None else scale
+    scale = scale or _scale_for(height)
     widths = [scale * film.shape[2] for film in films]
     lefts = [sum(widths[:i]) + i * _SEPARATOR for i in range(len(films))]
     length = max(len(film) for film in films)

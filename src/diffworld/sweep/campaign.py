@@ -43,36 +43,21 @@ class Pace:
     started: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
-        self.epochs = {run: self._epochs(run) for run in self.expected}
-        self.before = self.done
+        self.before, _ = self.epochs()
 
-    @property
-    def done(self) -> int:
-        """Epochs done."""
-        return sum(self.epochs.values())
-
-    @property
-    def total(self) -> int:
-        """Epochs that will be done; a failed run does no more."""
-        return sum(self.epochs[run] if run in self.failed else n for run, n in self.expected.items())
-
-    @property
-    def share(self) -> float:
-        """The done part of the total."""
-        return self.done / max(self.total, 1)
-
-    def look(self, run: PlannedRun) -> None:
-        """Count the epochs of a run anew."""
-        self.epochs[run] = self._epochs(run)
+    def epochs(self) -> tuple[int, int]:
+        """Epochs done, and those that will be; a failed run does no more."""
+        done = {run: self._epochs(run) for run in self.expected}
+        return sum(done.values()), sum(done[run] if run in self.failed else n for run, n in self.expected.items())
 
     def text(self) -> str:
         """Runs and epochs done, rate and time left."""
-        finished = sum(run.finished for run in self.expected)
-        text = f"{finished} of {len(self.expected)} runs, {self.done:,} of {self.total:,} epochs"
-        seconds, epochs = time.monotonic() - self.started, self.done - self.before
-        if epochs <= 0 or self.done >= self.total:
+        finished, (done, total) = sum(run.finished for run in self.expected), self.epochs()
+        text = f"{finished} of {len(self.expected)} runs, {done:,} of {total:,} epochs"
+        seconds, epochs = time.monotonic() - self.started, done - self.before
+        if epochs <= 0 or done >= total:
             return text
-        left = duration(seconds / epochs * (self.total - self.done))
+        left = duration(seconds / epochs * (total - done))
         return f"{text}, {rate(epochs / seconds, 'epoch')}, about {left} left"
 
     def _epochs(self, run: PlannedRun) -> int:
@@ -149,7 +134,6 @@ class Campaign:
             if code is None:
                 continue
             del self.children[run]
-            self.pace.look(run)
             if run.finished:
                 self.display.line(f"finished: {run.name}: {_scores(run)}; {self.pace.text()}")
             elif not (stop.asked and code in SAVED):
@@ -174,19 +158,18 @@ class Campaign:
         console, pace = self.display.console, self.pace
         columns = (BarColumn(), TextColumn("{task.description}"))
         with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-            task = bar.add_task(pace.text(), total=pace.total, completed=pace.done)
-            counted, shown = 0.0, int(LINES * pace.share)
+            done, total = pace.epochs()
+            task = bar.add_task(pace.text(), total=total, completed=done)
+            counted, shown = 0.0, LINES * done // max(total, 1)
 
             def show() -> None:
                 nonlocal counted, shown
                 if time.monotonic() - counted < COUNT_SECONDS:
                     return
-                counted = time.monotonic()
-                for run in self.children:
-                    pace.look(run)
-                bar.update(task, description=pace.text(), completed=pace.done, total=pace.total)
-                if not console.is_terminal and int(LINES * pace.share) > shown:
-                    shown = int(LINES * pace.share)
+                counted, (done, total) = time.monotonic(), pace.epochs()
+                bar.update(task, description=pace.text(), completed=done, total=total)
+                if not console.is_terminal and LINES * done // max(total, 1) > shown:
+                    shown = LINES * done // max(total, 1)
                     self.display.line(pace.text())
 
             yield show

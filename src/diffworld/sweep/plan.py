@@ -3,6 +3,7 @@
 import re
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -34,17 +35,15 @@ def _is_seed(value: Any) -> bool:
     return type(value) is int and 0 <= value < 2**32
 
 
-def _is_list(value: Any, fits: Callable[[Any], bool]) -> bool:
-    return isinstance(value, list) and len(value) > 0 and all(map(fits, value))
+def _list_of(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, list) and len(value) > 0 and all(map(fits, value))
 
 
 KEYS = {
     "out": Key("a folder", 'out = "runs/ablation"', _is_text),
     "preset": Key("the name of a preset", 'preset = "demo"', _is_text),
-    "games": Key(
-        "a list of games", 'games = ["atari/Freeway", "atari/Boxing"]', lambda value: _is_list(value, _is_text)
-    ),
-    "seeds": Key("a list of whole numbers from 0", "seeds = [0, 1, 2]", lambda value: _is_list(value, _is_seed)),
+    "games": Key("a list of games", 'games = ["atari/Freeway", "atari/Boxing"]', _list_of(_is_text)),
+    "seeds": Key("a list of whole numbers from 0", "seeds = [0, 1, 2]", _list_of(_is_seed)),
     "options": Key("a table of options", "[options]", lambda value: isinstance(value, dict)),
     "settings": Key("a table of tables", "[settings.three-steps]", lambda value: isinstance(value, dict)),
 }
@@ -76,9 +75,10 @@ class PlannedRun:
         return RunFolder(self.folder).summary_path.is_file()
 
     @property
-    def begun(self) -> bool:
-        """Whether it was ever started."""
-        return self.log.exists() or RunFolder(self.folder).exists()
+    def state(self) -> str:
+        """In a word, how far it is."""
+        begun = self.log.exists() or RunFolder(self.folder).exists()
+        return "finished" if self.finished else "unfinished" if begun else "not begun"
 
 
 @dataclass(frozen=True)
@@ -108,10 +108,17 @@ def read_sweep(file: Path) -> Sweep:
         raise UserError(f"cannot read {file}: {error.strerror}; give a sweep file (see --help for one)") from error
     except (ValueError, RecursionError) as error:
         raise UserError(f"{file} is no TOML file: {error}") from error
-    try:
+    with naming(str(file)):
         return _sweep(data)
+
+
+@contextmanager
+def naming(what: str) -> Iterator[None]:
+    """Say what a UserError in the block is about."""
+    try:
+        yield
     except UserError as error:
-        raise UserError(f"{file}: {error}") from error
+        raise UserError(f"{what}: {error}") from error
 
 
 def folder_name(game: str) -> str:
@@ -152,11 +159,9 @@ def _setting(name: str, changes: Any, shared: Mapping[str, Any]) -> tuple[str, .
         )
     if not isinstance(changes, dict):
         raise UserError(f"setting '{name}' should be a table: [settings.{name}], and below it its options")
-    try:
+    with naming(f"setting '{name}'"):
         options = {**shared, **_flat(changes)}
         return tuple(word for option, value in options.items() for word in _arguments(option, value))
-    except UserError as error:
-        raise UserError(f"setting '{name}': {error}") from error
 
 
 def _flat(options: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

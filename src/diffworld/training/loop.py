@@ -12,7 +12,7 @@ from diffworld.runs.folder import RunFolder
 from diffworld.runtime.checked import Amount, Count, Natural
 from diffworld.runtime.metrics import MetricsLog
 from diffworld.runtime.progress import Display, epoch_line
-from diffworld.training.interrupt import Interrupted, StopRequest
+from diffworld.training.interrupt import StopRequest
 from diffworld.training.trainer import Averages, Trainer
 
 COLLECT_CHUNK = 100  # steps between two looks at the clock
@@ -98,8 +98,7 @@ class Loop:
         """Save if it is time, and stop here if the user asked for it; called wherever a run can go on from."""
         if self.stop.asked or time.monotonic() - self.saved >= self.checkpoint_seconds:
             self.save()
-        if self.stop.asked:
-            raise Interrupted
+        self.stop.check()
 
     def _run_phase(self, phase: str) -> None:
         if phase == COLLECT:

@@ -28,10 +28,7 @@ class Optimiser:
         self.module, self.config, self.accumulate, self.steps = module, config, accumulate, 0
         decay, no_decay = split_parameters(module)
         self.adamw = torch.optim.AdamW(
-            [
-                {"params": decay, "weight_decay": config.weight_decay},
-                {"params": no_decay, "weight_decay": 0.0},
-            ],
+            [{"params": decay, "weight_decay": config.weight_decay}, {"params": no_decay, "weight_decay": 0.0}],
             lr=config.learning_rate,
             eps=1e-8,
             fused=True,
@@ -47,8 +44,9 @@ class Optimiser:
             for name, value in gradients().items():
                 logged[name] = logged.get(name, 0) + value / self.accumulate
         logged["grad_norm"] = nn.utils.clip_grad_norm_(self.module.parameters(), self.config.clip)
+        warmth = min(1.0, self.steps / self.config.warmup) if self.config.warmup else 1.0
         for group in self.adamw.param_groups:
-            group["lr"] = learning_rate(self.config, self.steps)
+            group["lr"] = self.config.learning_rate * warmth
         self.adamw.step()
         self.adamw.zero_grad(set_to_none=True)
         self.steps += 1
@@ -62,11 +60,6 @@ class Optimiser:
         """Put a saved state back."""
         self.adamw.load_state_dict(state["adamw"])
         self.steps = state["steps"]
-
-
-def learning_rate(config: UpdateConfig, steps: int) -> float:
-    """The rate after `steps` updates: linear warm-up, then constant."""
-    return config.learning_rate * (min(1.0, steps / config.warmup) if config.warmup else 1.0)
 
 
 def split_parameters(module: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:

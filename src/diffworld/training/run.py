@@ -20,14 +20,14 @@ from diffworld.runtime.errors import UserError
 from diffworld.runtime.metrics import MetricsLog
 from diffworld.runtime.progress import Display
 from diffworld.spec import GameSpec
-from diffworld.training.interrupt import Interrupted, StopRequest
+from diffworld.training.interrupt import StopRequest
 from diffworld.training.loop import Loop, Progress
 from diffworld.training.testing import Tester
 from diffworld.training.trainer import Trainer
 
 
 def train(config: Config, out: Path) -> None:
-    """Train in the run folder `out`, or go on where it stopped; UserError, or Interrupted on Ctrl-C."""
+    """Train in the run folder `out`, or go on where it stopped; UserError, or `Interrupted` on Ctrl-C."""
     config.check()
     run, display = RunFolder(out), Display()
     with ExitStack() as resources:
@@ -52,22 +52,19 @@ def train(config: Config, out: Path) -> None:
         if checkpoint is not None:
             trainer.restore(checkpoint)
             progress = read_as(Progress, checkpoint.progress.get("progress"), "the checkpoint's progress")
-            done = f"{progress.wall_seconds:.0f} s of training done"
-            display.line(f"resuming {out} in epoch {progress.epoch}, {done}")
+            display.line(f"resuming {out} in epoch {progress.epoch}, {progress.wall_seconds:.0f} s of training done")
         elif config.init_from:
-            trainer.networks.load(_weights(config.init_from), config.init_networks)
-        wandb, trackio = ("wandb" in config.log_to, "trackio" in config.log_to)
-        log = resources.enter_context(MetricsLog(out, wandb=wandb, trackio=trackio, config=asdict(config)))
-        log.cut(progress.epoch - 1)
-        e, games = config.evaluation, None
-        if env is not None:
-            games = TestGames(spec, config.seed, e.num_envs, e.temperature)
+            trainer.networks.load(RunFolder(Path(config.init_from)).trained().weights, config.init_networks)
+        metrics = MetricsLog(out, progress.epoch - 1, log_to=config.log_to, config=asdict(config))
+        log = resources.enter_context(metrics)
+        e = config.evaluation
+        games = None if env is None else TestGames(spec, config.seed, e.num_envs, e.temperature)
         tester = Tester(run, trainer.recipe, e, games, None if games else data, config.reward_end.window, display)
         loop = Loop(run, trainer, progress, display, log, stop, config.checkpoint_seconds, tester.test)
         if checkpoint is None:
             loop.save()  # before the first row of replay: rows without a checkpoint are never thrown away
         loop.run()
-        tester.finish(loop.counters(), lambda: _stop_if_asked(stop))
+        tester.finish(loop.counters(), stop.check)
 
 
 def _header(trainer: Trainer, recipe: str, out: Path) -> str:
@@ -119,7 +116,7 @@ def open_source(config: Config, resources: ExitStack, new: bool) -> tuple[Vector
         with device:
             networks = build_networks(config, (env or data).spec, device)  # type: ignore[union-attr]
         if config.init_from:
-            networks.load(_weights(config.init_from), config.init_networks)
+            networks.load(RunFolder(Path(config.init_from)).trained().weights, config.init_networks)
     return env, data
 
 
@@ -135,17 +132,3 @@ def open_replay(run: RunFolder, spec: GameSpec, checkpoint: Checkpoint | None) -
                     "how they were collected: put the checkpoints back, or move the replay away to begin anew"
                 )
     return Dataset.open(run.replay, writable=True, num_rows=checkpoint.progress["replay_rows"] if checkpoint else 0)
-
-
-def _weights(folder: str) -> dict[str, torch.Tensor]:
-    run = RunFolder(Path(folder))
-    run.config()
-    checkpoint = run.load()
-    if checkpoint is None:
-        raise UserError(f"{folder} has no checkpoint yet: train it first")
-    return checkpoint.weights
-
-
-def _stop_if_asked(stop: StopRequest) -> None:
-    if stop.asked:
-        raise Interrupted

@@ -1,15 +1,15 @@
 """Tests of a run: during training, and at its end with scores, curves, a film and a summary."""
 
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
 from diffworld.config import EvaluationConfig
-from diffworld.data import Dataset
+from diffworld.data import Dataset, GameStep
 from diffworld.envs import EpisodeResult, FilmRecorder
+from diffworld.envs.driver import OnStep
 from diffworld.evaluation.dream import dream_beside_real
 from diffworld.evaluation.games import TestGames, scores
 from diffworld.evaluation.held_out import HeldOutWindows, TestRecorder
@@ -51,7 +51,7 @@ class Tester:
             return self._losses(self.dataset)
         if not e.episodes:
             return {}
-        results, losses, _ = self._play(f"epoch {epoch} test", e.episodes, may_stop, policy_seed=epoch)
+        results, losses, _ = self._test(f"epoch {epoch} test", e.episodes, may_stop, policy_seed=epoch)
         return {"eval/return_mean": float(np.mean(scores(results))), **losses}
 
     def finish(self, counters: dict[str, int | float], may_stop: Callable[[], None]) -> None:
@@ -61,44 +61,48 @@ class Tester:
         if self.games is None:
             summary["held_out"], film = self._losses(self.dataset), self._held_out_game()
         else:
-            games, random = self.settings.final_episodes, []
-            agent, losses, film = self._play("test: agent", games, may_stop)
-            with self.display.bar("test: random", "game", games) as advance:
-                look: Callable[[Any], None] = lambda _: may_stop()  # noqa: E731
-                random = self.games.play(None, games, on_episode=lambda _: advance(1), on_step=look)
-            intervals = {"random": mean_interval(scores(random)), "agent": mean_interval(scores(agent))}
-            summary |= self._scores(agent, random, intervals) | {"held_out": losses}
+            games = self.settings.final_episodes
+            agent, losses, film = self._test("test: agent", games, may_stop)
+            random = self._play("test: random", False, games, [lambda _: may_stop()])
+            played = {"agent": agent, "random": random}
+            intervals = {who: mean_interval(scores(played[who])) for who in ("random", "agent")}
+            better = apart(*intervals.values()) and intervals["agent"].mean > intervals["random"].mean
+            summary |= {"env": self.games.spec.name, "seed": self.games.seed}
+            for who, results in played.items():
+                steps = [result.steps for result in results]
+                summary[who] = {**asdict(intervals[who]), "scores": scores(results), "steps": steps}
+            summary["interval"] = "95 % bootstrap interval of the mean score over games"
+            summary |= {"clearly_better_than_random": better, "held_out": losses}
         name = self._write_film(*film) if film else ""
         learning_curves(read_metrics(path / METRICS_FILE), path / "curves.png", intervals)
         write_json(self.run.summary_path, summary)
-        for line in self._report(counters, intervals, summary["held_out"], name):
+        for line in self._report(summary, intervals, name):
             self.display.line(line)
 
-    def _play(
+    def _test(
         self, what: str, games: int, may_stop: Callable[[], None], policy_seed: int = 0
     ) -> tuple[list[EpisodeResult], dict[str, float], tuple[Film, np.ndarray]]:
         """Play test games with the agent: results, losses on them, and the first one to be filmed."""
         assert self.games is not None
-        recorder = FilmRecorder()
-        with ExitStack() as stack:
-            held_out = TestRecorder(self.run.held_out, self.games.spec)
-            stack.enter_context(held_out.dataset)
-            advance = stack.enter_context(self.display.bar(what, "game", games))
-
-            def on_step(step: Any) -> None:
-                may_stop()
-                recorder(step)
-                held_out(step)
-
-            results = self.games.play(
-                self.recipe.networks.actor_critic,
-                games,
-                on_episode=lambda _: advance(1),
-                on_step=on_step,
-                policy_seed=policy_seed,
-            )
+        recorder, held_out = FilmRecorder(), TestRecorder(self.run.held_out, self.games.spec)
+        watching: list[OnStep] = [lambda _: may_stop(), recorder, held_out]
+        with held_out.dataset:
+            results = self._play(what, True, games, watching, policy_seed)
             losses = self._losses(held_out.dataset)
         return results, losses, (recorder.video(), np.array(recorder.actions))
+
+    def _play(
+        self, what: str, agent: bool, games: int, watching: Sequence[OnStep], policy_seed: int = 0
+    ) -> list[EpisodeResult]:
+        assert self.games is not None
+
+        def see(step: GameStep) -> None:
+            for watch in watching:
+                watch(step)
+
+        player = self.recipe.networks.actor_critic if agent else None
+        with self.display.bar(what, "game", games) as advance:
+            return self.games.play(player, games, on_episode=lambda _: advance(1), on_step=see, policy_seed=policy_seed)
 
     def _losses(self, dataset: Dataset | None) -> dict[str, float]:
         """Losses of the world model on held-out windows, where there are both."""
@@ -138,34 +142,13 @@ class Tester:
             return ""
         return name
 
-    def _scores(
-        self, agent: list[EpisodeResult], random: list[EpisodeResult], intervals: dict[str, Interval]
-    ) -> dict[str, Any]:
-        assert self.games is not None
-
-        def entry(name: str, results: list[EpisodeResult]) -> dict[str, Any]:
-            steps = [result.steps for result in results]
-            return {**asdict(intervals[name]), "scores": scores(results), "steps": steps}
-
-        better = intervals["agent"].mean > intervals["random"].mean
-        return {
-            "env": self.games.spec.name,
-            "seed": self.games.seed,
-            "agent": entry("agent", agent),
-            "random": entry("random", random),
-            "interval": "95 % bootstrap interval of the mean score over games",
-            "clearly_better_than_random": apart(intervals["agent"], intervals["random"]) and better,
-        }
-
-    def _report(
-        self, counters: dict[str, int | float], intervals: dict[str, Interval], losses: dict[str, float], film: str
-    ) -> list[str]:
+    def _report(self, summary: dict[str, Any], intervals: dict[str, Interval], film: str) -> list[str]:
+        counters, losses = summary["counters"], summary["held_out"]
         minutes, games = counters["wall_seconds"] / 60, self.settings.final_episodes
         name = self.games.spec.name if self.games else "world model"
         lines = ["", f"{name} after {counters['env_steps']:,} real steps and {minutes:.1f} minutes of training"]
         if intervals:
-            better = intervals["agent"].low > intervals["random"].high
-            verdict = "the agent is clearly better" if better else "the agent is not clearly better"
+            verdict = f"the agent is {'' if summary['clearly_better_than_random'] else 'not '}clearly better"
             lines += [f"  {who + ' policy':15}{interval}   over {games} games" for who, interval in intervals.items()]
             lines.append(f"  mean score and 95 % interval; {verdict}")
         else:

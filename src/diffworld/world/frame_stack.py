@@ -32,12 +32,10 @@ class FrameStackState(DreamState):
 
     @property
     def frame(self) -> Tensor:
-        """The current frames (B, 3, H, W)."""
         return self.frames[:, -1]
 
     @property
     def context(self) -> Tensor:
-        """The last n frames."""
         return self.frames
 
 
@@ -113,7 +111,6 @@ class FrameStack:
         return following, Prediction(out["frames"], out.get("reward_logits"), out.get("end_logits"), shown)
 
     def state_from(self, plain: dict[str, Any]) -> FrameStackState:
-        """A state whose fields were kept in a checkpoint."""
         return FrameStackState(**plain)
 
     def _networks_step(self, randn: Randn, frames: Tensor, actions: Tensor, h: Tensor, c: Tensor) -> dict[str, Tensor]:

@@ -28,12 +28,10 @@ class ImaginationState(DreamState, Generic[S]):
 
     @property
     def frame(self) -> Tensor:
-        """The current frames (B, 3, H, W)."""
         return self.dream.frame
 
     @property
     def context(self) -> Tensor:
-        """The frames that the next one is drawn from (B, n, 3, H, W)."""
         return self.dream.context
 
 
@@ -89,7 +87,6 @@ class Imagination(Generic[S]):
         return state, Outcome(prediction.frames, rewards, ends, truncated, rows, burn_in)
 
     def state_from(self, plain: dict[str, Any]) -> ImaginationState[S]:
-        """A state that a checkpoint kept as plain dicts of tensors."""
         return ImaginationState(self.world.state_from(plain["dream"]), plain["steps"])
 
 

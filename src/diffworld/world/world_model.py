@@ -42,10 +42,6 @@ class DreamState:
         """Other dreams in place of those at `rows` (R,)."""
         return _zip(lambda x, y: x.index_copy(0, rows, y), self, others)
 
-    def detached(self) -> Self:
-        """The same dreams in memory of their own."""
-        return _zip(Tensor.clone, self)
-
     @classmethod
     def join(cls, states: Sequence[Self]) -> Self:
         """All dreams of several states, one after another."""

@@ -6,7 +6,7 @@ import torch
 from tiny_fidelity import add_episode, fill, some_starts
 
 from diffworld.data import Dataset
-from diffworld.evaluation.fidelity.baselines import TrainingFrames, last_frame_film, nearest_frame_film
+from diffworld.evaluation.fidelity.films import TrainingFrames, last_frame_film, nearest_frame_film
 
 CPU = torch.device("cpu")
 
@@ -25,7 +25,7 @@ def test_the_last_frame_is_repeated() -> None:
 
 @pytest.mark.parametrize("chunk", [7, 1024])
 def test_the_nearest_frame_is_nearest(training: TrainingFrames, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("diffworld.evaluation.fidelity.baselines._CHUNK", chunk)
+    monkeypatch.setattr("diffworld.evaluation.fidelity.films._CHUNK", chunk)
     starts = some_starts()
     every = np.concatenate(list(training.chunks())).astype(np.int64)
     assert len(every) == 51

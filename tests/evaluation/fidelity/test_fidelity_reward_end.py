@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from tiny_fidelity import some_starts, tiny_world
 
 from diffworld.evaluation.fidelity import reward_end
+from diffworld.evaluation.fidelity.films import begin, roll_out
 from diffworld.evaluation.fidelity.reward_end import (
     Judgement,
     event_scores,
@@ -15,7 +16,6 @@ from diffworld.evaluation.fidelity.reward_end import (
     reward_end_scores,
     step_ranges,
 )
-from diffworld.evaluation.fidelity.rollouts import begin, roll_out
 from diffworld.runtime.frames import frames_from_bytes
 
 CPU = torch.device("cpu")

@@ -9,7 +9,7 @@ import torch
 from tiny_fidelity import KEYS, some_starts, tiny_world
 from torch import Tensor
 
-from diffworld.evaluation.fidelity.rollouts import frames_per_second, roll_out, step_noise
+from diffworld.evaluation.fidelity.films import frames_per_second, roll_out, step_noise
 from diffworld.evaluation.fidelity.starts import RealEpisode, draw_starts
 from diffworld.models.diffusion import Randn
 from diffworld.runtime.frames import frames_from_bytes, frames_to_bytes

@@ -7,15 +7,12 @@ from typing import Any
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from numpy.typing import NDArray
 
-from diffworld.evaluation.fidelity.study import LAST_FRAME, NEAREST_FRAME, REAL
-from diffworld.runtime.files import atomic_file
+from diffworld.evaluation.fidelity.study import LAST_FRAME, NEAREST_FRAME, REAL, told_steps
+from diffworld.evaluation.plots import finish, padded_figure, plain_numbers, write_png
 from diffworld.runtime.frames import Film
 from diffworld.runtime.video import side_by_side, write_video
 
@@ -35,19 +32,20 @@ _CURVES = (
     ("contrast_error", "Drift: contrast", "|dream − real|, levels of 255"),
     ("unseen_here", "Pixels whose colour no training frame has there", "share of pixels (%)"),
 )
+Record = Mapping[str, Any]
+Styles = Mapping[str, dict[str, Any]]
+"""How the curves of each film are drawn."""
 _POOL = 1.08  # curves are drawn as means over steps no further apart than this factor
 
 
-def draw_curves(record: Mapping[str, Any], path: Path | str) -> None:
+def draw_curves(record: Record, path: Path | str) -> None:
     """Draw the record of a study (or of several with the same starts) as one figure, PNG.
 
     Twelve panels, or the upper six where nothing was asked about rewards and ends.
     """
     events = [event for event in ("reward", "end") if event in record["films"][REAL]]
     lines = 2 + len(events)
-    layout = ConstrainedLayoutEngine(h_pad=0.1, w_pad=0.1)
-    figure = Figure(figsize=(15, 0.7 + 3.7 * lines), dpi=110, layout=layout)
-    FigureCanvasAgg(figure)
+    figure = padded_figure(15, 0.7 + 3.7 * lines, 0.1, 0.1)
     axes = figure.subplots(lines, 3)
     styles = _styles(record["films"])
     for panel, (name, title, unit) in zip(axes[:2].flat, _CURVES, strict=True):
@@ -57,20 +55,12 @@ def draw_curves(record: Mapping[str, Any], path: Path | str) -> None:
             _draw_score(panel, record, styles, event, score)
         _draw_reliability(row[2], record, styles, event)
     handles = [Line2D([], [], **style) for style in styles.values()]
-    labels = [_legend_text(name, film) for name, film in record["films"].items()]
-    columns = -(-len(labels) // 2)
-    figure.legend(
-        handles,
-        labels,
-        loc="outside upper center",
-        ncols=columns,
-        frameon=False,
-        fontsize=10,
-        title=_headline(record),
-        title_fontproperties={"size": 12, "weight": "bold"},
-    )
-    with atomic_file(path) as temporary:
-        figure.savefig(temporary, format="png")
+    speeds = {name: film.get("frames_per_second") for name, film in record["films"].items()}
+    labels = [f"{name} ({speed['all_rows']:.3g} frames/s)" if speed else name for name, speed in speeds.items()]
+    columns, bold = -(-len(labels) // 2), FontProperties(size=12, weight="bold")
+    legend = figure.legend(handles, labels, loc="outside upper center", ncols=columns, frameon=False, fontsize=10)
+    legend.set_title(_headline(record), prop=bold)
+    write_png(figure, path)
 
 
 def draw_strip(shown: Mapping[str, Film], path: Path | str) -> None:
@@ -79,12 +69,7 @@ def draw_strip(shown: Mapping[str, Film], path: Path | str) -> None:
     steps = sorted({*(step for step in STRIP_STEPS if step < length), length})
     _, height, width, _ = next(iter(shown.values())).shape
     size = 1.25  # inches a frame is wide
-    figure = Figure(
-        figsize=(size * len(steps) + 2.2, size * height / width * len(shown) + 0.5),
-        dpi=110,
-        layout=ConstrainedLayoutEngine(h_pad=0.02, w_pad=0.02),
-    )
-    FigureCanvasAgg(figure)
+    figure = padded_figure(size * len(steps) + 2.2, size * height / width * len(shown) + 0.5, 0.02, 0.02)
     for row, (name, film) in zip(figure.subplots(len(shown), len(steps), squeeze=False), shown.items(), strict=True):
         for axes, step in zip(row, steps, strict=True):
             axes.axis("off")
@@ -94,8 +79,7 @@ def draw_strip(shown: Mapping[str, Film], path: Path | str) -> None:
                 axes.text(-0.08, 0.5, name.replace(", ", ",\n"), transform=axes.transAxes, ha="right", va="center")
     for axes, step in zip(figure.axes, steps, strict=False):
         axes.set_title(f"step {step}", fontsize=10)
-    with atomic_file(path) as temporary:
-        figure.savefig(temporary, format="png")
+    write_png(figure, path)
 
 
 def write_film(shown: Mapping[str, Film], path: Path | str, fps: float = 15) -> None:
@@ -116,7 +100,7 @@ def pooled(values: list[float | None]) -> tuple[NDArray[np.float64], NDArray[np.
     return np.bincount(place, steps) / count, np.bincount(place, numbers) / count
 
 
-def _styles(films: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def _styles(films: Mapping[str, Any]) -> Styles:
     """How each film's curves are drawn; several dreams go from light to dark blue-green in their order."""
     dreams = [name for name, film in films.items() if film["kind"] == "dream"]
     shades = ["#0072B2"] if len(dreams) == 1 else colormaps["viridis_r"](np.linspace(0.12, 0.95, len(dreams)))
@@ -124,22 +108,18 @@ def _styles(films: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return {name: _FIXED.get(name) or own[name] for name in films}
 
 
-def _draw_measure(
-    axes: Axes, record: Mapping[str, Any], styles: Mapping[str, dict[str, Any]], name: str, title: str, unit: str
-) -> None:
+def _draw_measure(axes: Axes, record: Record, styles: Styles, name: str, title: str, unit: str) -> None:
     factor = 100 if unit.endswith("(%)") else 1
     for film, style in styles.items():
         curve = record["films"][film]["by_step"].get(name)
         if curve is not None:
             x, y = pooled(curve["mean"])
             axes.plot(x, y * factor, **style)
-    _finish(axes, title, unit)
+    finish(axes, title, unit, "" if axes.lines else "not measured")
     _steps_axis(axes, record["horizon"])
 
 
-def _draw_score(
-    axes: Axes, record: Mapping[str, Any], styles: Mapping[str, dict[str, Any]], event: str, score: str
-) -> None:
+def _draw_score(axes: Axes, record: Record, styles: Styles, event: str, score: str) -> None:
     for film, style in styles.items():
         ranges = [entry for entry in record["films"][film][event][:-1] if entry[score] is not None]
         x = [np.sqrt(entry["steps"][0] * entry["steps"][1]) for entry in ranges]
@@ -147,52 +127,32 @@ def _draw_score(
             axes.plot(x, [entry[score] for entry in ranges], marker="o", markersize=4, **style)
     count = record["films"][REAL][event][-1]["true"]
     nothing = "never predicted" if score == "precision" else "never happened"
-    _finish(axes, f"{event.capitalize()}: {score} ({count} in the real game)", f"{score}, by range of steps", nothing)
+    title, nothing = f"{event.capitalize()}: {score} ({count} in the real game)", "" if axes.lines else nothing
+    finish(axes, title, f"{score}, by range of steps", nothing)
     axes.set_ylim(-0.04, 1.04)
     _steps_axis(axes, record["horizon"])
 
 
-def _draw_reliability(axes: Axes, record: Mapping[str, Any], styles: Mapping[str, dict[str, Any]], event: str) -> None:
+def _draw_reliability(axes: Axes, record: Record, styles: Styles, event: str) -> None:
     axes.plot([0, 1], [0, 1], color="#CCCCCC", linewidth=1, zorder=0)
     for film, style in styles.items():
         bins = record["films"][film][event][-1]["reliability"]
         axes.plot([b["predicted"] for b in bins], [b["observed"] for b in bins], marker="o", markersize=4, **style)
-    _finish(axes, f"{event.capitalize()}: calibration (on the diagonal is best)", "observed frequency")
+    finish(axes, f"{event.capitalize()}: calibration (on the diagonal is best)", "observed frequency", "")
     axes.set_xlabel("predicted probability, all steps")
     axes.set_xlim(-0.02, 1.02)
     axes.set_ylim(-0.04, 1.04)
-
-
-def _finish(axes: Axes, title: str, unit: str, nothing: str = "not measured") -> None:
-    axes.set_title(title, fontsize=11, fontweight="bold", loc="left")
-    axes.set_ylabel(unit)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(True, color="#DDDDDD", linewidth=0.6)
-    axes.set_axisbelow(True)
-    if not axes.lines:
-        axes.text(0.5, 0.5, nothing, transform=axes.transAxes, ha="center", va="center", color="#777777")
 
 
 def _steps_axis(axes: Axes, horizon: int) -> None:
     axes.set_xlabel("steps dreamt")
     axes.set_xscale("log")
     axes.set_xlim(0.93, max(horizon, 2) * 1.08)
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    plain_numbers(axes.xaxis)
 
 
-def _legend_text(name: str, film: Mapping[str, Any]) -> str:
-    speed = film.get("frames_per_second")
-    return name if speed is None else f"{name} ({speed['all_rows']:.3g} frames/s)"
-
-
-def _headline(record: Mapping[str, Any]) -> str:
-    rows, horizon = record["rows"], record["horizon"]
-    left = ", ".join(f"{rows[step - 1]} at step {step}" for step in sorted({1, *_shown_steps(horizon), horizon}))
+def _headline(record: Record) -> str:
+    rows = record["rows"]
+    left = ", ".join(f"{rows[step - 1]} at step {step}" for step in told_steps(record["horizon"]))
     env = record.get("env")
     return f"{env + ': ' if env else ''}fidelity of the dream by step; real rows to compare with: {left}"
-
-
-def _shown_steps(horizon: int) -> list[int]:
-    return [step for step in (10, 100) if step < horizon]

@@ -90,10 +90,6 @@ def flip(test: NDArray[np.uint8], true: NDArray[np.uint8]) -> NDArray[np.float64
     import flip_evaluator
 
     parameters = {"ppd": flip_ppd(true.shape[1])}
-    means = [
-        flip_evaluator.evaluate(
-            y.astype(np.float32) / 255, x.astype(np.float32) / 255, "LDR", True, False, True, parameters
-        )[1]
-        for x, y in zip(test, true, strict=True)
-    ]
+    pairs = zip(*(frames.astype(np.float32) / 255 for frames in (true, test)), strict=True)
+    means = [flip_evaluator.evaluate(y, x, "LDR", True, False, True, parameters)[1] for y, x in pairs]
     return np.asarray(means, np.float64)

@@ -1,13 +1,12 @@
 """One film beside the truth: every measure of every frame, and their means by step."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
+from diffworld.evaluation.fidelity import Advance, unheard
 from diffworld.evaluation.fidelity.drift import KnownColours, brightness, contrast
 from diffworld.evaluation.fidelity.frame_metrics import flip, psnr, ssim
 from diffworld.evaluation.fidelity.starts import Starts
@@ -27,11 +26,7 @@ def flip_steps(horizon: int) -> list[int]:
 
 
 def measure(
-    film: Film,
-    starts: Starts,
-    known: KnownColours | None,
-    device: torch.device,
-    advance: Callable[[int], None] = lambda frames: None,
+    film: Film, starts: Starts, known: KnownColours | None, device: torch.device, advance: Advance = unheard
 ) -> Measures:
     """Measure a film uint8 (B, T, H, W, 3) against `starts.truth`; colours only where some are `known`.
 
@@ -48,33 +43,19 @@ def measure(
         rows, steps = places[first : first + _CHUNK].T
         test, true = film[rows, steps], starts.truth[rows, steps]
         x, y = torch.from_numpy(test).to(device), torch.from_numpy(true).to(device)
-        measured = _looks(x, known)
+        measured = {"brightness": brightness(x), "contrast": contrast(x)}
+        if known is not None:
+            measured["unseen_here"], measured["unseen_anywhere"] = known.unseen(x)
         if film is not starts.truth:
-            measured |= _closeness(x, y)
+            measured |= {"psnr": psnr(x, y), "ssim": ssim(x, y)}
+            for look in (brightness, contrast):
+                measured[f"{look.__name__}_error"] = (look(x) - look(y)).abs()
             chosen = at_flip[first : first + _CHUNK]
             keep("flip", rows[chosen], steps[chosen], flip(test[chosen], true[chosen]))
         for name, numbers in measured.items():
             keep(name, rows, steps, numbers.double().cpu().numpy())
         advance(len(rows))
     return values
-
-
-def _looks(x: Tensor, known: KnownColours | None) -> dict[str, Tensor]:
-    """What there is to say of N frames by themselves, each (N,)."""
-    measured = {"brightness": brightness(x), "contrast": contrast(x)}
-    if known is not None:
-        measured["unseen_here"], measured["unseen_anywhere"] = known.unseen(x)
-    return measured
-
-
-def _closeness(x: Tensor, y: Tensor) -> dict[str, Tensor]:
-    """How near N frames are to the true ones, each (N,); FLIP is measured elsewhere."""
-    return {
-        "psnr": psnr(x, y),
-        "ssim": ssim(x, y),
-        "brightness_error": (brightness(x) - brightness(y)).abs(),
-        "contrast_error": (contrast(x) - contrast(y)).abs(),
-    }
 
 
 def by_step(values: NDArray[np.float64]) -> dict[str, list[float | None]]:

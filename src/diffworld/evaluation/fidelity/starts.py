@@ -115,25 +115,19 @@ def _episode(steps: list[GameStep]) -> RealEpisode:
 
 def dataset_episodes(dataset: Dataset, among: NDArray[np.bool_] | None = None) -> list[RealEpisode]:
     """The episodes of an open data set, all or those in `among` (E,); frames are read when they are asked for."""
-    found = []
-    for i, episode in enumerate(dataset.episodes):
-        if among is not None and not among[i]:
-            continue
-        rows = dataset.episodes.rows(i)
-        if episode.ended:
-            rows = np.append(rows, dataset.episodes.final_rows[i])
-        steps = len(rows) - 1  # the last step of an unfinished episode leads to no frame yet
-        ends = np.zeros(steps, dtype=bool)
-        ends[-1:] = episode.terminated
-        found.append(
-            RealEpisode(
-                episode.actions[:steps],
-                episode.rewards[:steps],
-                ends,
-                lambda first, stop, rows=rows: dataset.gather_frames(rows[first:stop]),  # type: ignore[misc]
-            )
-        )
-    return found
+    places = np.arange(dataset.num_episodes) if among is None else np.flatnonzero(among)
+    return [_dataset_episode(dataset, place) for place in places.tolist()]
+
+
+def _dataset_episode(dataset: Dataset, place: int) -> RealEpisode:
+    episode, rows = dataset.episodes[place], dataset.episodes.rows(place)
+    if episode.ended:
+        rows = np.append(rows, dataset.episodes.final_rows[place])
+    steps = len(rows) - 1  # the last step of an unfinished episode leads to no frame yet
+    ends = np.zeros(steps, dtype=bool)
+    ends[-1:] = episode.terminated
+    actions, rewards = episode.actions[:steps], episode.rewards[:steps]
+    return RealEpisode(actions, rewards, ends, lambda first, stop: dataset.gather_frames(rows[first:stop]))
 
 
 def draw_starts(

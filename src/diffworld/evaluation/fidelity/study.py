@@ -2,22 +2,27 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
 
-from diffworld.evaluation.fidelity import frame_metrics
-from diffworld.evaluation.fidelity.baselines import TrainingFrames, last_frame_film, nearest_frame_film
+from diffworld.evaluation.fidelity import Advance, frame_metrics
 from diffworld.evaluation.fidelity.drift import CELL, KnownColours
+from diffworld.evaluation.fidelity.films import (
+    TrainingFrames,
+    frames_per_second,
+    last_frame_film,
+    nearest_frame_film,
+    roll_out,
+)
 from diffworld.evaluation.fidelity.measure import by_step, flip_steps, measure
 from diffworld.evaluation.fidelity.reward_end import judge, reward_end_scores
-from diffworld.evaluation.fidelity.rollouts import frames_per_second, roll_out
 from diffworld.evaluation.fidelity.starts import Starts
 from diffworld.models.reward_end import RewardEndModel
 from diffworld.runtime.device import autocast
 from diffworld.runtime.frames import Film
-from diffworld.world import FrameStack, WorldModel
+from diffworld.world import FrameStack
 
 REAL, LAST_FRAME, NEAREST_FRAME = "real game", "last frame repeated", "nearest training frame"
 
@@ -25,27 +30,23 @@ SPEED_SECONDS = 1.0
 """How long frames are drawn for, to count them a second."""
 
 Kind = Literal["real", "baseline", "dream"]
-Bar = Callable[[str, str, int], AbstractContextManager[Callable[[int], None]]]
+Bar = Callable[[str, str, int], AbstractContextManager[Advance]]
 """(what is done, its unit, how many) -> a context that yields what to call with each advance."""
 
 
-@dataclass(frozen=True)
-class Dream:
-    """A world model, and what to say of it in the record."""
-
-    world: WorldModel[Any]
-    details: Mapping[str, Any] = field(default_factory=dict)
-
-
-def sampled_dreams(world: FrameStack, steps: Sequence[int], dtype: torch.dtype) -> dict[str, Dream]:
+def sampled_dreams(world: FrameStack, steps: Sequence[int], dtype: torch.dtype) -> dict[str, FrameStack]:
     """A dream for each number of denoising steps; frames alone, as no dream here needs to know rewards or ends."""
     return {
-        f"dream, {count} denoising step{'s' if count > 1 else ''}": Dream(
-            FrameStack(world.denoiser, None, replace(world.sampler, denoising_steps=count), dtype),
-            {"denoising_steps": count},
+        f"dream, {count} denoising step{'s' if count > 1 else ''}": FrameStack(
+            world.denoiser, None, replace(world.sampler, denoising_steps=count), dtype
         )
         for count in steps
     }
+
+
+def told_steps(horizon: int) -> list[int]:
+    """The steps at which a few words tell how it went."""
+    return sorted({1, *(step for step in (10, 100) if step < horizon), horizon})
 
 
 @dataclass(frozen=True)
@@ -56,31 +57,8 @@ class Study:
     shown: dict[str, Film]
 
 
-@dataclass(frozen=True, eq=False)
-class Inspector:
-    """What a film is measured with: the same for every film of a study."""
-
-    starts: Starts
-    reward_end: RewardEndModel | None
-    known: KnownColours | None
-    device: torch.device
-    dtype: torch.dtype
-    bar: Bar
-
-    def inspect(self, name: str, kind: Kind, film: Film) -> dict[str, Any]:
-        """Everything there is to say of a film, as its entry in the record."""
-        with self.bar(f"measuring: {name}", "frame", int(self.starts.lengths.sum())) as advance:
-            values = measure(film, self.starts, self.known, self.device, advance)
-        entry = {"kind": kind, "by_step": {measured: by_step(numbers) for measured, numbers in values.items()}}
-        if self.reward_end is None:
-            return entry
-        with autocast(self.device, self.dtype):
-            judgement = judge(self.reward_end, self.starts, film, self.device)
-        return entry | reward_end_scores(judgement, self.starts)
-
-
 def study_dreams(
-    dreams: Mapping[str, Dream],
+    dreams: Mapping[str, FrameStack],
     starts: Starts,
     reward_end: RewardEndModel | None,
     training: TrainingFrames | None,
@@ -101,12 +79,18 @@ def study_dreams(
         nearest_among: the nearest training frame is looked for among this many, evenly spaced.
     """
     known = None if training is None else _known_colours(training, device, bar)
-    inspector = Inspector(starts, reward_end, known, device, dtype, bar)
     films: dict[str, Any] = {}
     shown: dict[str, Film] = {}
+    frames = int(starts.lengths.sum())
 
     def add(name: str, kind: Kind, film: Film, **details: Any) -> None:
-        films[name] = inspector.inspect(name, kind, film) | details
+        with bar(f"measuring: {name}", "frame", frames) as advance:
+            values = measure(film, starts, known, device, advance)
+        films[name] = {"kind": kind, "by_step": {measured: by_step(numbers) for measured, numbers in values.items()}}
+        if reward_end is not None:
+            with autocast(device, dtype):
+                films[name] |= reward_end_scores(judge(reward_end, starts, film, device), starts)
+        films[name] |= details
         shown[name] = film[0].copy()
 
     add(REAL, "real", starts.truth)
@@ -117,26 +101,18 @@ def study_dreams(
             film = nearest_frame_film(starts, some, device, advance)
         add(NEAREST_FRAME, "baseline", film, searched=len(some.rows))
     for name, dream in dreams.items():
-        speeds = _speeds(dream.world, starts, device)
-        with bar(f"dreaming: {name}", "frame", int(starts.lengths.sum())) as advance:
-            film = roll_out(dream.world, starts, device, seed=seed, advance=advance)
-        add(name, "dream", film, **dream.details, frames_per_second=speeds)
+        counts = {"all_rows": len(starts.lengths), "one_row": 1}
+        speeds = {key: frames_per_second(dream, starts, device, rows, SPEED_SECONDS) for key, rows in counts.items()}
+        with bar(f"dreaming: {name}", "frame", frames) as advance:
+            film = roll_out(dream, starts, device, seed=seed, advance=advance)
+        speeds = {"rows": counts["all_rows"], **{key: round(speed, 2) for key, speed in speeds.items()}}
+        add(name, "dream", film, denoising_steps=dream.sampler.denoising_steps, frames_per_second=speeds)
     return Study(_record(starts, training, films), shown)
 
 
 def _known_colours(training: TrainingFrames, device: torch.device, bar: Bar) -> KnownColours:
     with bar("colours of the training frames", "frame", len(training.rows)) as advance:
         return KnownColours(training.chunks(advance), device)
-
-
-def _speeds(world: WorldModel[Any], starts: Starts, device: torch.device) -> dict[str, float]:
-    """Frames a second with all rows side by side, and with one."""
-    rows = len(starts.lengths)
-    return {
-        "rows": rows,
-        "all_rows": round(frames_per_second(world, starts, device, rows, SPEED_SECONDS), 2),
-        "one_row": round(frames_per_second(world, starts, device, 1, SPEED_SECONDS), 2),
-    }
 
 
 def _record(starts: Starts, training: TrainingFrames | None, films: dict[str, Any]) -> dict[str, Any]:
@@ -160,3 +136,28 @@ def _record(starts: Starts, training: TrainingFrames | None, films: dict[str, An
         },
         "films": films,
     }
+
+
+def summary_lines(record: dict[str, Any]) -> list[str]:
+    """A record's frame measures at a few steps, and speeds, as a table of text."""
+    steps, flip_at = told_steps(record["horizon"]), record["measures"]["flip"]["steps"]
+    near = [min(flip_at, key=lambda measured: abs(measured - step)) for step in steps]
+    names = [name for name, film in record["films"].items() if film["kind"] != "real"]
+    width = max(len(name) for name in names)
+    columns = [f"{'step ' + str(step):>21}" for step in steps]
+    lines = [
+        f"{record['env']}: PSNR (dB) / SSIM / FLIP over {record['starts']} starts",
+        " " * (width + 2) + "".join(columns) + "   frames/s  (one row)",
+        f"  {'rows to compare with':{width}}" + "".join(f"{record['rows'][step - 1]:>21}" for step in steps),
+    ]
+    for name in names:
+        film = record["films"][name]
+        psnr, ssim, flip = (film["by_step"][measured]["mean"] for measured in ("psnr", "ssim", "flip"))
+        cells = [
+            f"{psnr[step - 1]:.1f} / {ssim[step - 1]:.2f} / {flip[seen - 1]:.2f}"
+            for step, seen in zip(steps, near, strict=True)
+        ]
+        speed = film.get("frames_per_second")
+        speeds = "" if speed is None else f"{speed['all_rows']:>11.4g}  {speed['one_row']:.4g}"
+        lines.append(f"  {name:{width}}" + "".join(f"{cell:>21}" for cell in cells) + speeds)
+    return lines
