@@ -121,6 +121,7 @@ def test_a_prediction_judges_the_frame_it_drew() -> None:
 def test_same_noise_same_frames_and_the_state_before_is_left_alone(space: ActionSpace, judged: bool) -> None:
     world = world_of(space, judged, churn=1.0)
     state = world.start(*Starts(space=space)(3))
+    before, actions = state, actions_of(space, 3)
     first, one = world.step(state, actions, noise(1))
     second, other = world.step(state, actions, noise(1))
     third, _ = world.step(state, actions, noise(2))
@@ -196,8 +197,6 @@ def test_rows_are_taken_put_and_joined(space: ActionSpace, judged: bool) -> None
     changed = state.put(torch.tensor([3, 0]), other)
     assert_same(changed.rows(torch.tensor([3, 0])), other)
     assert_same(changed.rows(slice(1, 3)), state.rows(slice(1, 3)))
-    assert_same(own, state)
-    assert all(a.data_ptr() != b.data_ptr() for a, b in zip(tensors(own), tensors(state), strict=True))
 
 
 @both_spaces

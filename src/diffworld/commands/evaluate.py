@@ -2,15 +2,22 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import tyro
 
 from diffworld.commands.parsing import parse_checked, until_stopped
+from diffworld.data import DatasetSchema
+from diffworld.data.schema import ROWS, STEP
+from diffworld.evaluation.games import TestGames
+from diffworld.evaluation.protocol import atari_game, protocol_of
+from diffworld.evaluation.saved import Evaluation, save_evaluation
+from diffworld.report.scores import load_benchmark
+from diffworld.runs import Model, RunFolder
+from diffworld.runs.loading import DEMO, load
 from diffworld.runtime.checked import Amount, Count, Natural
-
-if TYPE_CHECKING:
-    from diffworld.runs import Model, RunFolder
+from diffworld.runtime.metrics import METRICS_FILE, read_metrics
+from diffworld.runtime.progress import Display
 
 
 @dataclass(frozen=True)
@@ -46,14 +53,6 @@ def main(arguments: list[str]) -> int:
 
 def evaluate(options: EvaluateOptions) -> None:
     """Play, save, print; UserError for options or a run that cannot be used."""
-    from diffworld.evaluation.games import TestGames
-    from diffworld.evaluation.protocol import atari_game, protocol_of
-    from diffworld.evaluation.saved import Evaluation, save_evaluation
-    from diffworld.report.scores import load_benchmark
-    from diffworld.runs.folder import RunFolder
-    from diffworld.runs.loading import DEMO, load
-    from diffworld.runtime.progress import Display
-
     run, demo = RunFolder(options.run), str(options.run) == DEMO
     actor_critic, env_steps, progress = None, 0, {}
     if options.policy == "random" and (known := run.spec()) is not None:  # no checkpoint is needed then
@@ -95,13 +94,9 @@ def evaluate(options: EvaluateOptions) -> None:
     print("\n".join([*evaluation.in_words(reference), f"  {where}"]))
 
 
-def _env_steps(model: "Model", run: "RunFolder") -> int:
+def _env_steps(model: Model, run: RunFolder) -> int:
     """Real steps behind a checkpoint; of weights that were published, what their configuration says."""
     import numpy as np
-
-    from diffworld.data import DatasetSchema
-    from diffworld.data.schema import ROWS, STEP
-    from diffworld.runtime.metrics import METRICS_FILE, read_metrics
 
     if "env_steps" in model.progress:
         return int(model.progress["env_steps"])

@@ -3,21 +3,33 @@
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
 from diffworld.commands.parsing import parse_checked, until_stopped
+from diffworld.data import Dataset, held_out_episodes
+from diffworld.evaluation.fidelity.figures import draw_curves, draw_strip, write_film
+from diffworld.evaluation.fidelity.films import TrainingFrames
+from diffworld.evaluation.fidelity.frame_metrics import require_flip
+from diffworld.evaluation.fidelity.starts import (
+    RECORDED_STEPS,
+    RealEpisode,
+    dataset_episodes,
+    draw_starts,
+    record_episodes,
+)
+from diffworld.evaluation.fidelity.study import Bar, sampled_dreams, study_dreams, summary_lines
+from diffworld.evaluation.games import TestGames
+from diffworld.runs import Model
+from diffworld.runs.loading import DEMO, load
 from diffworld.runtime.checked import Count, Natural
+from diffworld.runtime.device import resolve_precision
 from diffworld.runtime.errors import UserError
-
-if TYPE_CHECKING:
-    from diffworld.data import Dataset
-    from diffworld.evaluation.fidelity.films import TrainingFrames
-    from diffworld.evaluation.fidelity.starts import RealEpisode
-    from diffworld.evaluation.fidelity.study import Bar
-    from diffworld.runs import Model
-    from diffworld.spec import GameSpec
+from diffworld.runtime.files import without_nan, write_json
+from diffworld.runtime.progress import Display
+from diffworld.runtime.versions import versions
+from diffworld.spec import GameSpec
 
 FORMAT = 1
 RECORD, CURVES, STRIP, FILM = "fidelity.json", "curves.png", "strip.png", "dream.mp4"
@@ -74,14 +86,6 @@ def fidelity(options: FidelityOptions) -> None:
     """Gather, measure, draw, print; UserError for options or a run that cannot be used."""
     import numpy as np
 
-    from diffworld.evaluation.fidelity.frame_metrics import require_flip
-    from diffworld.evaluation.fidelity.starts import draw_starts
-    from diffworld.evaluation.fidelity.study import sampled_dreams, study_dreams, summary_lines
-    from diffworld.runs.loading import DEMO, load
-    from diffworld.runtime.device import resolve_precision
-    from diffworld.runtime.progress import Display
-    from diffworld.runtime.versions import versions
-
     counts, display = _denoising_steps(options.denoising_steps), Display()
     require_flip()
     out = options.out or (Path("demo-fidelity") if str(options.run) == DEMO else options.run / "fidelity")
@@ -127,8 +131,6 @@ def fidelity(options: FidelityOptions) -> None:
 
 
 def _write(out: Path, record: dict[str, Any], films: dict[str, Any]) -> None:
-    from diffworld.evaluation.fidelity.figures import draw_curves, draw_strip, write_film
-    from diffworld.runtime.files import without_nan, write_json
 
     draw_curves(record, out / CURVES)
     shown = {name: film for name, film in films.items() if record["films"][name]["kind"] != "baseline"}
@@ -152,11 +154,8 @@ def _denoising_steps(text: str) -> list[int]:
     return list(dict.fromkeys(map(int, counts)))
 
 
-def _training_frames(options: FidelityOptions, model: "Model") -> "TrainingFrames | None":
+def _training_frames(options: FidelityOptions, model: Model) -> TrainingFrames | None:
     """What the run had learnt from by its last checkpoint; None if there is nothing left of it."""
-    from diffworld.data import Dataset, held_out_episodes
-    from diffworld.evaluation.fidelity.films import TrainingFrames
-
     data, replay = model.datasets.get("data"), model.datasets.get("replay")
     path = options.training_data or data or replay
     if path is None:
@@ -170,20 +169,16 @@ def _training_frames(options: FidelityOptions, model: "Model") -> "TrainingFrame
     return TrainingFrames.of(dataset, among) if dataset.num_rows else None
 
 
-def _holds_out(model: "Model") -> bool:
+def _holds_out(model: Model) -> bool:
     """Whether the run set episodes of its data aside; the version before, which kept no env_steps, did not."""
     return "data" in model.datasets and "env_steps" in model.progress
 
 
-def _held_out(options: FidelityOptions, model: "Model", bar: "Bar") -> "tuple[list[RealEpisode], dict[str, Any]]":
+def _held_out(options: FidelityOptions, model: Model, bar: Bar) -> "tuple[list[RealEpisode], dict[str, Any]]":
     """Episodes to measure on, and where they are from: data that was not learnt from, or test games played now.
 
     The record has no path: a run folder may be moved.
     """
-    from diffworld.data import Dataset, held_out_episodes
-    from diffworld.evaluation.fidelity.starts import RECORDED_STEPS, dataset_episodes, record_episodes
-    from diffworld.evaluation.games import TestGames
-
     if options.data is not None or _holds_out(model):
         path = options.data or model.datasets["data"]
         dataset = Dataset.open(path)
@@ -211,7 +206,7 @@ def _held_out(options: FidelityOptions, model: "Model", bar: "Bar") -> "tuple[li
     return episodes, {"source": "test games", **played, "episodes": len(episodes)}
 
 
-def _check_fits(dataset: "Dataset", spec: "GameSpec") -> None:
+def _check_fits(dataset: Dataset, spec: GameSpec) -> None:
     """UserError for data of another frame size or other actions."""
     path, own = dataset.path, dataset.spec
     if own.frame_size != spec.frame_size:

@@ -3,16 +3,28 @@
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import tyro
 
 from diffworld.commands.parsing import parse_checked
+from diffworld.commands.record import record_games
+from diffworld.compat.hub import download, published_game
+from diffworld.compat.published import (
+    Published,
+    imported_config,
+    imported_networks,
+    read_config,
+    read_tensors,
+    write_source,
+)
+from diffworld.data import Dataset
+from diffworld.envs import make_env
+from diffworld.runs import Checkpoint, RunFolder, load
 from diffworld.runtime.checked import Natural
 from diffworld.runtime.errors import UserError
-
-if TYPE_CHECKING:  # what it brings takes a second to import
-    from diffworld.compat.published import Published
+from diffworld.runtime.files import atomic_folder
+from diffworld.runtime.progress import Display
 
 
 @dataclass(frozen=True)
@@ -52,7 +64,6 @@ def _game(options: ImportOptions) -> str:
         if not options.env.startswith("atari/"):
             raise UserError("say which game the weights play: --env atari/<Game>")
         return options.env.removeprefix("atari/")
-    from diffworld.compat.hub import published_game
 
     game = published_game(options.from_hub)
     if options.env not in ("", f"atari/{game}") or options.config is not None:
@@ -60,9 +71,7 @@ def _game(options: ImportOptions) -> str:
     return game
 
 
-def _published(options: ImportOptions, game: str) -> "Published":
-    from diffworld.compat.hub import download
-    from diffworld.compat.published import Published, read_config
+def _published(options: ImportOptions, game: str) -> Published:
 
     if options.file is None:
         return download(game)
@@ -70,15 +79,8 @@ def _published(options: ImportOptions, game: str) -> "Published":
     return Published(options.file, config, options.file.name)
 
 
-def _import(published: "Published", env_id: str, out: Path, steps: int) -> None:
+def _import(published: Published, env_id: str, out: Path, steps: int) -> None:
     """Make the run folder `out`: configuration, checkpoint 0, replay of `steps` real steps."""
-    from diffworld.commands.record import record_games
-    from diffworld.compat.published import imported_config, imported_networks, read_tensors, write_source
-    from diffworld.data import Dataset
-    from diffworld.envs import make_env
-    from diffworld.runs import Checkpoint, RunFolder, load
-    from diffworld.runtime.files import atomic_folder
-    from diffworld.runtime.progress import Display
 
     tensors = read_tensors(published.file)
     config = imported_config(env_id, published.config, tensors)

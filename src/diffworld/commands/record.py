@@ -5,7 +5,7 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import tyro
 
@@ -13,12 +13,10 @@ from diffworld.commands.parsing import given_option, parse_checked
 from diffworld.data import Dataset, EpisodeWriter, GameStep
 from diffworld.envs import Driver, EnvironmentConfig, EpisodeResult, Policy, RandomPolicy, VectorEnv, make_env
 from diffworld.envs.seeds import training_seed
+from diffworld.runs import Model, load
 from diffworld.runtime.checked import Amount, Count, Natural, Share
 from diffworld.runtime.errors import UserError
 from diffworld.runtime.progress import Display
-
-if TYPE_CHECKING:
-    from diffworld.runs import Model
 
 RANDOM = "random"
 
@@ -110,12 +108,11 @@ def record_games(
     return scores
 
 
-def _player(arguments: list[str]) -> "Model | None":
+def _player(arguments: list[str]) -> Model | None:
     """The model whose agent plays; None for the random player."""
     name = given_option(arguments, "--policy")
     if name in (None, RANDOM):
         return None
-    from diffworld.runs import load
 
     model = load(str(name), given_option(arguments, "--device") or "auto")
     if model.no_game:
@@ -123,7 +120,7 @@ def _player(arguments: list[str]) -> "Model | None":
     return model
 
 
-def _checked(options: RecordOptions, model: "Model | None") -> RecordOptions:
+def _checked(options: RecordOptions, model: Model | None) -> RecordOptions:
     """The options with the game's id in place. UserError for what cannot be recorded."""
     if options.hold == 1 or (options.hold and model is not None):
         raise UserError("--hold is a probability below 1, and for the random player only")

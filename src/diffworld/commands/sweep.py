@@ -12,11 +12,18 @@ import tyro
 from diffworld.commands.parsing import parse_checked
 from diffworld.commands.train import resolve
 from diffworld.config import Config
+from diffworld.report.contents import gather
+from diffworld.report.runs import last_test
+from diffworld.report.scores import load_benchmark
+from diffworld.report.write import PAGE, check_place, write_report
 from diffworld.runs.folder import RunFolder
 from diffworld.runtime.checked import Count
 from diffworld.runtime.errors import UserError
 from diffworld.runtime.progress import Display
+from diffworld.sweep.campaign import Campaign, last_line
 from diffworld.sweep.plan import REPORT, PlannedRun, Sweep, naming, read_sweep
+from diffworld.training.interrupt import Interrupted
+from diffworld.training.run import check_new_run
 
 
 @dataclass(frozen=True)
@@ -55,9 +62,6 @@ class SweepOptions:
 def main(arguments: list[str]) -> int:
     """Train what is left, then report; 1 if a run failed, 130 on Ctrl-C."""
     options = parse_checked(SweepOptions, "diffworld sweep", arguments)
-    from diffworld.report.write import check_place
-    from diffworld.sweep.campaign import Campaign
-    from diffworld.training.interrupt import Interrupted
 
     sweep = read_sweep(options.file)
     configs = checked(options.file, sweep)
@@ -79,8 +83,6 @@ def main(arguments: list[str]) -> int:
 
 def checked(file: Path, sweep: Sweep) -> dict[PlannedRun, Config]:
     """Every run's configuration; UserError for one that could not begin, or not go on in the folder it has."""
-    from diffworld.report.scores import load_benchmark
-    from diffworld.training.run import check_new_run
 
     bases: dict[str, Config] = {}
     for name, arguments in sweep.settings.items():
@@ -104,7 +106,6 @@ def checked(file: Path, sweep: Sweep) -> dict[PlannedRun, Config]:
 
 
 def _print_plan(sweep: Sweep, runs: Sequence[PlannedRun]) -> None:
-    from diffworld.sweep.campaign import last_line
 
     states = [run.state for run in runs]
     counts = ", ".join(f"{states.count(state)} {state}" for state in ("finished", "unfinished"))
@@ -117,9 +118,6 @@ def _print_plan(sweep: Sweep, runs: Sequence[PlannedRun]) -> None:
 
 def _conclude(out: Path, runs: Sequence[PlannedRun], failures: Mapping[PlannedRun, str]) -> None:
     """Print the table of all runs, and write the report over the finished ones."""
-    from diffworld.report.contents import gather
-    from diffworld.report.runs import last_test
-    from diffworld.report.write import PAGE, write_report
 
     settings = {run.folder: run.setting for run in runs if run.finished and last_test(RunFolder(run.folder))}
     contents = gather(list(settings), settings) if settings else None
