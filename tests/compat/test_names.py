@@ -5,10 +5,10 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from golden_folders import GOLDEN, small_atari
+from golden_folders import GOLDEN, small_atari, to_published
 from torch import nn
 
-from diffworld.compat.names import load_published, name_map, to_published
+from diffworld.compat.names import load_published, name_map
 from diffworld.compat.sizes import build_parts
 from diffworld.config import Config
 from diffworld.models.actor_critic import ActorCritic

@@ -48,7 +48,7 @@ def test_the_game_survives_with_every_kind_of_actions(tmp_path: Path, kind: str)
             dataset.append(episode, np.zeros(SHAPE, np.uint8), spec.actions.size, 0.0, False, False)
     with Dataset.open(tmp_path) as dataset:
         assert dataset.spec == dataset.schema.spec == spec and dataset.schema.info == info
-        assert dataset.schema.frame_shape == SHAPE
+        assert dataset.schema.spec.frame_shape == SHAPE
         np.testing.assert_array_equal(dataset.episodes[0].actions, actions)
         assert dataset.episodes[0].actions.dtype == actions.dtype
     with pytest.raises(UserError, match="already holds"):

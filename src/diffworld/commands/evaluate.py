@@ -7,8 +7,6 @@ from typing import Annotated, Literal
 import tyro
 
 from diffworld.commands.parsing import parse_checked, until_stopped
-from diffworld.data import DatasetSchema
-from diffworld.data.schema import ROWS, STEP
 from diffworld.evaluation.games import TestGames
 from diffworld.evaluation.protocol import atari_game, protocol_of
 from diffworld.evaluation.saved import Evaluation, save_evaluation
@@ -96,16 +94,10 @@ def evaluate(options: EvaluateOptions) -> None:
 
 def _env_steps(model: Model, run: RunFolder) -> int:
     """Real steps behind a checkpoint; of weights that were published, what their configuration says."""
-    import numpy as np
-
     if "env_steps" in model.progress:
         return int(model.progress["env_steps"])
     if run.imported_from:
         return model.config.collection.total_steps
-    # The version before kept no such number: it is counted in the replay, or else read in the record.
-    if "replay_rows" in model.progress and (run.replay / ROWS).is_file():
-        form, count = DatasetSchema.read(run.replay).record, model.progress["replay_rows"]
-        records = np.fromfile(run.replay / ROWS, dtype=form, count=count)  # a Dataset would read every frame
-        return int(np.count_nonzero(records["flags"] & STEP))
-    record = run.path / METRICS_FILE
-    return int(read_metrics(record)[-1].get("env_steps", 0)) if record.is_file() else 0
+    record = run.path / METRICS_FILE  # the version before kept no such number
+    entries = read_metrics(record) if record.is_file() else []
+    return int(entries[-1].get("env_steps", 0)) if entries else 0

@@ -87,9 +87,3 @@ def load_published(parts: Mapping[str, nn.Module], tensors: Mapping[str, Tensor]
                 "check the configuration (number of actions, channels, frame size)"
             )
         target.copy_(value)
-
-
-def to_published(parts: Mapping[str, nn.Module]) -> dict[str, Tensor]:
-    """The networks' tensors under their published names."""
-    states = {part: module.state_dict() for part, module in parts.items()}
-    return {published: states[part][ours] for published, (part, ours) in name_map(parts).items()}

@@ -11,16 +11,3 @@ from diffworld.config.config import (
     read_config,
 )
 from diffworld.config.presets import PRESETS, preset
-
-__all__ = [
-    "NETWORKS",
-    "PRESETS",
-    "CollectionConfig",
-    "Config",
-    "EvaluationConfig",
-    "NetworkName",
-    "UpdateConfig",
-    "differences",
-    "preset",
-    "read_config",
-]

@@ -172,8 +172,6 @@ class Config:
         d = self.denoiser
         if d.cond_channels % 2 or d.cond_channels % d.context_frames:
             raise UserError("denoiser.cond_channels must be even and a multiple of denoiser.context_frames")
-        if self.data and self.recipe == "model_free":
-            raise UserError("the model-free baseline learns from the game itself: leave out --data or its recipe")
         if bool(self.data) != (self.recipe == "world"):
             raise UserError("recipe world and --data go together: give both or neither")
         if self.recipe == "model_free" and not self.actor_critic_updates.steps:
@@ -202,7 +200,6 @@ def upgraded(data: Any) -> Any:
         for name in NETWORKS:
             old[f"{name}_updates"] = _without(old[f"{name}_updates"], "first_learning_rate", "half_life", "accumulate")
         denoiser = _without(old["denoiser"], "multi_hot_actions", "noise_context", "upsampling_factor")
-        levels = _without(denoiser["noise_levels"])
         window, epochs = old.pop("reward_end_window"), [old.pop("epochs_after_collection"), old.pop("epochs_on_data")]
         new = {
             **_without(
@@ -217,7 +214,6 @@ def upgraded(data: Any) -> Any:
             "collection": _without(old["collection"], "first_steps_max", "first_rewards"),
             "denoiser": {
                 **denoiser,
-                "noise_levels": levels,
                 "autoregressive_steps": old["autoregressive_steps"],
                 "final_frames": False,
             },

@@ -13,22 +13,3 @@ from diffworld.data.windows import (
     sample_transition_windows,
 )
 from diffworld.data.writer import EpisodeWriter, GameStep
-
-__all__ = [
-    "Dataset",
-    "DatasetSchema",
-    "Episode",
-    "EpisodeWriter",
-    "Episodes",
-    "FrameBatch",
-    "GameStep",
-    "TransitionBatch",
-    "Windows",
-    "episode_weights",
-    "episode_windows",
-    "frame_batch",
-    "held_out_episodes",
-    "sample_context_windows",
-    "sample_transition_windows",
-    "transition_batch",
-]

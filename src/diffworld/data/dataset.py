@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +18,7 @@ from diffworld.spec import Encoded, GameSpec
 MAX_EPISODES = 2**32  # ids are stored in 32 bits
 
 
-class Dataset:
+class Dataset(AbstractContextManager["Dataset"]):
     """Episodes of (frame, action, reward, terminated, truncated), several of which may be growing at once.
 
     One process may write, any number may read: a reader sees what was there when it opened. Make one with
@@ -165,9 +166,6 @@ class Dataset:
         self.num_steps = len(episodes.step_rows)
         self._growing: set[int] = set(episodes.ids[~episodes.ended].tolist())
         self._next_id = int(episodes.ids.max(initial=-1)) + 1
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()

@@ -73,7 +73,7 @@ class FrameLog:
         if self._map is None or len(self._map) < self.num_rows:
             self._require_open()
             self._map = None  # unmap first: the new mapping covers the old one
-            shape = (self.num_rows, *self._form.frame_shape)
+            shape = (self.num_rows, *self._form.spec.frame_shape)
             size = self.num_rows * self._form.frame_bytes
             # An empty file cannot be mapped.
             mapped = mmap.mmap(self._frames_fd, size, prot=mmap.PROT_READ) if size else b""

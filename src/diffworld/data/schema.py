@@ -32,11 +32,6 @@ class DatasetSchema:
     info: dict[str, Any] = field(default_factory=dict)
 
     @property
-    def frame_shape(self) -> tuple[int, int, int]:
-        """(H, W, 3)."""
-        return self.spec.frame_shape
-
-    @property
     def frame_bytes(self) -> int:
         """Bytes of one frame on disk."""
         return 3 * self.spec.height * self.spec.width
@@ -51,8 +46,10 @@ class DatasetSchema:
     def check_frame(self, frame: Any) -> npt.NDArray[np.uint8]:
         """The frame (H, W, 3) uint8 itself; UserError if it is anything else."""
         array = np.asarray(frame)
-        if array.dtype != np.uint8 or array.shape != self.frame_shape:
-            raise UserError(f"frame is {array.dtype} {array.shape}, but the data set stores uint8 {self.frame_shape}")
+        if array.dtype != np.uint8 or array.shape != self.spec.frame_shape:
+            raise UserError(
+                f"frame is {array.dtype} {array.shape}, not uint8 {self.spec.frame_shape} as in the data set"
+            )
         return array
 
     def write(self, folder: Path) -> None:

@@ -2,5 +2,3 @@
 
 from diffworld.dream_env.dreams import DreamSettings, DreamsState
 from diffworld.dream_env.env import DreamEnv, DreamVectorEnv
-
-__all__ = ["DreamEnv", "DreamSettings", "DreamVectorEnv", "DreamsState"]

@@ -3,20 +3,3 @@
 from diffworld.envs.base import EnvironmentConfig, GameHistory, StepResult, VectorEnv, area_resize
 from diffworld.envs.driver import Driver, EpisodeResult, FilmRecorder, Policy, RandomPolicy, play_episodes
 from diffworld.envs.make import ATARI_100K_GAMES, list_envs, make_env
-
-__all__ = [
-    "ATARI_100K_GAMES",
-    "Driver",
-    "EnvironmentConfig",
-    "EpisodeResult",
-    "FilmRecorder",
-    "GameHistory",
-    "Policy",
-    "RandomPolicy",
-    "StepResult",
-    "VectorEnv",
-    "area_resize",
-    "list_envs",
-    "make_env",
-    "play_episodes",
-]

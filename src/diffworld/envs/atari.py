@@ -99,7 +99,6 @@ class AtariEnv(VectorEnv):
         )
 
     def close(self) -> None:
-        """Ends ale-py's threads."""
         if hasattr(self, "_vector"):
             del self._vector
 

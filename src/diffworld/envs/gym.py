@@ -24,18 +24,15 @@ class GymGame(Game):
         self._sees_pixels = _is_image(env.observation_space)
 
     def reset(self, seed: int) -> NDArray[np.uint8]:
-        """Resets with the seed; returns the first frame, uint8 (H, W, 3)."""
         observation, _ = self._env.reset(seed=seed)
         return self._frame(observation)
 
     def step(self, action: Encoded) -> Played:
-        """Plays an encoded action."""
         played = self._actions.to_gym_action(action, self._env.action_space)
         observation, reward, terminated, truncated, _ = self._env.step(played)
         return Played(self._frame(observation), float(reward), terminated, truncated)
 
     def close(self) -> None:
-        """Closes the environment."""
         self._env.close()
 
     def _frame(self, observation: Any) -> NDArray[np.uint8]:

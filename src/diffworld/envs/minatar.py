@@ -38,13 +38,11 @@ class MinAtarGame(Game):
         return [_ACTION_NAMES[self._env.action_map[action]] for action in self._action_set]
 
     def reset(self, seed: int) -> NDArray[np.uint8]:
-        """Starts a new game; returns its first frame, uint8 (H, W, 3)."""
         self._env.random = np.random.RandomState(seed)  # the kind of generator the games call
         self._env.reset()
         return self._frame()
 
     def step(self, action: Encoded) -> Played:
-        """Plays the `action`-th of the minimal actions; a MinAtar game is never truncated."""
         reward, terminated = self._env.act(self._action_set[int(action)])
         return Played(self._frame(), float(reward), bool(terminated), False)
 

@@ -66,6 +66,5 @@ class SerialEnv(VectorEnv):
         return StepResult(frames, rewards, terminated, truncated, needs_reset=terminated | truncated)
 
     def close(self) -> None:
-        """Closes every game."""
         for game in self._games:
             game.close()

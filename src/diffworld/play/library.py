@@ -46,7 +46,7 @@ class Shelf:
     def frames(self, rows: NDArray[np.int64]) -> Film:
         """Frames of those rows, read and not mapped: a training that resumes may cut the file meanwhile."""
         size = self.schema.frame_bytes
-        frames = np.empty((len(rows), *self.schema.frame_shape), np.uint8)
+        frames = np.empty((len(rows), *self.schema.spec.frame_shape), np.uint8)
         with (self.folder / FRAMES).open("rb") as file:
             for place, row in enumerate(rows.tolist()):
                 file.seek(row * size)

@@ -15,17 +15,3 @@ RECIPES: dict[str, Callable[[Config, Materials], Recipe]] = {
     "model_free": ModelFree,
 }
 """By the name that `Config.recipe` has."""
-
-__all__ = [
-    "COLLECT",
-    "RECIPES",
-    "TEST",
-    "Losses",
-    "Materials",
-    "Networks",
-    "Part",
-    "Recipe",
-    "build_networks",
-    "compile_networks",
-    "network_names",
-]

@@ -4,7 +4,7 @@ from typing import Any
 
 from diffworld.agents.policy import ActorCriticPolicy
 from diffworld.data import Dataset, EpisodeWriter
-from diffworld.envs import Driver, EpisodeResult, VectorEnv
+from diffworld.envs import Driver, VectorEnv
 from diffworld.envs.seeds import training_seed
 
 
@@ -18,9 +18,12 @@ class Collector:
     def __init__(self, env: VectorEnv, dataset: Dataset, policy: ActorCriticPolicy, seed: int) -> None:
         self.policy, self.writer = policy, EpisodeWriter(dataset)
         self.finished: list[float] = []
-        """Scores of games that are over, for whoever empties the list."""
         self.driver = Driver(
-            env, lambda game: training_seed(seed, game), on_step=self.writer, on_game=self._over, lives=True
+            env,
+            lambda game: training_seed(seed, game),
+            on_step=self.writer,
+            on_game=lambda _, game: self.finished.append(game.score),
+            lives=True,
         )
 
     def collect(self, steps: int) -> list[float]:
@@ -29,9 +32,6 @@ class Collector:
         for _ in range(0, steps, self.driver.env.num_envs):
             self.driver.play(self.policy)
         return self.finished
-
-    def _over(self, number: int, result: EpisodeResult) -> None:
-        self.finished.append(result.score)
 
     def state_dict(self) -> dict[str, Any]:
         """Plain data and tensors: the games, the policy's state, the episodes that grow."""

@@ -69,10 +69,6 @@ class Diamond(Recipe):
         signs = np.sign(episodes.records["reward"][episodes.step_rows])
         return bool(len(signs) - np.bincount(signs.astype(np.int64) + 1, minlength=3).max() >= ENOUGH_REWARDS)
 
-    def record(self) -> None:
-        assert self.world is not None
-        self.world.record(self.given.randn)
-
     def state_dict(self) -> dict[str, Any]:
         assert self.collector is not None
         return {"rollout": self.agent.state_dict(), "collector": self.collector.state_dict()}

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from diffworld.config import Config
-from diffworld.envs import Driver, EpisodeResult, VectorEnv
+from diffworld.envs import Driver, VectorEnv
 from diffworld.envs.seeds import training_seed
 from diffworld.recipes.learning import Agent
 from diffworld.recipes.networks import build_networks
@@ -70,8 +70,12 @@ class RealWorld:
     def __init__(self, env: VectorEnv, seed: int, device: torch.device) -> None:
         self.device, self.steps = device, 0
         self.finished: list[float] = []
-        """Scores of games that are over, for whoever empties the list."""
-        self.driver = Driver(env, lambda game: training_seed(seed, game), on_game=self._over, lives=True)
+        self.driver = Driver(
+            env,
+            lambda game: training_seed(seed, game),
+            on_game=lambda _, game: self.finished.append(game.score),
+            lives=True,
+        )
 
     def start(self, rows: int) -> RealState:
         """Begin every game."""
@@ -109,9 +113,6 @@ class RealWorld:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.driver.load_state_dict(state["driver"])
         self.steps, self.finished = state["steps"], list(state["finished"])
-
-    def _over(self, number: int, result: EpisodeResult) -> None:
-        self.finished.append(result.score)
 
     def _to_tensor(self, frames: np.ndarray) -> Tensor:
         return frames_from_bytes(torch.from_numpy(frames).to(self.device))

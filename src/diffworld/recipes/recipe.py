@@ -76,6 +76,7 @@ class Recipe(ABC):
 
     phases: tuple[str, ...]
     """Of an epoch, in order: names of parts, `COLLECT` and `TEST`."""
+    given: Materials
     networks: Networks
     parts: dict[NetworkName, Part]
     world: FrameStack | None = None
@@ -112,7 +113,8 @@ class Recipe(ABC):
 
     def record(self) -> None:
         """Take steps of dreams as CUDA graphs from now on."""
-        return
+        if self.world is not None:
+            self.world.record(self.given.randn)
 
     @abstractmethod
     def state_dict(self) -> dict[str, Any]:

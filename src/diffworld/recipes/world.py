@@ -44,10 +44,6 @@ class World(Recipe):
         assert self.held_out is not None
         return int(self.dataset.episodes.lengths[~self.held_out].sum())
 
-    def record(self) -> None:
-        assert self.world is not None
-        self.world.record(self.given.randn)
-
     def state_dict(self) -> dict[str, Any]:
         return {"rollout": self.agent.state_dict() if self.agent else None}
 

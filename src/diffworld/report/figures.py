@@ -8,7 +8,6 @@ from typing import Literal
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
@@ -166,7 +165,6 @@ def _text(name: str) -> str:
 
 
 def _png(figure: Figure) -> bytes:
-    FigureCanvasAgg(figure)
     buffer = io.BytesIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)  # a box in a name does no harm

@@ -3,5 +3,3 @@
 from diffworld.runs.folder import Checkpoint, RunFolder
 from diffworld.runs.loading import Model, load, pack
 from diffworld.runs.starts import Starts, Window, make_window, window_tensors
-
-__all__ = ["Checkpoint", "Model", "RunFolder", "Starts", "Window", "load", "make_window", "pack", "window_tensors"]

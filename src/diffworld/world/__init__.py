@@ -4,17 +4,3 @@ from diffworld.world.frame_stack import FrameStack, FrameStackState
 from diffworld.world.imagination import Imagination, ImaginationState, Outcome
 from diffworld.world.noise import KeyedGenerators, StepKey, row_noise
 from diffworld.world.world_model import DreamState, Prediction, WorldModel
-
-__all__ = [
-    "DreamState",
-    "FrameStack",
-    "FrameStackState",
-    "Imagination",
-    "ImaginationState",
-    "KeyedGenerators",
-    "Outcome",
-    "Prediction",
-    "StepKey",
-    "WorldModel",
-    "row_noise",
-]

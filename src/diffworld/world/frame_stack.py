@@ -71,7 +71,7 @@ class FrameStack:
 
     def record(self, randn: Randn) -> None:
         """Take steps with this noise as CUDA graphs from now on, where no trajectory is asked for."""
-        graphed = GraphedCallable("dream step", lambda *inputs: self._networks_step(randn, *inputs))
+        graphed = GraphedCallable("dream step", lambda x, a, h, c: self._networks(randn, x, a, (h, c), None)[0])
         self._recorded = randn, graphed
 
     @torch.no_grad()
@@ -112,9 +112,6 @@ class FrameStack:
 
     def state_from(self, plain: dict[str, Any]) -> FrameStackState:
         return FrameStackState(**plain)
-
-    def _networks_step(self, randn: Randn, frames: Tensor, actions: Tensor, h: Tensor, c: Tensor) -> dict[str, Tensor]:
-        return self._networks(randn, frames, actions, (h, c), None)[0]
 
     def _networks(
         self, randn: Randn, frames: Tensor, actions: Tensor, lstm: LstmState | None, clock: Clock | None

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -10,7 +10,7 @@ import torch
 from diffworld.models.diffusion import Randn
 
 Purpose = Literal["frame", "reward_end", "action"]
-_PURPOSES: tuple[Purpose, ...] = ("frame", "reward_end", "action")
+_PURPOSES: tuple[Purpose, ...] = get_args(Purpose)
 
 
 @dataclass(frozen=True)
