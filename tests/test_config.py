@@ -217,7 +217,7 @@ def changed(**groups: Any) -> Config:
         ({"denoiser_updates__batch_size": 0}, "denoiser_updates.batch_size is 0"),
         ({"recipe": "world"}, "recipe world and --data go together"),
         ({"data": "somewhere"}, "recipe world and --data go together"),
-        ({"recipe": "model_free", "data": "somewhere"}, "leave out --data"),
+        ({"recipe": "model_free", "data": "somewhere"}, "go together"),
         ({"recipe": "world", "data": "somewhere", "epochs": 0}, "epochs is 0"),
         ({"recipe": "model_free", "actor_critic_updates__steps": 0}, "would never take all real steps"),
         ({"recipe": "dreamer"}, "recipe is dreamer; choose 'diamond', 'world' or 'model_free'"),

@@ -1,6 +1,7 @@
 """`diffworld evaluate` on a run folder with real networks, a real replay and a real game."""
 
 import json
+import shutil
 from contextlib import closing
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -93,7 +94,7 @@ def test_checkpoints_of_the_version_before_are_counted_in_their_replay_or_record
     path.write_text(json.dumps(progress))
     evaluate.main([str(run.path), "--episodes", "1"])
     assert saved(run).env_steps == STEPS
-    (run.replay / "rows.bin").unlink()
+    shutil.rmtree(run.replay)
     (run.path / "metrics.jsonl").write_text('{"epoch": 1, "env_steps": 7}\n')
     evaluate.main([str(run.path), "--episodes", "1"])
     assert saved(run).env_steps == 7

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import tyro
 
 from diffworld.commands.parsing import parse_checked, until_stopped
+from diffworld.data import Dataset
 from diffworld.evaluation.games import TestGames
 from diffworld.evaluation.protocol import atari_game, protocol_of
 from diffworld.evaluation.saved import Evaluation, save_evaluation
@@ -98,6 +99,9 @@ def _env_steps(model: Model, run: RunFolder) -> int:
         return int(model.progress["env_steps"])
     if run.imported_from:
         return model.config.collection.total_steps
-    record = run.path / METRICS_FILE  # the version before kept no such number
+    if "replay_rows" in model.progress and run.replay.is_dir():  # the version before kept no such number
+        with Dataset.open(run.replay, num_rows=model.progress["replay_rows"]) as replay:
+            return replay.num_steps
+    record = run.path / METRICS_FILE
     entries = read_metrics(record) if record.is_file() else []
     return int(entries[-1].get("env_steps", 0)) if entries else 0
