@@ -19,13 +19,13 @@ from diffworld.commands.import_weights import main
 from diffworld.compat.checks import check_file
 from diffworld.compat.golden import fill_weights
 from diffworld.compat.hub import AGENT_CONFIG, ENV_CONFIG, REPOSITORY, WEIGHTS
-from diffworld.compat.names import to_published
 from diffworld.compat.sizes import build_parts
 from diffworld.config import Config, preset
 from diffworld.data import Dataset, frame_batch, sample_context_windows
 from diffworld.evaluation.games import TestGames
 from diffworld.runs import Model, RunFolder, load
 from diffworld.runtime.errors import UserError
+from published import to_published
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / "tests" / "golden"

@@ -3,7 +3,7 @@
 import json
 import shutil
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from diffworld.compat.golden import verify_golden
-from diffworld.compat.names import load_published, name_map
+from diffworld.compat.names import load_published
 from diffworld.compat.sizes import build_parts
 from diffworld.models.denoiser import Denoiser
 from diffworld.models.diffusion import LogNormalSigma
 from diffworld.models.sampler import SamplerConfig, karras_schedule
+from published import to_published
 
 GOLDEN = Path(__file__).parents[1] / "golden"
-
-
-def to_published(parts: Mapping[str, nn.Module]) -> dict[str, Tensor]:
-    """The networks' tensors under their published names."""
-    states = {part: module.state_dict() for part, module in parts.items()}
-    return {published: states[part][ours] for published, (part, ours) in name_map(parts).items()}
 
 
 def copy_golden(folder: Path, *files: str, config: str = "atari_config.json") -> Path:

@@ -23,12 +23,12 @@ from hypothesis import strategies as st
 
 from diffworld.compat.checks import Result
 from diffworld.compat.golden import fill_weights, verify_golden
-from diffworld.compat.names import to_published
 from diffworld.compat.sizes import build_parts
 from diffworld.models.actor_critic import ActorCritic
 from diffworld.models.denoiser import Denoiser
 from diffworld.models.reward_end import RewardEndModel
 from diffworld.models.sampler import SamplerConfig
+from published import to_published
 
 FILES = sorted(path.stem for path in GOLDEN.glob("*.npz"))
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from golden_folders import GOLDEN, small_atari, to_published
+from golden_folders import GOLDEN, small_atari
 from torch import nn
 
 from diffworld.compat.names import load_published, name_map
@@ -16,6 +16,7 @@ from diffworld.models.denoiser import Conditioning, Denoiser, DenoiserConfig
 from diffworld.models.reward_end import RewardEndModel
 from diffworld.runtime.errors import UserError
 from diffworld.spec import ActionSpace, Choice, Keys
+from published import to_published
 
 SHOOTER_ACTIONS = ActionSpace(
     (

@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from diffworld.compat.hub import published_game
-from diffworld.compat.names import to_published
 from diffworld.compat.published import imported_config, imported_networks, read_config, read_tensors
 from diffworld.compat.sizes import build_parts, sizes_from_config, sizes_from_tensors
 from diffworld.config import preset
 from diffworld.runtime.errors import UserError
 from diffworld.spec import ActionSpace, GameSpec
+from published import to_published
 
 
 def tensors_of(config: dict[str, Any]) -> dict[str, Tensor]:

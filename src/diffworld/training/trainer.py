@@ -59,7 +59,11 @@ class Trainer:
     def update(self, name: NetworkName) -> None:
         """One update of one network, its losses counted in `averages`."""
         part, gradients = self.recipe.parts[name], self.gradients[name]
-        logged = self.optimisers[name].update(lambda: gradients(*part.batch()))
+        try:
+            logged = self.optimisers[name].update(lambda: gradients(*part.batch()))
+        except RuntimeError:  # such as no number among the probabilities, where another network has diverged
+            self.averages.means()
+            raise
         part.after(logged)
         self.averages.add(name, logged)
 
