@@ -106,6 +106,7 @@ def test_a_game_of_keys_is_played_with_them(browser: Browser, tmp_path: Path) ->
         expect(page.locator("#policy-bars .bar")).to_have_count(6)
         page.click("#tab-data")
         page.locator(".episode").first.click()
+        page.wait_for_selector("#viewer[data-step='0']")
         page.locator("#viewer-step").evaluate("e => { e.value = 1; e.dispatchEvent(new Event('input')); }")
         expect(page.locator("#viewer-caption")).to_contain_text("mouse x")
         assert not page.problems  # type: ignore[attr-defined]
