@@ -20,7 +20,7 @@ from diffworld.commands.sweep import _conclude
 from diffworld.commands.train import resolve
 from diffworld.runtime.errors import UserError
 from diffworld.runtime.progress import Display
-from diffworld.sweep.campaign import Campaign, Pace, last_line
+from diffworld.sweep.campaign import Campaign, last_line
 from diffworld.sweep.plan import PlannedRun, read_sweep
 
 ROOT = Path(__file__).parents[2]
@@ -190,20 +190,15 @@ def test_the_example_in_the_documentation_is_a_sweep(capsys: pytest.CaptureFixtu
     assert list(Path().iterdir()) == []
 
 
-def test_the_pace_counts_epochs_and_forgets_those_of_failed_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_epochs_of_all_runs_are_counted() -> None:
     runs = [PlannedRun("a", "atari/Pong", seed, Path(f"seed-{seed}"), ()) for seed in range(3)]
     for run in runs:
         run.folder.mkdir()
     (runs[0].folder / "summary.json").write_text("{}")
-    clock = [100.0]
-    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
-    pace = Pace(dict.fromkeys(runs, 10), started=100.0)
-    assert pace.text() == "1 of 3 runs, 10 of 30 epochs"
+    campaign = Campaign(Path("out"), dict.fromkeys(runs, 10), 1, Display())
+    assert campaign.epochs() == 10, "a finished run has all of its epochs, whatever its record holds"
     (runs[1].folder / "metrics.jsonl").write_text("{}\n{}\n{torn")
-    clock[0] += 120
-    assert pace.text() == "1 of 3 runs, 12 of 30 epochs, 60.0 s/epoch, about 18.0 minutes left"
-    pace.failed.add(runs[2])
-    assert pace.text() == "1 of 3 runs, 12 of 20 epochs, 60.0 s/epoch, about 8.0 minutes left"
+    assert campaign.epochs() == 12
 
 
 def test_the_last_words_are_those_of_the_last_sitting() -> None:

@@ -5,7 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
-from diffworld.runtime.progress import Display, epoch_line, rate
+from diffworld.runtime.progress import Display, duration, epoch_line, rate
 
 
 def test_an_epoch_in_one_line() -> None:
@@ -43,9 +43,9 @@ def test_without_a_terminal_a_phase_says_now_and_then_how_far_it_is(
             now += 10.0
             advance(100)
     assert capsys.readouterr().out.splitlines() == [
-        "epoch 1 denoiser: 1,300 of 2,000 updates, 10.0 update/s, 70 s left",
-        "epoch 1 denoiser: 1,600 of 2,000 updates, 10.0 update/s, 40 s left",
-        "epoch 1 denoiser: 1,900 of 2,000 updates, 10.0 update/s, 10 s left",
+        "epoch 1 denoiser: 1,300 of 2,000 updates, 10.0 update/s, about 70 seconds left",
+        "epoch 1 denoiser: 1,600 of 2,000 updates, 10.0 update/s, about 40 seconds left",
+        "epoch 1 denoiser: 1,900 of 2,000 updates, 10.0 update/s, about 10 seconds left",
     ]
 
 
@@ -57,3 +57,11 @@ def test_on_a_terminal_there_is_a_bar_that_goes_away() -> None:
         display.line("[not markup]")
     said = out.getvalue()
     assert "epoch 1 collect" in said and "50/50" in said and "[not markup]" in said
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(30, "30 seconds"), (150, "2.5 minutes"), (5000, "83.3 minutes"), (7200, "2.0 hours"), (86400 * 3, "3.0 days")],
+)
+def test_durations_are_in_the_unit_people_would_use(seconds: float, said: str) -> None:
+    assert duration(seconds) == said

@@ -16,7 +16,7 @@ from diffworld.runs import RunFolder, load
 from diffworld.runtime.errors import UserError
 from diffworld.runtime.metrics import METRICS_FILE, read_metrics
 from diffworld.training import dry_run as dry_runs
-from diffworld.training.dry_run import dry_run, duration
+from diffworld.training.dry_run import dry_run
 from diffworld.training.interrupt import Interrupted
 from diffworld.training.run import check_new_run, open_source, train
 from diffworld.training.trainer import Trainer
@@ -233,11 +233,3 @@ def test_a_dry_run_tells_sizes_and_time_and_writes_nothing(
     assert ("replay" in said.split("optimisers")[1]) == (recipe == "diamond")
     assert f"for {config.total_epochs} epochs, without collection and tests" in said
     assert "GiB; a checkpoint" in said
-
-
-@pytest.mark.parametrize(
-    ("seconds", "said"),
-    [(30, "0.5 minutes"), (5000, "83.3 minutes"), (7200, "2.0 hours"), (86400 * 3, "3.0 days")],
-)
-def test_durations_are_in_the_unit_people_would_use(seconds: float, said: str) -> None:
-    assert duration(seconds) == said

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -81,16 +82,24 @@ def learning_curves(
 
     Args:
         metrics: the entries of the run's record, in order; names an entry lacks, or that are None, are passed
-            over, and so are curves that no entry has.
+            over, and so are panels and curves that no entry has.
         path_png: where to; the file is whole or absent.
         reference: returns to compare the real game with, such as {"random": Interval(...)}, drawn as a line
             at the mean in a band between the bounds.
 
     Raises: UserError if the file cannot be written.
     """
-    figure = padded_figure(14, 7.5, 0.12, 0.1)
-    for axes, panel in zip(figure.subplots(2, 3).flat, PANELS, strict=True):
-        _draw(axes, panel, metrics, (reference or {}) if panel is REAL_GAME else {})
+    panels = [panel for panel in PANELS if _recorded(panel, metrics) or (reference and panel is REAL_GAME)] or [
+        REAL_GAME
+    ]
+    columns = min(len(panels), 2 if len(panels) == 4 else 3)
+    lines = -(-len(panels) // columns)
+    figure = padded_figure(4.67 * columns, 3.75 * lines, 0.12, 0.1)
+    for axes, panel in zip_longest(figure.subplots(lines, columns, squeeze=False).flat, panels):
+        if panel:
+            _draw(axes, panel, metrics, (reference or {}) if panel is REAL_GAME else {})
+        else:
+            axes.set_axis_off()
     write_png(figure, path_png)
 
 
@@ -98,6 +107,10 @@ def points(metrics: Iterable[Mapping[str, Any]], counter: str, name: str) -> NDA
     """Return where a metric was measured and what it was, float64 (2, K), None and NaN left out."""
     pairs = [(entry[counter], entry[name]) for entry in metrics if _has(entry, counter) and _has(entry, name)]
     return np.asarray(pairs, dtype=np.float64).reshape(-1, 2).T
+
+
+def _recorded(panel: Panel, metrics: Sequence[Mapping[str, Any]]) -> bool:
+    return any(_has(entry, curve.name) for curve in CURVES if curve.panel is panel for entry in metrics)
 
 
 def _has(entry: Mapping[str, Any], name: str) -> bool:

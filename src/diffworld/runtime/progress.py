@@ -19,6 +19,14 @@ def rate(speed: float, unit: str) -> str:
     return f"{speed:.1f} {unit}/s" if speed >= 1 else f"{1 / speed:.1f} s/{unit}"
 
 
+def duration(seconds: float) -> str:
+    """Seconds in the unit that people would use, such as "1.5 hours"."""
+    minutes = seconds / 60
+    if minutes < 90:
+        return f"{minutes:.1f} minutes" if minutes >= 2 else f"{seconds:.0f} seconds"
+    return f"{minutes / 60:.1f} hours" if minutes < 60 * 48 else f"{minutes / 60 / 24:.1f} days"
+
+
 class RateColumn(ProgressColumn):
     """The rate of a bar."""
 
@@ -64,7 +72,7 @@ class Display:
             done, now = done + n, time.monotonic()
             if now - said >= LINE_SECONDS and done < total:
                 said, speed = now, (done - first) / (now - begun)
-                left = f", {(total - done) / speed:.0f} s left" if speed else ""
+                left = f", about {duration((total - done) / speed)} left" if speed else ""
                 self.line(f"{name}: {done:,} of {total:,} {unit}s, {rate(speed, unit)}{left}")
 
         return advance

@@ -9,63 +9,25 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from rich.progress import BarColumn, Progress, TextColumn
 
 from diffworld.evaluation.statistics import Interval
 from diffworld.runs.folder import RunFolder
 from diffworld.runtime.errors import UserError
 from diffworld.runtime.files import write_error
 from diffworld.runtime.metrics import METRICS_FILE
-from diffworld.runtime.progress import Display, rate
+from diffworld.runtime.progress import Display
 from diffworld.sweep.plan import PlannedRun
-from diffworld.training.dry_run import duration
 from diffworld.training.interrupt import Interrupted, StopRequest
 
 LOOK_SECONDS = 0.2  # between two looks at the children
 COUNT_SECONDS = 2.0  # between two looks at how far they are
 NEW_SITTING = "\n$ "  # in a log, before each sitting's command
 SAVED = (130, -signal.SIGTERM)  # exit codes of a run that was asked to stop, once it trains and before
-LINES = 20  # progress lines of a whole campaign where no bar can be drawn
-
-
-@dataclass
-class Pace:
-    """How far all runs are, in epochs; the time left goes by the epochs of this sitting."""
-
-    expected: Mapping[PlannedRun, int]
-    failed: set[PlannedRun] = field(default_factory=set)
-    started: float = field(default_factory=time.monotonic)
-
-    def __post_init__(self) -> None:
-        self.before, _ = self.epochs()
-
-    def epochs(self) -> tuple[int, int]:
-        """Epochs done, and those that will be; a failed run does no more."""
-        done = {run: self._epochs(run) for run in self.expected}
-        return sum(done.values()), sum(done[run] if run in self.failed else n for run, n in self.expected.items())
-
-    def text(self) -> str:
-        """Runs and epochs done, rate and time left."""
-        finished, (done, total) = sum(run.finished for run in self.expected), self.epochs()
-        text = f"{finished} of {len(self.expected)} runs, {done:,} of {total:,} epochs"
-        seconds, epochs = time.monotonic() - self.started, done - self.before
-        if epochs <= 0 or done >= total:
-            return text
-        left = duration(seconds / epochs * (total - done))
-        return f"{text}, {rate(epochs / seconds, 'epoch')}, about {left} left"
-
-    def _epochs(self, run: PlannedRun) -> int:
-        """Epochs in a run's record, of those expected; the record has a line for each."""
-        record = run.folder / METRICS_FILE
-        if run.finished:
-            return self.expected[run]
-        return min(record.read_bytes().count(b"\n"), self.expected[run]) if record.is_file() else 0
 
 
 class Campaign:
@@ -76,22 +38,25 @@ class Campaign:
     """
 
     def __init__(self, out: Path, expected: Mapping[PlannedRun, int], jobs: int, display: Display) -> None:
-        self.out, self.jobs, self.display = out, jobs, display
-        self.pace = Pace(expected)
+        self.out, self.expected, self.jobs, self.display = out, expected, jobs, display
         self.waiting = deque(run for run in expected if not run.finished)
         self.children: dict[PlannedRun, subprocess.Popen[bytes]] = {}
         self.failures: dict[PlannedRun, str] = {}
 
     def train(self) -> None:
         """Until every run has finished or failed; Interrupted once all have saved, on Ctrl-C or SIGTERM."""
-        with _lock(self.out) as lock, StopRequest() as stop, self._progress() as show:
+        total, done, counted = sum(self.expected.values()), self.epochs(), time.monotonic()
+        bar = self.display.bar(f"{len(self.expected)} runs", "epoch", total, done)
+        with _lock(self.out) as lock, StopRequest() as stop, bar as advance:
             try:
                 while (self.waiting or self.children) and not stop.asked:
                     while self.waiting and len(self.children) < self.jobs:
                         self._start(self.waiting.popleft(), lock)
                     time.sleep(LOOK_SECONDS)
                     self._reap(stop)
-                    show()
+                    if time.monotonic() - counted >= COUNT_SECONDS:
+                        before, done, counted = done, self.epochs(), time.monotonic()
+                        advance(done - before)
                 self._stop()
                 while self.children:
                     time.sleep(LOOK_SECONDS)
@@ -101,6 +66,10 @@ class Campaign:
                     child.kill()
         if stop.asked:
             raise Interrupted
+
+    def epochs(self) -> int:
+        """Epochs that are done in all runs: their records have a line for each."""
+        return sum(total if run.finished else _epochs(run, total) for run, total in self.expected.items())
 
     def _start(self, run: PlannedRun, lock: int) -> None:
         command = ["train", *run.options]
@@ -135,14 +104,17 @@ class Campaign:
                 continue
             del self.children[run]
             if run.finished:
-                self.display.line(f"finished: {run.name}: {_scores(run)}; {self.pace.text()}")
+                finished = sum(run.finished for run in self.expected)
+                self.display.line(
+                    f"finished: {run.name}: {_scores(run)}; {finished} of {len(self.expected)} runs, "
+                    f"{self.epochs():,} of {sum(self.expected.values()):,} epochs"
+                )
             elif not (stop.asked and code in SAVED):
                 ended = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
                 self._fail(run, f"{ended}: {last_line(run.log) or 'it said nothing'}")
 
     def _fail(self, run: PlannedRun, reason: str) -> None:
         self.failures[run] = reason
-        self.pace.failed.add(run)
         self.display.line(f"failed: {run.name}: {reason}")
 
     def _stop(self) -> None:
@@ -152,27 +124,10 @@ class Campaign:
         for child in self.children.values():
             child.terminate()
 
-    @contextmanager
-    def _progress(self) -> Iterator[Callable[[], None]]:
-        """Yields what to call often: it draws a bar over all runs, or without a terminal prints a line at times."""
-        console, pace = self.display.console, self.pace
-        columns = (BarColumn(), TextColumn("{task.description}"))
-        with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-            done, total = pace.epochs()
-            task = bar.add_task(pace.text(), total=total, completed=done)
-            counted, shown = 0.0, LINES * done // max(total, 1)
 
-            def show() -> None:
-                nonlocal counted, shown
-                if time.monotonic() - counted < COUNT_SECONDS:
-                    return
-                counted, (done, total) = time.monotonic(), pace.epochs()
-                bar.update(task, description=pace.text(), completed=done, total=total)
-                if not console.is_terminal and LINES * done // max(total, 1) > shown:
-                    shown = LINES * done // max(total, 1)
-                    self.display.line(pace.text())
-
-            yield show
+def _epochs(run: PlannedRun, most: int) -> int:
+    record = run.folder / METRICS_FILE
+    return min(record.read_bytes().count(b"\n"), most) if record.is_file() else 0
 
 
 def last_line(log: Path) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 
 from diffworld.config import Config, NetworkName
 from diffworld.data import Dataset
+from diffworld.runtime.progress import duration
 from diffworld.spec import GameSpec
 from diffworld.training.run import make_trainer, open_source
 from diffworld.training.trainer import Trainer
@@ -72,11 +73,3 @@ def _print_time(trainer: Trainer, count: int) -> None:
         total += updates * each
         print(f"{name:14} {updates:>12,} updates of {each:.3f} s: {duration(updates * each)}")
     print(f"about {duration(total)} for {count} epochs, without collection and tests")
-
-
-def duration(seconds: float) -> str:
-    """Seconds in the unit that people would use, such as "1.5 hours"."""
-    minutes = seconds / 60
-    if minutes < 90:
-        return f"{minutes:.1f} minutes"
-    return f"{minutes / 60:.1f} hours" if minutes < 60 * 48 else f"{minutes / 60 / 24:.1f} days"
