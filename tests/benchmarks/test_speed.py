@@ -41,9 +41,10 @@ def test_every_row_is_measured(small: Config) -> None:
         assert result["machine"]["matrix_product_gflops"] > 0
 
 
-def test_dreams_of_untrained_networks_hardly_ever_end(small: Config, tmp_path: Path) -> None:
-    config = replace(small, horizon=20)
+def test_dreams_of_untrained_networks_end_as_often_as_in_real_runs(small: Config, tmp_path: Path) -> None:
+    config = replace(small, horizon=200)
     with random_data(config, tmp_path) as dataset:
         trainer = untrained(config, dataset)
-        trainer.update("actor_critic")
-    assert trainer.averages.means()["actor_critic/imagined_end"] == 0
+        for _ in range(5):
+            trainer.update("actor_critic")
+    assert trainer.averages.means()["actor_critic/imagined_end"] == pytest.approx(1 / 50, rel=0.5)

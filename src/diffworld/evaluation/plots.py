@@ -89,9 +89,8 @@ def learning_curves(
 
     Raises: UserError if the file cannot be written.
     """
-    panels = [panel for panel in PANELS if _recorded(panel, metrics) or (reference and panel is REAL_GAME)] or [
-        REAL_GAME
-    ]
+    shown = [panel for panel in PANELS if _recorded(panel, metrics) or (reference and panel is REAL_GAME)]
+    panels = shown or [REAL_GAME]
     columns = min(len(panels), 2 if len(panels) == 4 else 3)
     lines = -(-len(panels) // columns)
     figure = padded_figure(4.67 * columns, 3.75 * lines, 0.12, 0.1)

@@ -85,7 +85,7 @@ def build_networks(
     return networks
 
 
-def compile_networks(networks: Networks, batches: Mapping[NetworkName, int]) -> None:
+def compile_networks(networks: Networks, batches: Mapping[NetworkName, int], horizon: int) -> None:
     """Compile what a run spends its time in, at the batch sizes it repeats; see `runtime/compiling.py`."""
     dreams = {batches["actor_critic"]} if "actor_critic" in batches else set()
     if (denoiser := networks.denoiser) is not None:
@@ -94,4 +94,6 @@ def compile_networks(networks: Networks, batches: Mapping[NetworkName, int]) -> 
             windows = batches["reward_end"] * (model.config.window + denoiser.config.context_frames - 1)
             compile_forward("reward/end encoder", model.encoder, {windows, *dreams})
     if networks.actor_critic is not None:
-        compile_forward("actor-critic encoder", networks.actor_critic.stages, dreams)
+        compile_forward(
+            "actor-critic encoder", networks.actor_critic.stages, {n * rows for rows in dreams for n in (1, horizon)}
+        )

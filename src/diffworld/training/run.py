@@ -83,7 +83,8 @@ def make_trainer(config: Config, spec: GameSpec, dataset: Dataset | None, env: V
     given = Materials(spec, device, dataset, env, np.random.default_rng(config.seed))
     recipe = RECIPES[config.recipe](config, given)
     if resolve_compile(config.compile, device):
-        compile_networks(recipe.networks, {name: part.updates.batch_size for name, part in recipe.parts.items()})
+        batches = {name: part.updates.batch_size for name, part in recipe.parts.items()}
+        compile_networks(recipe.networks, batches, config.horizon)
     trainer = Trainer(recipe, given, resolve_precision(config.precision, device))
     if device.type == "cuda" and config.compile != "off":
         trainer.record()

@@ -82,7 +82,7 @@ class Trainer:
             if part.same_kernels and part.accumulate == 1:  # a replay sets gradients, it does not add to them
                 graphed = GraphedCallable(f"{name} update", self.gradients[name], part.network.parameters())
                 self.gradients[name] = graphed
-        self.recipe.record()
+            part.record()
 
     def checkpoint(self, progress: dict[str, Any]) -> Checkpoint:
         """Everything needed to go on bit for bit; UserError if a loss is not finite."""

@@ -14,7 +14,6 @@ from diffworld.models.denoiser import Denoiser
 from diffworld.models.diffusion import Randn
 from diffworld.models.reward_end import LstmState, RewardEndModel
 from diffworld.models.sampler import SamplerConfig
-from diffworld.runtime.cuda_graphs import GraphedCallable
 from diffworld.runtime.device import autocast
 from diffworld.world.world_model import Clock, DreamState, Prediction
 
@@ -53,7 +52,6 @@ class FrameStack:
         dtype: torch.dtype = torch.float32,
     ) -> None:
         self.denoiser, self.reward_end, self.sampler, self.dtype = denoiser, reward_end, sampler, dtype
-        self._recorded: tuple[Randn, GraphedCallable] | None = None
 
     @property
     def context_frames(self) -> int:
@@ -68,11 +66,6 @@ class FrameStack:
     def with_sampler(self, sampler: SamplerConfig) -> FrameStack:
         """The same networks, frames drawn in another way."""
         return FrameStack(self.denoiser, self.reward_end, sampler, self.dtype)
-
-    def record(self, randn: Randn) -> None:
-        """Take steps with this noise as CUDA graphs from now on, where no trajectory is asked for."""
-        graphed = GraphedCallable("dream step", lambda x, a, h, c: self._networks(randn, x, a, (h, c), None)[0])
-        self._recorded = randn, graphed
 
     @torch.no_grad()
     def start(self, frames: Tensor, actions: Tensor) -> FrameStackState:
@@ -97,11 +90,7 @@ class FrameStack:
     ) -> tuple[FrameStackState, Prediction]:
         """The next frames, what they pay and whether they end, and the state that follows; nothing restarts."""
         acted = torch.cat([state.actions[:, :-1], actions[:, None].to(state.actions.dtype)], dim=1)
-        drawn: list[Tensor] | None = None
-        if self._recorded is not None and self._recorded[0] is randn and not trajectory and state.reward_end:
-            out = self._recorded[1](state.frames, acted, *state.reward_end)
-        else:
-            out, drawn = self._networks(randn, state.frames, acted, state.reward_end, clock)
+        out, drawn = self._networks(randn, state.frames, acted, state.reward_end, clock)
         following = FrameStackState(
             frames=torch.cat([state.frames[:, 1:], out["frames"][:, None].to(state.frames.dtype)], dim=1),
             actions=torch.cat([acted[:, 1:], torch.zeros_like(acted[:, :1])], dim=1),
