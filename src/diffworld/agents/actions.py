@@ -24,7 +24,8 @@ def draw_actions(
     pieces = []
     for part, piece in _pieces(space, scaled):
         if isinstance(part, Choice):
-            drawn = F.one_hot(_draw_choice(piece, temperature, generator), part.size)
+            values = torch.arange(part.size, device=piece.device)  # one_hot would look at what is drawn
+            drawn = (_draw_choice(piece, temperature, generator)[..., None] == values).long()
         elif temperature == 0:
             drawn = (piece > 0).long()
         else:

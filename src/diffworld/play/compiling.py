@@ -46,6 +46,8 @@ def _compile(dreamer: Dreamer, backend: str) -> None:
     plain = dreamer.model.require_world()
     rehearsing = Dreamer(dreamer.model, dreamer.threads)
     rehearsing.world = FrameStack(compiled_copy(plain.denoiser, backend), plain.reward_end, plain.sampler, plain.dtype)
+    if plain.device.type == "cuda":
+        rehearsing.world.record()
     try:
         _rehearse(rehearsing)
     finally:

@@ -184,6 +184,8 @@ def _assemble(
     world = None
     if networks.denoiser is not None:
         world = FrameStack(networks.denoiser, networks.reward_end, config.sampler, dtype)
+        if where.type == "cuda":
+            world.record()
     model = Model(title, spec, config, world, networks.actor_critic, Starts(list), where, datasets, progress)
     model.starts = Starts(lambda: _load_starts(model))
     return model
