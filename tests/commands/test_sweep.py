@@ -265,7 +265,7 @@ def test_a_campaign_interrupted_with_a_failing_run_and_resumed(capsys: pytest.Ca
     with pytest.raises(UserError, match="another sweep, or a run that a killed one left behind, is at work in out"):
         Campaign(Path("out"), {}, 1, Display()).train()
     os.killpg(campaign.pid, signal.SIGINT)  # a terminal's Ctrl-C goes to the whole group
-    said, errors = campaign.communicate(timeout=60)
+    said, errors = campaign.communicate(timeout=600)
     assert campaign.returncode == 130, said + errors
     assert errors == "stopped; 0 of 4 runs are finished, and the same command goes on from here\n"
     assert last_line(first.with_name("seed-0.log")).startswith("stopped; everything is saved in out/one")

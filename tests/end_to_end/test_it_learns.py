@@ -74,6 +74,7 @@ class Always:
         return np.full(len(frames), self.action)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_an_agent_trained_in_dreams_alone_plays_the_game(seed: int, tmp_path: Path) -> None:
     run = tmp_path / "run"
