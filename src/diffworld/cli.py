@@ -2,13 +2,16 @@
 
 import difflib
 import importlib
+import io
 import os
 import sys
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass
 
 from diffworld import __version__
-from diffworld.runtime.errors import UserError
+from diffworld.runtime.errors import HelpShown, UserError
+from diffworld.runtime.files import write_error
 from diffworld.runtime.malloc import keep_memory
 
 
@@ -48,29 +51,70 @@ def usage() -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command; a UserError becomes one line on standard error and exit code 2."""
-    arguments = sys.argv[1:] if arguments is None else arguments
+    """Run a command; what the user can put right becomes one line on standard error and exit code 2."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a name that the locale cannot write is no reason to stop
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        code = _run(sys.argv[1:] if arguments is None else arguments)
+        sys.stdout.flush()  # while there is somebody to say why it cannot be
+        return code
+    except UserError as error:
+        return _refused(error)
+    except BrokenPipeError:  # whoever read our output has gone, as with `| head`
+        _give_up_output()
+        return 1
+    except OSError as error:
+        return _refused(_of_the_system(error))
+    except UnicodeEncodeError as error:  # a path from a file, such as a run's data set
+        return _refused(f"the locale cannot spell {error.object!a}: set LC_ALL=C.UTF-8 or PYTHONUTF8=1")
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+    except SystemExit as exit_:  # of a library or a game: only we say how a command ended
+        return _refused(f"something in the command ended the program (exit code {exit_.code}): it is not done")
+
+
+def _run(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
         print(usage())
         return 0
     if arguments[0] == "--version":
         print(__version__)
         return 0
+    if any("\0" in argument for argument in arguments):
+        raise UserError("an argument holds a NUL character: no path or name has one")
+    if arguments[0] not in COMMANDS:
+        raise UserError(f"unknown command '{arguments[0]}'{_did_you_mean(arguments[0], list(COMMANDS))}")
     warnings.filterwarnings("ignore", category=UserWarning, module="torch")
     keep_memory()
     try:
-        if arguments[0] not in COMMANDS:
-            raise UserError(f"unknown command '{arguments[0]}'{_did_you_mean(arguments[0], list(COMMANDS))}")
         return COMMANDS[arguments[0]].main(arguments[1:])
-    except UserError as error:
+    except HelpShown:
+        return 0
+
+
+def _refused(error: object) -> int:
+    """Say in one line what went wrong; the exit code."""
+    with suppress(OSError):  # where nobody can be told, the exit code must do
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    except BrokenPipeError:  # whoever read our output has gone, as with `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nor may Python complain at its end
-        return 1
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        return 130
+    return 2
+
+
+def _of_the_system(error: OSError) -> UserError:
+    """What the system refused, with the name of the file or of our own output."""
+    if error.filename is not None:
+        return write_error(error.filename, error, "use")
+    try:
+        sys.stdout.flush()  # what could not be written is still waiting
+    except OSError:
+        _give_up_output()
+        return write_error("to standard output", error)
+    return write_error("on", error, "go")
+
+
+def _give_up_output() -> None:
+    """Let nothing more be written to standard output, lest Python itself complain at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _did_you_mean(word: str, known: list[str]) -> str:

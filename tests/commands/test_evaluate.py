@@ -23,6 +23,7 @@ from diffworld.recipes import build_networks
 from diffworld.runs import Checkpoint, RunFolder, load
 from diffworld.runtime.errors import UserError
 from diffworld.spec import ActionSpace, GameSpec
+from tests.older import make_older
 
 STEPS = 30
 NAMES = ("NOOP", "FIRE", "RIGHT", "LEFT")
@@ -88,10 +89,7 @@ def test_scores_are_those_of_the_last_test_of_training(run: RunFolder) -> None:
 
 
 def test_checkpoints_of_the_version_before_are_counted_in_their_replay_or_record(run: RunFolder) -> None:
-    path = run.checkpoints()[-1] / "progress.json"
-    progress = json.loads(path.read_text())
-    del progress["env_steps"]
-    path.write_text(json.dumps(progress))
+    make_older(run.checkpoints()[-1])
     evaluate.main([str(run.path), "--episodes", "1"])
     assert saved(run).env_steps == STEPS
     shutil.rmtree(run.replay)
@@ -153,10 +151,9 @@ def test_a_report_takes_it_up(run: RunFolder, tmp_path: Path, capsys: pytest.Cap
 
 
 def test_imported_weights_have_the_steps_of_their_configuration(run: RunFolder) -> None:
-    version, progress = run.path / "version.json", run.checkpoints()[-1] / "progress.json"
+    version = run.path / "version.json"
     version.write_text(json.dumps({**json.loads(version.read_text()), "imported_from": "somewhere"}))
-    kept = json.loads(progress.read_text())
-    progress.write_text(json.dumps({name: kept[name] for name in kept if name != "env_steps"}))
+    make_older(run.checkpoints()[-1])
     evaluate.main([str(run.path), "--episodes", "1"])
     assert saved(run).env_steps == CONFIG.collection.total_steps
     assert saved(run).finished

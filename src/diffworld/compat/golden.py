@@ -18,7 +18,7 @@ from diffworld.compat.checks import Result, check_file
 from diffworld.compat.names import load_published
 from diffworld.compat.published import read_config
 from diffworld.compat.sizes import build_parts
-from diffworld.runtime.errors import UserError
+from diffworld.runtime.errors import UserError, one_line
 
 
 def fill_weights(parts: Mapping[str, nn.Module], shapes: Mapping[str, list[int]], salt: str) -> None:
@@ -53,7 +53,7 @@ def verify_golden(folder: Path, salt: str = "") -> Iterator[Result]:
         except UserError:
             raise
         except Exception as error:  # a configuration from elsewhere may hold anything
-            reason = " ".join(f"{type(error).__name__} {error}".split())
+            reason = one_line(f"{type(error).__name__} {error}")
             raise UserError(f"{path} is not a network configuration: {reason}") from error
     with torch.no_grad():
         for path in files:

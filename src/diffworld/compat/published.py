@@ -20,7 +20,7 @@ from diffworld.compat.sizes import sizes_from_config, sizes_from_tensors, tensor
 from diffworld.config import Config, preset
 from diffworld.recipes import Networks, build_networks
 from diffworld.runtime.checked import read_as
-from diffworld.runtime.errors import UserError
+from diffworld.runtime.errors import UserError, one_line
 from diffworld.runtime.files import write_json
 from diffworld.runtime.versions import versions
 from diffworld.spec import GameSpec
@@ -71,14 +71,14 @@ def _is_plain(name: object, value: object) -> bool:
 def read_config(path: Path) -> dict[str, Any]:
     """A published configuration from JSON or YAML, as data; UserError, one line, if it cannot be read."""
     try:
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
         data = _read_yaml(text) if path.suffix in (".yaml", ".yml") else json.loads(text)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error
     except UserError:
         raise
     except Exception as error:  # a file from elsewhere may hold anything
-        raise UserError(f"{path} is no JSON or YAML: {' '.join(str(error).split())[:120]}") from error
+        raise UserError(f"{path} is no JSON or YAML: {one_line(error)}") from error
     if not isinstance(data, dict):
         raise UserError(f"{path} is no published configuration: it should map names to settings")
     return data

@@ -19,6 +19,7 @@ from diffworld.models.sampler import SamplerConfig
 from diffworld.nn.blocks import num_groups, num_heads
 from diffworld.runtime.checked import Amount, Count, Natural, Positive, Share, checked, read_as
 from diffworld.runtime.errors import UserError
+from diffworld.runtime.files import read_json
 
 NetworkName = Literal["denoiser", "reward_end", "actor_critic"]
 NETWORKS: tuple[NetworkName, ...] = get_args(NetworkName)
@@ -182,11 +183,7 @@ class Config:
 
 def read_config(path: Path) -> Config:
     """Read a run's `config.json`, also of the version before; UserError, one line, if it is damaged."""
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"cannot read {path}: {error}") from error
-    return read_as(Config, upgraded(data), path.name)
+    return read_as(Config, upgraded(read_json(path)), path.name)
 
 
 def upgraded(data: Any) -> Any:

@@ -1,6 +1,5 @@
 """Evaluations on disk: `RUN/evaluations/NAME.json`, one file for each, with every game's result."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -11,8 +10,8 @@ from diffworld.envs import EpisodeResult
 from diffworld.evaluation.protocol import Protocol, departures
 from diffworld.evaluation.statistics import Interval, mean_interval
 from diffworld.runtime.checked import read_as
-from diffworld.runtime.errors import UserError
-from diffworld.runtime.files import write_json
+from diffworld.runtime.errors import UserError, one_line
+from diffworld.runtime.files import read_json, write_json
 from diffworld.runtime.versions import versions
 
 FORMAT = 1
@@ -119,15 +118,15 @@ def save_evaluation(run: Path, evaluation: Evaluation, reference: tuple[float, f
 
 def read_evaluation(path: Path) -> Evaluation:
     """Read an evaluation; UserError, one line, if the file is damaged or of another version."""
+    advice = "delete it and run diffworld evaluate again"
+    data = read_json(path, advice)
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(data, dict) or data.get("format") != FORMAT:
             raise UserError(f"it is no evaluation of format {FORMAT}")
         evaluation = read_as(Evaluation, data["evaluation"], "evaluation")
         check_scores(evaluation.scores)
-    except (OSError, ValueError, KeyError, UserError) as error:
-        reason = " ".join(str(error).split())[:120]
-        raise UserError(f"cannot read {path} ({reason}): delete it and run diffworld evaluate again") from error
+    except (ValueError, KeyError, UserError) as error:
+        raise UserError(f"cannot read {path} ({one_line(error)}): {advice}") from error
     return evaluation
 
 

@@ -27,7 +27,7 @@ from diffworld.play.server_state import ServerState
 from diffworld.play.session import PlaySession
 from diffworld.play.settings import default_fps
 from diffworld.play.view import Pictures, View, describe
-from diffworld.runtime.errors import UserError
+from diffworld.runtime.errors import UserError, one_line
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -84,7 +84,7 @@ class Connection:
             case QueueFull():
                 code, reason = TRY_AGAIN_LATER, "too many players are waiting; try again later"
             case UserError():
-                code, reason = INTERNAL_ERROR, str(error)[:100]  # a reason may have 123 bytes
+                code, reason = INTERNAL_ERROR, one_line(error, 100)  # a reason may have 123 bytes
             case _:
                 log.error("a player's session failed", exc_info=error)
                 code, reason = INTERNAL_ERROR, "the session failed; the server's terminal says why"

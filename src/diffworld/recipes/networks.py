@@ -11,7 +11,7 @@ from diffworld.models.actor_critic import ActorCritic
 from diffworld.models.denoiser import Denoiser
 from diffworld.models.reward_end import RewardEndModel
 from diffworld.runtime.compiling import compile_forward
-from diffworld.runtime.errors import UserError
+from diffworld.runtime.errors import UserError, one_line
 from diffworld.spec import GameSpec
 
 
@@ -41,7 +41,7 @@ class Networks:
                 try:
                     module.load_state_dict(own)
                 except RuntimeError as error:
-                    reason = " ".join(str(error).split())[:160]
+                    reason = one_line(error, 160)
                     raise UserError(f"weights of the {name} do not fit this configuration: {reason}") from error
 
     def parameter_counts(self) -> dict[NetworkName, int]:

@@ -1,6 +1,5 @@
 """Our own run folders, as the report needs them: score, protocol, learning curve, film."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -11,7 +10,8 @@ from diffworld.evaluation.protocol import atari_game, departures, protocol_of
 from diffworld.evaluation.saved import check_scores, read_evaluations
 from diffworld.evaluation.statistics import Interval, mean_interval
 from diffworld.runs.folder import RunFolder
-from diffworld.runtime.errors import UserError
+from diffworld.runtime.errors import UserError, one_line
+from diffworld.runtime.files import read_json
 from diffworld.runtime.metrics import METRICS_FILE, read_metrics
 
 USUAL_GAMES = 100
@@ -175,9 +175,9 @@ def _last_checkpoint(folder: RunFolder) -> int:
 
 def last_test(folder: RunFolder, checkpoint: int = 0) -> tuple[AgentTest, Sequence[float]] | None:
     """The last test of a finished run, and its random policy; None where a world model alone was trained."""
-    path = folder.summary_path
+    path, advice = folder.summary_path, "delete it and run the train command again, which tests the agent anew"
+    summary = read_json(path, advice)
     try:
-        summary = json.loads(path.read_text(encoding="utf-8"))
         counters = summary["counters"]
         steps, seconds = int(counters["env_steps"]), float(counters["wall_seconds"])
         if "agent" not in summary:
@@ -185,10 +185,8 @@ def last_test(folder: RunFolder, checkpoint: int = 0) -> tuple[AgentTest, Sequen
         agent, random = summary["agent"]["scores"], summary["random"]["scores"]
         check_scores(agent)
         check_scores(random)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        reason = " ".join(str(error).split())[:120]
-        advice = "delete it and run the train command again, which tests the agent anew"
-        raise UserError(f"cannot read {path} ({reason}): {advice}") from error
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
+        raise UserError(f"cannot read {path} ({one_line(error)}): {advice}") from error
     return AgentTest(tuple(agent), checkpoint, steps, seconds, True, path.name), random
 
 

@@ -15,7 +15,7 @@ from diffworld.report.page import page
 from diffworld.report.runs import Run
 from diffworld.report.tables import tables, to_csv
 from diffworld.runtime.errors import UserError
-from diffworld.runtime.files import atomic_folder, without_nan
+from diffworld.runtime.files import atomic_folder, encoded, read_json, without_nan
 from diffworld.runtime.versions import versions
 
 PAGE, NUMBERS = "report.html", "report.json"
@@ -35,9 +35,9 @@ def write_report(contents: Contents, out: Path) -> list[str]:
     rows = tables(contents)
     files: dict[str, bytes] = {f"{name}.png": png for name, png in figures.items()}
     files |= {f"curves-{_plain(caption)}.png": png for caption, png in curves.items()}
-    files |= {f"{name}.csv": to_csv(table).encode() for name, table in rows.items() if table}
+    files |= {f"{name}.csv": encoded(to_csv(table)) for name, table in rows.items() if table}
     files |= {film.beside: film.data for film in shown if film.beside}
-    files[PAGE] = page(contents, figures, curves, shown).encode()
+    files[PAGE] = encoded(page(contents, figures, curves, shown))
     names = sorted([*files, NUMBERS])
     numbers = {
         "format": FORMAT,
@@ -49,7 +49,7 @@ def write_report(contents: Contents, out: Path) -> list[str]:
         "sources": contents.benchmark.sources,
         "tables": rows,
     }
-    files[NUMBERS] = (json.dumps(without_nan(numbers), indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    files[NUMBERS] = encoded(json.dumps(without_nan(numbers), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
     with atomic_folder(out) as folder:
         for name, data in files.items():
             (folder / name).write_bytes(data)
@@ -65,10 +65,10 @@ def check_place(out: Path) -> None:
         raise UserError(f"{out} is a file: {advice}")
     there = {path.name for path in out.iterdir()}
     try:
-        ours = json.loads((out / NUMBERS).read_text(encoding="utf-8"))["files"] if there else []
-    except (OSError, ValueError, KeyError, TypeError):
+        ours = set(read_json(out / NUMBERS)["files"] if there else [])
+    except (UserError, KeyError, TypeError):
         raise UserError(f"{out} is not empty and holds no report: {advice}") from None
-    foreign = sorted(there - set(ours))
+    foreign = sorted(there - ours)
     if foreign:
         raise UserError(f"{out} also holds {foreign[0]}, which is not part of a report: move it away, or {advice}")
 

@@ -27,7 +27,7 @@ from diffworld.runs.folder import CONFIG, GAME, RunFolder
 from diffworld.runs.starts import COLLECT_GAMES, Starts, Window, collect_windows, windows_of
 from diffworld.runtime.device import resolve_device, resolve_precision
 from diffworld.runtime.errors import UserError
-from diffworld.runtime.files import atomic_folder, write_json
+from diffworld.runtime.files import atomic_folder, write_atomic, write_json
 from diffworld.spec import ActionSpace, GameSpec
 from diffworld.world import FrameStack
 
@@ -137,7 +137,7 @@ def pack(model: Model, folder: Path, starts: int = 64) -> None:
     networks = Networks(dream.denoiser if dream else None, dream.reward_end if dream else None, model.policy)
     with atomic_folder(folder) as new:
         config = replace(model.config, data="", init_from="")  # paths of the machine it was made on
-        (new / CONFIG).write_text(config.to_json())
+        write_atomic(new / CONFIG, config.to_json())
         write_json(new / GAME, model.spec.to_json())
         # Half the size; in the shipped model it moves 1 % of a drawn frame's values by one level of 8 bits.
         weights = {name: tensor.half().contiguous() for name, tensor in networks.tensors().items()}

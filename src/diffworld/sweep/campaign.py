@@ -1,7 +1,6 @@
 """A campaign: runs as child processes, some side by side. None can take down another, and all stop together."""
 
 import fcntl
-import json
 import os
 import shlex
 import signal
@@ -18,7 +17,7 @@ import torch
 from diffworld.evaluation.statistics import Interval
 from diffworld.runs.folder import RunFolder
 from diffworld.runtime.errors import UserError
-from diffworld.runtime.files import write_error
+from diffworld.runtime.files import read_json, write_error
 from diffworld.runtime.metrics import METRICS_FILE
 from diffworld.runtime.progress import Display
 from diffworld.sweep.plan import PlannedRun
@@ -138,7 +137,7 @@ def last_line(log: Path) -> str:
 
 
 def _scores(run: PlannedRun) -> str:
-    summary = json.loads(RunFolder(run.folder).summary_path.read_text())
+    summary = read_json(RunFolder(run.folder).summary_path)
     if "agent" not in summary:
         return "a world model alone, with no agent to test"
     agent, random = (Interval(*(summary[who][name] for name in ("mean", "low", "high"))) for who in ("agent", "random"))

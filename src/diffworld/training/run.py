@@ -34,6 +34,8 @@ def train(config: Config, out: Path) -> None:
         stop = resources.enter_context(StopRequest())
         env, data = open_source(config, resources, new=not run.exists())
         spec = (env or data).spec  # type: ignore[union-attr]
+        if data is not None and data.dropped_rows:
+            display.line(f"note: the last {data.dropped_rows} rows of {data.path} are torn, and are left out")
         run.begin(config, spec)
         if run.summary_path.is_file():
             display.line(f"{out} is finished: see {run.summary_path}. To train anew, choose another --out.")

@@ -17,6 +17,7 @@ from diffworld.evaluation.plots import learning_curves
 from diffworld.evaluation.statistics import Interval, apart, mean_interval
 from diffworld.recipes import Recipe
 from diffworld.runs.folder import RunFolder
+from diffworld.runtime.errors import one_line
 from diffworld.runtime.files import write_json
 from diffworld.runtime.frames import Film
 from diffworld.runtime.metrics import METRICS_FILE, read_metrics
@@ -138,7 +139,7 @@ class Tester:
                 shown["dream, agent acts"] = films.own_actions
             write_video(self.run.path / name, side_by_side(list(shown.values()), list(shown)), fps, scale=1)
         except Exception as error:  # whatever an encoder may say, the run is trained
-            self.display.line(f"note: there is no {name}: {' '.join(str(error).split())[:120]}")
+            self.display.line(f"note: there is no {name}: {one_line(error)}")
             return ""
         return name
 
