@@ -76,6 +76,27 @@ def test_what_was_rewound_is_not_recorded(model: Model, tmp_path: Path) -> None:
     session.close()
 
 
+def test_a_rewind_across_worlds_takes_from_each_recording_what_was_played_in_it(model: Model, tmp_path: Path) -> None:
+    session = PlaySession(model, tmp_path)
+    session.reset()
+    session.record(True)
+    for action in (1, 2, 3):
+        session.step(action)
+    session.configure(world="real")
+    for action in (0, 1):
+        session.step(action)
+    session.rewind(2)  # the real game's steps, not the dream's
+    assert session.settings.world == "real"
+    session.step(2)
+    session.rewind(3)  # that one, over the change, and the dream's last one
+    session.step(0)
+    (path,) = session.record(False)
+    with Dataset.open(path) as dataset:
+        assert dataset.schema.info["world"] == "dream"
+        assert [episode.actions.tolist() for episode in dataset.episodes] == [[1, 2, 0]]
+    session.close()
+
+
 def test_a_long_recording_is_written_as_it_goes(model: Model, tmp_path: Path) -> None:
     session = PlaySession(model, tmp_path, player="random", denoising_steps=1)
     session.reset()

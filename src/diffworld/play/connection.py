@@ -132,8 +132,8 @@ class Connection:
         except Exception:
             log.exception("could not answer a question")
             header, frames = {"error": "this failed; the server's terminal says why"}, None
-        self._queries -= 1
         await self._say({"type": "reply", "id": query.id, **header}, frames)
+        self._queries -= 1  # not before: answers that nobody reads would pile up
 
     # Playing
 

@@ -15,7 +15,7 @@ from diffworld.play.dreaming import Dreamer, DreamRequest, DreamStep, Stopwatch
 from diffworld.play.library import Library
 from diffworld.play.players import PolicyOutput, choose_action
 from diffworld.play.recording import EpisodeRecorder
-from diffworld.play.settings import RANGES, Settings, default_fps, missing
+from diffworld.play.settings import RANGES, Settings, WorldName, default_fps, missing
 from diffworld.play.view import View, make_view, plain
 from diffworld.play.worlds import GameState, RealGame, Tape, WorldStep
 from diffworld.runs import Model
@@ -32,6 +32,9 @@ REWIND_STEPS = 150
 class Position:
     """Where everything stands after a step. Going on from an older one is all there is to rewinding."""
 
+    world: WorldName
+    tape: Tape | None
+    """The recording that plays there, of which `game` is then a state; else `game` is one of the real game."""
     key: StepKey
     """Random numbers of the step that comes next."""
     episode: int
@@ -133,11 +136,15 @@ class PlaySession:
         return self._advance(now, game, taken)
 
     def rewind(self, steps: int) -> View:
-        """Go back, as far as is kept; what is played from there on replaces what was."""
+        """Go back, as far as is kept, into the world of that moment; what is played from there replaces what was."""
         left = [self._past.pop() for _ in range(min(steps, len(self._past) - 1))]
-        for recorder in self._recorders.values():
-            recorder.take_back(sum(position.view.action is not None for position in left))
-        return self._show() if self._past else self.reset()
+        for world, recorder in self._recorders.items():
+            views = [position.view for position in left]
+            recorder.take_back(sum(v.action is not None and getattr(v, world) is not None for v in views))
+        if not self._past:
+            return self.reset()
+        self._return_to(self._past[-1])
+        return self._show()
 
     @property
     def recording(self) -> bool:
@@ -198,6 +205,15 @@ class PlaySession:
             self._real = RealGame(self.model.spec, self.model.config.denoiser.context_frames)
         return self._real
 
+    def _return_to(self, position: Position) -> None:
+        """Choose the world of this position, and a player who can go on from it; all other settings stay."""
+        player = self.settings.player
+        if position.tape is not None and (player == "recording" or position.world != "dream"):
+            self._tape, player = position.tape, "recording"  # in a dream alone, whoever took over goes on
+        elif position.tape is None and player == "recording":
+            player = position.view.player
+        self.settings = dataclasses.replace(self.settings, world=position.world, player=player)
+
     def _begin(self, game: GameState | None, start: int | None = None) -> View:
         """Begin an episode where `game` stands, or in a new game where that is over, or in a dream of its own."""
         seed, starts, source = self.settings.seed, self.model.starts, self._source()
@@ -250,7 +266,8 @@ class PlaySession:
                 thinks = self._think(dream, game, before)
         seen = before.view if before else None
         view = make_view(self.settings, seen, action, dream, dreamt, game, played, thinks, clock.milliseconds)
-        self._past.append(Position(key, episode, view, dream, game, thinks))
+        tape = self._tape if self.settings.player == "recording" else None
+        self._past.append(Position(self.settings.world, tape, key, episode, view, dream, game, thinks))
         return self._show()
 
     @torch.inference_mode()

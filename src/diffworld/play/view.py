@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffworld.play.dreaming import DreamStep
-from diffworld.play.players import PolicyOutput
+from diffworld.play.players import Player, PolicyOutput
 from diffworld.play.settings import Settings
 from diffworld.play.worlds import GameState, WorldStep
 from diffworld.runtime.frames import Film, Frame, to_numpy
@@ -41,7 +41,7 @@ class View:
     """(N + 1, H, W, 3) from noise to the dream's frame, in a view of the inside; None at a start."""
     action: Encoded | None
     """What led here; None at a start."""
-    player: str
+    player: Player
     reward: float
     """Of the leading world: the dream where it is shown."""
     real_reward: float | None

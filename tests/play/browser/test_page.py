@@ -69,6 +69,30 @@ def test_worlds_are_switched_and_shown_side_by_side(page: Page) -> None:
     expect(page.locator(".screen.of-real")).to_be_hidden()
 
 
+@pytest.mark.parametrize("first", ["dream", "real", "both"])
+@pytest.mark.parametrize("then", ["dream", "real", "both"])
+def test_a_rewind_goes_back_into_the_world_before(page: Page, first: str, then: str) -> None:
+    page.click(f"#world .of-{first}")
+    expect(page.locator("body")).to_have_attribute("data-world", first)
+    wait_for_step(page, 15)
+    page.click(f"#world .of-{then}")
+    expect(page.locator("body")).to_have_attribute("data-world", then)
+    wait_for_step(page, 3)
+    page.keyboard.press("p")
+    page.wait_for_selector("body.paused")
+    page.keyboard.down("Backspace")
+    page.wait_for_function(
+        "world => document.body.dataset.world === world && Number(document.body.dataset.step) <= 12", arg=first
+    )
+    page.keyboard.up("Backspace")
+    expect(page.locator(f"input[value={first}]")).to_be_checked()
+    stood = settled(page)
+    page.keyboard.press("p")
+    wait_for_step(page, stood + 2)
+    assert shown(page) == (["dream", "real", "difference"] if first == "both" else [first])
+    expect(page.locator("#cover")).to_be_hidden()
+
+
 def test_settings_change_what_the_model_does(page: Page) -> None:
     page.keyboard.press("i")
     expect(page.locator("#trajectory canvas")).to_have_count(3)  # two denoising steps
