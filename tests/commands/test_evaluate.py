@@ -16,6 +16,7 @@ from diffworld.envs import EnvironmentConfig, make_env
 from diffworld.envs.seeds import test_seed as seed_of_test_game
 from diffworld.evaluation.games import TestGames
 from diffworld.evaluation.saved import Evaluation, read_evaluation
+from diffworld.evaluation.statistics import mean_interval
 from diffworld.models.actor_critic import ActorCriticConfig
 from diffworld.models.denoiser import DenoiserConfig
 from diffworld.models.reward_end import RewardEndConfig
@@ -81,6 +82,23 @@ def test_every_game_is_saved_with_what_decided_it(run: RunFolder, capsys: pytest
     assert f"{STEPS} real steps (benchmark: 100,000)" in printed
 
 
+def test_those_who_do_not_look_play_the_same_games(run: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    assert evaluate.main([str(run.path), "--episodes", "4"]) == 0
+    found, printed = saved(run), capsys.readouterr().out
+    blind = found.blind
+    assert blind is not None and blind.action in NAMES
+    seeds = [episode.seed for episode in found.episodes]
+    for games in (blind.constant, blind.mixture):
+        assert [game.seed for game in games] == seeds and all(game.steps <= 40 for game in games)
+    assert f"always {blind.action}" in printed and "(the best constant action)" in printed
+    assert f"  blind mixture     {blind.scores.mixture}" in printed
+    (path,) = (run.path / "evaluations").iterdir()
+    summary = json.loads(path.read_text())["summary"]
+    assert summary["blind"]["constant"]["mean"] == sum(game.score for game in blind.constant) / 4
+    assert summary["blind"]["note"] == blind.scores.note(mean_interval(found.scores))
+    assert summary["blind"]["note"] and f"note: {summary['blind']['note']}" in printed, "this agent learnt nothing"
+
+
 def test_scores_are_those_of_the_last_test_of_training(run: RunFolder) -> None:
     model = load(run.path, "cpu")
     expected = TestGames(model.spec, CONFIG.seed, CONFIG.evaluation.num_envs, 0.7).play(model.policy, 4)
@@ -131,7 +149,7 @@ def test_the_random_policy_needs_no_checkpoint(tmp_path: Path, capsys: pytest.Ca
     config = replace(CONFIG, environment=EnvironmentConfig(height=16, width=16))
     run.begin(config, spec_of(config))
     assert evaluate.main([str(run.path), "--policy", "random", "--episodes", "2"]) == 0
-    assert saved(run).policy == "random"
+    assert saved(run).policy == "random" and saved(run).blind is None
     # Whole games under the game's own rules: comparable, however little was trained.
     assert "human-normalised" in capsys.readouterr().out
     (path,) = (run.path / "evaluations").iterdir()

@@ -22,6 +22,7 @@ from diffworld.runtime.errors import UserError
 from diffworld.runtime.progress import Display
 from diffworld.sweep.campaign import Campaign, last_line
 from diffworld.sweep.plan import PlannedRun, read_sweep
+from tests.report.run_folders import make_run
 
 ROOT = Path(__file__).parents[2]
 HEAD = 'out = "runs/x"\ngames = ["atari/Freeway"]\nseeds = [0]\n'
@@ -230,8 +231,20 @@ def test_world_models_alone_are_finished_without_a_report(capsys: pytest.Capture
     (run.folder / "summary.json").write_text(json.dumps(summary))
     _conclude(Path("out"), [run], {})
     said = capsys.readouterr().out
-    assert "atari/Pong  0             no agent\n" in said
+    assert said.splitlines()[2].split(maxsplit=3) == ["a", "atari/Pong", "0", "no agent"]
     assert said.endswith("no agent was tested, so there is no report\n") and not Path("out").exists()
+
+
+@pytest.mark.parametrize(
+    ("constant", "shown"), [(30.0, "30 (30 to 30) always UP  25 (25 to 25)"), (None, "-                     -")]
+)
+def test_the_table_has_those_who_do_not_look(
+    constant: float | None, shown: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = make_run(Path("out/a/seed-0"), scores=[40.0, 40.0], constant=constant)
+    _conclude(Path("out"), [PlannedRun("a", "atari/Breakout", 0, path, ())], {})
+    head, row = capsys.readouterr().out.splitlines()[1:3]
+    assert "best constant action" in head and "blind mixture" in head and shown in row and row.endswith("40 (40 to 40)")
 
 
 def test_runs_side_by_side_share_the_threads(monkeypatch: pytest.MonkeyPatch) -> None:

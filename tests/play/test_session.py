@@ -394,7 +394,7 @@ def test_a_game_that_is_not_here_leaves_the_dream(tmp_path: Path) -> None:
     session = PlaySession(model)
     assert session.info()["action_names"] == ["NOOP", "FIRE", "RIGHT", "LEFT"]
     assert session.reset().dream is not None
-    assert "gym/NotHere-v0 cannot be made" in session.info()["worlds"]["real"]
+    assert "gym/NotHere-v0: making it raised NameNotFound" in session.info()["worlds"]["real"]
     with pytest.raises(UserError, match="world cannot be real"):
         session.configure(world="real")
 

@@ -8,6 +8,8 @@ import tyro
 
 from diffworld.commands.parsing import parse_checked, until_stopped
 from diffworld.data import Dataset
+from diffworld.envs import ActionCounter
+from diffworld.evaluation.blind import play_blind
 from diffworld.evaluation.games import TestGames
 from diffworld.evaluation.protocol import atari_game, protocol_of
 from diffworld.evaluation.saved import Evaluation, save_evaluation
@@ -25,6 +27,8 @@ class EvaluateOptions:
 
     The games' seeds are fixed and never those of training games, so the same command gives the same scores. With the
     run's own settings and number of games they are those of its last test. Needs one checkpoint, not a finished run.
+    Beside the agent two players who never look at the screen play the same games: one presses the best constant action,
+    one draws the agent's own actions as often as the agent pressed them. An agent should beat both.
     Saved as RUN/evaluations/NAME.json, once all games are over; `diffworld report RUN` uses it.
     """
 
@@ -66,8 +70,10 @@ def evaluate(options: EvaluateOptions) -> None:
     seed = config.seed if options.seed is None else options.seed
     temperature = e.temperature if options.temperature is None else options.temperature
     tests = TestGames(spec, seed, min(options.num_envs or e.num_envs, options.episodes), temperature)
-    with Display().bar(options.policy, "game", options.episodes) as advance:
-        results = tests.play(actor_critic, options.episodes, on_episode=lambda _: advance(1))
+    display, pressed = Display(), ActionCounter()
+    with display.bar(options.policy, "game", options.episodes) as advance:
+        results = tests.play(actor_critic, options.episodes, on_episode=lambda _: advance(1), on_step=pressed)
+    blind = play_blind(tests, pressed, options.episodes, display) if actor_critic is not None else None
     evaluation = Evaluation(
         env=spec.name,
         policy=options.policy,
@@ -85,6 +91,7 @@ def evaluate(options: EvaluateOptions) -> None:
             outside_experience=bool(config.data or config.init_from),
         ),
         episodes=tuple(results),
+        blind=blind,
     )
     reference = load_benchmark().reference(atari_game(spec.name))
     where = "not saved, for demo is no run folder"

@@ -32,7 +32,8 @@ class RecordOptions:
     out: Annotated[Path, tyro.conf.arg(metavar="DIR")]
     """The folder of the data set: a new one, or empty."""
     env: str = ""
-    """atari/<Game>, gym/<registered id> or minatar/<game>; a run's own game if its agent plays."""
+    """atari/<Game>, minatar/<game>, gym/<registered id>, or gym/<module>:<Id> of a module that registers it; a
+    run's own game if its agent plays."""
     policy: str = RANDOM
     """Who plays: random, or a run folder (or demo) whose agent plays. A run brings the settings of its game as
     defaults."""

@@ -88,7 +88,8 @@ class Config:
     """What is trained: diamond (world model and agent, collecting), world (a world model from --data, no game needed)
     or model_free (the same agent in the real game itself)."""
     env: str = "atari/Breakout"
-    """The real game: atari/<Game>, gym/<registered id> or minatar/<game>; not looked at with --data."""
+    """The real game: atari/<Game>, minatar/<game>, gym/<registered id>, or gym/<module>:<Id> of a module that registers
+    it; not looked at with --data."""
     data: str = ""
     """Data set to learn from (recipe world)."""
     networks: tuple[NetworkName, ...] = ()

@@ -19,7 +19,7 @@ from diffworld.runtime.files import atomic_file
 
 # A palette that colour-blind readers can tell apart (Okabe and Ito 2008).
 _BLUE, _ORANGE, _GREEN, _GREY = "#0072B2", "#D55E00", "#009E73", "#777777"
-_REFERENCE_COLOURS = (_GREY, "#CC79A7", "#E69F00")
+_REFERENCE_COLOURS = (_GREY, "#CC79A7", "#E69F00", "#56B4E9")
 _COUNTER_NAMES = {"env_steps": "environment steps"}
 _SMOOTH_FROM = 40  # points: from here on a curve is drawn smoothed over its own faint line
 

@@ -18,7 +18,7 @@ from diffworld.evaluation.saved import check_scores
 from diffworld.runtime.errors import UserError, one_line
 
 REFERENCES = ("Random", "Human")
-TAKEN = ("game", *REFERENCES)  # columns of the tables that are no method's
+TAKEN = ("game", *REFERENCES, "Constant")  # columns of the tables that are no method's
 FIELDS = ("method", "scores", "source", "protocol")
 
 

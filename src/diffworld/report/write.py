@@ -89,12 +89,14 @@ def _lines(contents: Contents, runs: list[Run]) -> Mapping[str, float]:
     """Scores to draw into learning curves: published ones only where the rules are the benchmark's."""
     first = runs[0]
     reference = contents.benchmark.reference(first.game)
+    blind = next((run.test.blind for run in runs if run.test.blind), None)
+    lines = {f"always {blind.action}": blind.constant.mean, "blind mixture": blind.mixture.mean} if blind else {}
     if first.comparable and reference:
         published = next(method for method in contents.benchmark.methods if method.name == REFERENCE_METHOD)
         mean = published.mean(first.game) or 0
-        return {"random": reference[0], REFERENCE_METHOD: mean, "human": reference[1]}
+        return {"random": reference[0], REFERENCE_METHOD: mean, "human": reference[1], **lines}
     measured = [run.random.mean for run in runs if run.random]
-    return {"random": measured[0]} if measured else {}
+    return {"random": measured[0], **lines} if measured else lines
 
 
 def _plain(caption: str) -> str:

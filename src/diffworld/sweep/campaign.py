@@ -140,8 +140,10 @@ def _scores(run: PlannedRun) -> str:
     summary = read_json(RunFolder(run.folder).summary_path)
     if "agent" not in summary:
         return "a world model alone, with no agent to test"
-    agent, random = (Interval(*(summary[who][name] for name in ("mean", "low", "high"))) for who in ("agent", "random"))
-    return f"{agent} beside random {random}"
+    agent, random, constant = (
+        Interval(*(summary[who][name] for name in ("mean", "low", "high"))) for who in ("agent", "random", "constant")
+    )
+    return f"{agent} beside random {random} and always {summary['constant']['action']} {constant}"
 
 
 @contextmanager
