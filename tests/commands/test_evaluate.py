@@ -120,7 +120,7 @@ def test_the_packaged_model_is_evaluated_and_nothing_is_saved(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert evaluate.main(["demo", "--policy", "random", "--episodes", "1"]) == 0
+    assert evaluate.main(["--demo", "--policy", "random", "--episodes", "1"]) == 0
     said = capsys.readouterr().out
     assert "atari/Boxing, random policy, 1 game" in said and "not saved, for demo is no run folder" in said
     assert list(tmp_path.iterdir()) == []

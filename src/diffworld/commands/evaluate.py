@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from diffworld.commands.parsing import parse_checked, until_stopped
+from diffworld.commands.parsing import demo_named, parse_checked, until_stopped
 from diffworld.data import Dataset
 from diffworld.envs import ActionCounter
 from diffworld.evaluation.blind import play_blind
@@ -33,7 +33,7 @@ class EvaluateOptions:
     """
 
     run: Annotated[Path, tyro.conf.Positional]
-    """The run folder. Of demo, the model that comes with the package, nothing is saved."""
+    """The run folder. Of demo (or --demo), the model that comes with the package, nothing is saved."""
     episodes: Count = 100
     """Games to play."""
     policy: Literal["agent", "random"] = "agent"
@@ -50,7 +50,7 @@ class EvaluateOptions:
 
 def main(arguments: list[str]) -> int:
     """Evaluate a run, save the result and sum it up; Ctrl-C saves nothing."""
-    options = parse_checked(EvaluateOptions, "diffworld evaluate", arguments)
+    options = parse_checked(EvaluateOptions, "diffworld evaluate", demo_named(arguments))
     return until_stopped(lambda: evaluate(options), "nothing was saved; the same command begins anew")
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from diffworld.commands.parsing import parse_checked, until_stopped
+from diffworld.commands.parsing import demo_named, parse_checked, until_stopped
 from diffworld.data import Dataset, held_out_episodes
 from diffworld.evaluation.fidelity.figures import draw_curves, draw_strip, write_film
 from diffworld.evaluation.fidelity.films import TrainingFrames
@@ -47,7 +47,7 @@ class FidelityOptions:
     """
 
     run: Annotated[Path, tyro.conf.Positional]
-    """The run folder; or demo, the model that comes with the package."""
+    """The run folder; or demo (or --demo), the model that comes with the package."""
     horizon: Count = 500
     """Steps of a dream. Rows whose game ends before stop counting there: every curve says how many are left."""
     starts: Count = 32
@@ -78,7 +78,7 @@ class FidelityOptions:
 
 def main(arguments: list[str]) -> int:
     """Measure a run and write what was found; Ctrl-C writes nothing."""
-    options = parse_checked(FidelityOptions, "diffworld fidelity", arguments)
+    options = parse_checked(FidelityOptions, "diffworld fidelity", demo_named(arguments))
     return until_stopped(lambda: fidelity(options), "nothing was written; the same command begins anew")
 
 

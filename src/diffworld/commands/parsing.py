@@ -59,6 +59,11 @@ def _in_one_line(box: str) -> str:
     return " ".join(part for part in parts if not part.startswith("For full helptext")) or title
 
 
+def demo_named(arguments: list[str], *before: str) -> list[str]:
+    """`--demo` as what it stands for: the model that comes with the package, named "demo", after `before`."""
+    return [word for argument in arguments for word in ([*before, "demo"] if argument == "--demo" else [argument])]
+
+
 def given_option(arguments: list[str], name: str) -> str | None:
     """The value that an option has on the command line, looked up before the rest is parsed.
 

@@ -40,7 +40,7 @@ class PlayOptions:
 
 def main(arguments: list[str]) -> int:
     """Load the model, print the address, serve until Ctrl-C."""
-    options = parse_checked(PlayOptions, "diffworld play", arguments)
+    options = parse_checked(PlayOptions, "diffworld play", ["--demo" if a == "demo" else a for a in arguments])
     if (options.run is None) != options.demo:
         raise UserError("give a run folder, or --demo to play the model that comes with the package")
     from diffworld.play.server import listen

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import tyro
 
-from diffworld.commands.parsing import given_option, parse_checked
+from diffworld.commands.parsing import demo_named, given_option, parse_checked
 from diffworld.data import Dataset, EpisodeWriter, GameStep
 from diffworld.envs import Driver, EnvironmentConfig, EpisodeResult, Policy, RandomPolicy, VectorEnv, make_env
 from diffworld.envs.seeds import training_seed
@@ -35,8 +35,8 @@ class RecordOptions:
     """atari/<Game>, minatar/<game>, gym/<registered id>, or gym/<module>:<Id> of a module that registers it; a
     run's own game if its agent plays."""
     policy: str = RANDOM
-    """Who plays: random, or a run folder (or demo) whose agent plays. A run brings the settings of its game as
-    defaults."""
+    """Who plays: random, or the agent of a run folder or of the package's model (demo, or --demo for short). A run
+    brings the settings of its game as defaults."""
     steps: Count = 10_000
     """Real steps to record (rounded up to a multiple of num_envs)."""
     num_envs: Count = 1
@@ -56,6 +56,7 @@ class RecordOptions:
 
 def main(arguments: list[str]) -> int:
     """Record a data set; Ctrl-C keeps what is there."""
+    arguments = demo_named(arguments, "--policy")
     model = _player(arguments)  # first: the defaults of the game's settings are its own
     environment = EnvironmentConfig(**model.spec.presented) if model else EnvironmentConfig()
     options = RecordOptions(tyro.MISSING, environment=environment)
