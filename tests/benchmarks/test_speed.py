@@ -39,6 +39,7 @@ def test_every_row_is_measured(small: Config) -> None:
         assert result["ratio"] == pytest.approx(result["published_s"] / result["ours_s"])
         assert result["published_s"] > 0 and result["peak_share"] > 0
         assert result["machine"]["matrix_product_gflops"] > 0
+        assert result["machine"]["published"] == "float32, not compiled"
 
 
 def test_dreams_of_untrained_networks_hardly_ever_end(small: Config, tmp_path: Path) -> None:
