@@ -37,6 +37,7 @@ def test_a_row_is_measured_both_ways(small: Config) -> None:
     assert result["ratio"] == pytest.approx(result["published_s"] / result["ours_s"])
     assert result["published_s"] > 0 and result["peak_share"] > 0
     assert result["machine"]["matrix_product_gflops"] > 0
+    assert result["machine"]["published"] == "float32, not compiled"
 
 
 def test_every_row_is_work_that_either_way_does(trainers: tuple[Trainer, Trainer], small: Config) -> None:

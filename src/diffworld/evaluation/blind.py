@@ -17,7 +17,7 @@ from diffworld.spec import ActionSpace, Encoded
 
 MOST_ACTIONS = 32
 """With more actions than that, or with keys, doing nothing is the only constant action that is played."""
-TRIALS = 4
+TRIALS = 2
 """Games a round in which constant actions are tried."""
 TRIALS_FROM = 500_000
 """Number of the first game of the trials: the best action is chosen in other games than its score is from."""

@@ -123,7 +123,7 @@ def _draw(axes: Axes, panel: Panel, metrics: Sequence[Mapping[str, Any]], refere
     measured = [(curve, xy) for curve, xy in curves if xy.size]
     for (label, interval), colour in zip(reference.items(), _REFERENCE_COLOURS * len(reference), strict=False):
         axes.axhspan(interval.low, interval.high, color=colour, alpha=0.2, linewidth=0)
-        axes.axhline(interval.mean, color=colour, linewidth=1.2, linestyle="--", label=label)
+        axes.axhline(interval.mean, color=colour, linewidth=1.2, linestyle="--", label=label.replace("$", r"\$"))
     for curve, (x, y) in measured:
         _draw_curve(axes, curve, x, y)
 
