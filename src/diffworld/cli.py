@@ -105,7 +105,7 @@ def _of_the_system(error: OSError) -> UserError:
     if error.filename is not None:
         return write_error(error.filename, error, "use")
     try:
-        sys.stdout.flush()  # what could not be written is still waiting
+        print(flush=True)  # an empty line tells whether it is our own output that cannot be written
     except OSError:
         _give_up_output()
         return write_error("to standard output", error)

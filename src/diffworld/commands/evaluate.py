@@ -17,6 +17,7 @@ from diffworld.report.scores import load_benchmark
 from diffworld.runs import Model, RunFolder
 from diffworld.runs.loading import DEMO, load
 from diffworld.runtime.checked import Amount, Count, Natural
+from diffworld.runtime.files import check_writable
 from diffworld.runtime.metrics import METRICS_FILE, read_metrics
 from diffworld.runtime.progress import Display
 
@@ -57,6 +58,8 @@ def main(arguments: list[str]) -> int:
 def evaluate(options: EvaluateOptions) -> None:
     """Play, save, print; UserError for options or a run that cannot be used."""
     run, demo = RunFolder(options.run), str(options.run) == DEMO
+    if not demo and run.exists():
+        check_writable(run.path / "evaluations")
     actor_critic, env_steps, progress = None, 0, {}
     if options.policy == "random" and (known := run.spec()) is not None:  # no checkpoint is needed then
         config, spec = run.config(), known
@@ -95,9 +98,12 @@ def evaluate(options: EvaluateOptions) -> None:
     )
     reference = load_benchmark().reference(atari_game(spec.name))
     where = "not saved, for demo is no run folder"
-    if not demo:
-        where = f"saved in {save_evaluation(run.path, evaluation, reference)}"
-    print("\n".join([*evaluation.in_words(reference), f"  {where}"]))
+    try:
+        if not demo:
+            where = f"saved in {save_evaluation(run.path, evaluation, reference)}"
+    finally:  # whatever becomes of the file, the games took long
+        print("\n".join(evaluation.in_words(reference)))
+    print(f"  {where}")
 
 
 def _env_steps(model: Model, run: RunFolder) -> int:

@@ -1,6 +1,5 @@
 """`diffworld fidelity`."""
 
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -26,7 +25,7 @@ from diffworld.runs.loading import DEMO, load
 from diffworld.runtime.checked import Count, Natural
 from diffworld.runtime.device import resolve_precision
 from diffworld.runtime.errors import UserError
-from diffworld.runtime.files import without_nan, write_json
+from diffworld.runtime.files import check_writable, without_nan, write_json
 from diffworld.runtime.progress import Display
 from diffworld.runtime.versions import versions
 from diffworld.spec import GameSpec
@@ -125,25 +124,20 @@ def fidelity(options: FidelityOptions) -> None:
         "versions": versions(),
         **study.record,
     }
-    _write(out, record, study.shown)
-    for line in [*summary_lines(record), f"see {out / CURVES}, {STRIP}, {FILM} and {RECORD}"]:
-        display.line(line)
+    try:
+        _write(out, record, study.shown)
+    finally:  # whatever becomes of the files, the dreams took long
+        for line in summary_lines(record):
+            display.line(line)
+    display.line(f"see {out / CURVES}, {STRIP}, {FILM} and {RECORD}")
 
 
 def _write(out: Path, record: dict[str, Any], films: dict[str, Any]) -> None:
-
     draw_curves(record, out / CURVES)
     shown = {name: film for name, film in films.items() if record["films"][name]["kind"] != "baseline"}
     draw_strip(shown, out / STRIP)
     write_film(shown, out / FILM)
     write_json(out / RECORD, without_nan(record))  # last: where it is, the rest is too
-
-
-def check_writable(folder: Path) -> None:
-    """UserError now rather than after hours, if files cannot be written to a folder that may not be there yet."""
-    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK):
-        raise UserError(f"cannot write to {folder}: choose another --out")
 
 
 def _denoising_steps(text: str) -> list[int]:

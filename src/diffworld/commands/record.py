@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -14,8 +14,9 @@ from diffworld.data import Dataset, EpisodeWriter, GameStep
 from diffworld.envs import Driver, EnvironmentConfig, EpisodeResult, Policy, RandomPolicy, VectorEnv, make_env
 from diffworld.envs.seeds import training_seed
 from diffworld.runs import Model, load
-from diffworld.runtime.checked import Amount, Count, Natural, Share
+from diffworld.runtime.checked import Amount, Count, Natural, Share, read_as
 from diffworld.runtime.errors import UserError
+from diffworld.runtime.files import check_writable
 from diffworld.runtime.progress import Display
 
 RANDOM = "random"
@@ -58,7 +59,8 @@ def main(arguments: list[str]) -> int:
     """Record a data set; Ctrl-C keeps what is there."""
     arguments = demo_named(arguments, "--policy")
     model = _player(arguments)  # first: the defaults of the game's settings are its own
-    environment = EnvironmentConfig(**model.spec.presented) if model else EnvironmentConfig()
+    presented = dict(model.spec.presented) if model else asdict(EnvironmentConfig())
+    environment = read_as(EnvironmentConfig, presented, "the game's settings")
     options = RecordOptions(tyro.MISSING, environment=environment)
     options = _checked(parse_checked(RecordOptions, "diffworld record", arguments, options), model)
     with closing(make_env(options.env, options.environment, options.num_envs)) as env:
@@ -138,6 +140,7 @@ def _checked(options: RecordOptions, model: Model | None) -> RecordOptions:
     out = options.out
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out} already holds something: choose another --out (a recording is not resumed)")
+    check_writable(out)
     return options
 
 

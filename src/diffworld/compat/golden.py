@@ -16,9 +16,12 @@ from torch import nn
 
 from diffworld.compat.checks import Result, check_file
 from diffworld.compat.names import load_published
-from diffworld.compat.published import read_config
+from diffworld.compat.published import read_config, refuse_bomb
 from diffworld.compat.sizes import build_parts
 from diffworld.runtime.errors import UserError, one_line
+
+LARGEST_FILE = 2**30
+"""Bytes of a file of numbers, unpacked."""
 
 
 def fill_weights(parts: Mapping[str, nn.Module], shapes: Mapping[str, list[int]], salt: str) -> None:
@@ -58,6 +61,7 @@ def verify_golden(folder: Path, salt: str = "") -> Iterator[Result]:
     with torch.no_grad():
         for path in files:
             try:
+                refuse_bomb(path, LARGEST_FILE)
                 with path.open("rb") as file, np.load(file, allow_pickle=False) as data:
                     arrays = {name: torch.from_numpy(np.asarray(data[name])) for name in data.files}
             except Exception as error:

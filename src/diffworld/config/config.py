@@ -159,6 +159,18 @@ class Config:
     def check(self) -> None:
         """UserError for a value out of its range, and for values that cannot work together."""
         checked(self)
+        self.check_networks()
+        if self.sampler.sigma_min > self.sampler.sigma_max:
+            raise UserError("sampler.sigma_max must be no less than sampler.sigma_min")
+        if bool(self.data) != (self.recipe == "world"):
+            raise UserError("recipe world and --data go together: give both or neither")
+        if self.recipe == "model_free" and not self.actor_critic_updates.steps:
+            raise UserError("actor_critic_updates.steps is 0: the model-free baseline would never take all real steps")
+        if self.recipe == "world" and not self.epochs:
+            raise UserError("epochs is 0: nothing would be trained on the data; give --epochs")
+
+    def check_networks(self) -> None:
+        """UserError for networks that cannot be built."""
         for name in ("denoiser", "reward_end"):
             c = getattr(self, name)
             if not len(c.channels) == len(c.depths) == len(c.attention) >= 1:
@@ -169,17 +181,9 @@ class Config:
             for channels in getattr(self, name).channels:
                 if channels % num_groups(channels) or channels % num_heads(channels):
                     raise UserError(f"{name}.channels has {channels}: take multiples of 32, or of 8 below 32")
-        if self.sampler.sigma_min > self.sampler.sigma_max:
-            raise UserError("sampler.sigma_max must be no less than sampler.sigma_min")
         d = self.denoiser
         if d.cond_channels % 2 or d.cond_channels % d.context_frames:
             raise UserError("denoiser.cond_channels must be even and a multiple of denoiser.context_frames")
-        if bool(self.data) != (self.recipe == "world"):
-            raise UserError("recipe world and --data go together: give both or neither")
-        if self.recipe == "model_free" and not self.actor_critic_updates.steps:
-            raise UserError("actor_critic_updates.steps is 0: the model-free baseline would never take all real steps")
-        if self.recipe == "world" and not self.epochs:
-            raise UserError("epochs is 0: nothing would be trained on the data; give --epochs")
 
 
 def read_config(path: Path) -> Config:

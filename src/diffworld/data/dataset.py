@@ -169,5 +169,9 @@ class Dataset(AbstractContextManager["Dataset"]):
         self._growing: set[int] = set(episodes.ids[~episodes.ended].tolist())
         self._next_id = int(episodes.ids.max(initial=-1)) + 1
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, kind: object, *_: object) -> None:
+        try:
+            self.close()
+        except UserError:
+            if kind is None:  # else what went wrong first is what is to be told
+                raise

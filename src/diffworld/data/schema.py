@@ -90,4 +90,5 @@ def _from_version_1(description: dict[str, Any]) -> DatasetSchema:
     else:
         actions = ActionSpace((Keys(numbered(action["size"])),))
     presented = dict(info.get("environment") or {})
-    return DatasetSchema(GameSpec(str(info.get("env", "")), height, width, actions, presented=presented), info)
+    spec = GameSpec(str(info.get("env", "")), height, width, actions, presented=presented)
+    return DatasetSchema(GameSpec.from_json(spec.to_json()), info)  # checks the types

@@ -39,7 +39,7 @@ class EpisodeRecorder:
     def add(self, step: GameStep) -> None:
         """Take one step."""
         self._held.append(step)
-        if len(self._held) > self._held_back:
+        while len(self._held) > self._held_back:
             self._write_oldest()
 
     def take_back(self, steps: int) -> None:
@@ -48,17 +48,15 @@ class EpisodeRecorder:
             self._held.pop()
 
     def close(self) -> None:
-        """Write what is held back."""
-        try:
-            while self._held:
-                self._write_oldest()
-        finally:
-            if self._writer:
-                self._writer.dataset.close()
+        """Write what is held back; what finds no room is held on, to be tried again."""
+        while self._held:
+            self._write_oldest()
+        if self._writer:
+            self._writer.dataset.close()
 
     def _write_oldest(self) -> None:
-        step = self._held.popleft()
-        left = not self._held or self._held[0].game != step.game
+        step = self._held[0]
+        left = len(self._held) == 1 or self._held[1].game != step.game
         if left and not step.terminated:
             step = replace(step, truncated=True)
         if self._writer is None:
@@ -66,6 +64,7 @@ class EpisodeRecorder:
             folder = self._parent / time.strftime(f"%Y%m%d-%H%M%S-{self._name}-{secrets.token_hex(4)}")
             self._writer = EpisodeWriter(Dataset.create(folder, self._spec, self._info))
         self._writer(step)
+        self._held.popleft()
 
 
 def export_film(path: Path, frames: Film, kind: FilmKind, fps: float) -> None:

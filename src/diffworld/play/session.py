@@ -20,6 +20,7 @@ from diffworld.play.view import View, make_view, plain
 from diffworld.play.worlds import GameState, RealGame, Tape, WorldStep
 from diffworld.runs import Model
 from diffworld.runtime.errors import UserError
+from diffworld.runtime.files import check_writable
 from diffworld.runtime.frames import frames_from_bytes
 from diffworld.spec import Encoded
 from diffworld.world import FrameStackState, KeyedGenerators, StepKey
@@ -152,12 +153,16 @@ class PlaySession:
         return bool(self._recorders)
 
     def record(self, on: bool) -> list[Path]:
-        """Begin or end recording; ending returns the data sets written, one for each world shown."""
+        """Begin or end recording; ending returns the data sets written, one for each world shown.
+
+        UserError where there is no room to write; it may be tried again.
+        """
         if on == self.recording:
             return []
         if on:
             if self._recordings is None:
                 raise UserError("recording is off: start with a folder for recordings")
+            check_writable(self._recordings)
             dream, spec, title = self.model.world, self.model.spec, self.model.title
             known = dream is not None and dream.reward_end is not None
             specs = {"dream": spec if known else dataclasses.replace(spec, rewards=False, ends=False), "real": spec}
@@ -166,9 +171,9 @@ class PlaySession:
                 for world, of in specs.items()
             }
             return []
-        recorders, self._recorders = self._recorders, {}
-        for recorder in recorders.values():
+        for recorder in self._recorders.values():
             recorder.close()
+        recorders, self._recorders = self._recorders, {}
         return [recorder.path for recorder in recorders.values() if recorder.path]
 
     def play_recording(self, dataset_id: str, episode: int) -> View:
@@ -190,10 +195,12 @@ class PlaySession:
 
     def close(self) -> None:
         """Write what was recorded and free the emulator."""
-        self.record(False)
-        if self._real is not None:
-            self._real.close()
-            self._real = None
+        try:
+            self.record(False)
+        finally:
+            if self._real is not None:
+                self._real.close()
+                self._real = None
 
     def _source(self) -> RealGame | Tape | None:
         """The game that goes on beside the dream or alone, if only a recording's for its actions."""

@@ -11,7 +11,7 @@ from diffworld.models.actor_critic import ActorCritic
 from diffworld.models.denoiser import Denoiser
 from diffworld.models.reward_end import RewardEndModel
 from diffworld.runtime.compiling import compile_forward
-from diffworld.runtime.errors import UserError, one_line
+from diffworld.runtime.errors import UserError
 from diffworld.spec import GameSpec
 
 
@@ -34,15 +34,22 @@ class Networks:
         return {f"{name}.{k}": v for name, module in self.items() for k, v in module.state_dict().items()}
 
     def load(self, tensors: dict[str, Tensor], names: tuple[NetworkName, ...] = NETWORKS) -> None:
-        """Take the weights of those networks from `tensors`; UserError if names or shapes do not fit."""
+        """Take the weights of those networks from `tensors`; UserError if names or shapes do not fit.
+
+        Networks on the device meta only look whether they do.
+        """
         for name, module in self.items():
             if name in names:
                 own = {k[len(name) + 1 :]: v for k, v in tensors.items() if k.startswith(name + ".")}
-                try:
+                expected = module.state_dict()
+                shapes, wanted = ({k: tuple(v.shape) for k, v in found.items()} for found in (own, expected))
+                for key in sorted(shapes.keys() | wanted.keys()):
+                    if (there := shapes.get(key, "nothing")) != (fits := wanted.get(key, "nothing")):
+                        raise UserError(
+                            f"weights of the {name} do not fit this configuration: {key} is {there}, not {fits}"
+                        )
+                if not any(tensor.is_meta for tensor in expected.values()):
                     module.load_state_dict(own)
-                except RuntimeError as error:
-                    reason = one_line(error, 160)
-                    raise UserError(f"weights of the {name} do not fit this configuration: {reason}") from error
 
     def parameter_counts(self) -> dict[NetworkName, int]:
         """Trainable parameters of each network (the fixed Fourier weights not counted)."""
@@ -83,6 +90,22 @@ def build_networks(
     for _, module in networks.items():
         module.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return networks
+
+
+def require_fit(config: Config, spec: GameSpec, tensors: dict[str, Tensor], names: tuple[NetworkName, ...]) -> None:
+    """UserError unless these are the weights of such networks; nothing is built of what a damaged file may ask for."""
+    config.check_networks()
+    require_layers(config, len(tensors), names)
+    with (nowhere := torch.device("meta")):
+        build_networks(config, spec, nowhere, names).load(tensors)
+
+
+def require_layers(config: Config, tensors: int, names: tuple[NetworkName, ...] = NETWORKS) -> None:
+    """UserError if the networks have more layers than there are tensors: that many could not even be counted."""
+    depths = {"denoiser": config.denoiser.depths, "reward_end": config.reward_end.depths}
+    layers = sum(sum(depths.get(name, ())) for name in names)
+    if layers > tensors:
+        raise UserError(f"the configuration has {layers:,} layers and the weights only {tensors} tensors: give its own")
 
 
 def compile_networks(networks: Networks, batches: Mapping[NetworkName, int], horizon: int) -> None:

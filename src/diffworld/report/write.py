@@ -15,7 +15,7 @@ from diffworld.report.page import page
 from diffworld.report.runs import Run
 from diffworld.report.tables import tables, to_csv
 from diffworld.runtime.errors import UserError
-from diffworld.runtime.files import atomic_folder, encoded, read_json, without_nan
+from diffworld.runtime.files import atomic_folder, check_writable, encoded, read_json, without_nan
 from diffworld.runtime.versions import versions
 
 PAGE, NUMBERS = "report.html", "report.json"
@@ -57,8 +57,9 @@ def write_report(contents: Contents, out: Path) -> list[str]:
 
 
 def check_place(out: Path) -> None:
-    """UserError unless `out` is free, an empty folder, or holds a report and nothing else."""
+    """UserError unless `out` can be written and is free, an empty folder, or holds a report and nothing else."""
     advice = "choose another --out"
+    check_writable(out.parent)
     if not out.exists():
         return
     if not out.is_dir():

@@ -22,7 +22,7 @@ from diffworld.data.schema import DESCRIPTION
 from diffworld.envs import EnvironmentConfig, Policy, RandomPolicy
 from diffworld.envs.make import make_game
 from diffworld.models.actor_critic import ActorCritic
-from diffworld.recipes.networks import Networks, build_networks
+from diffworld.recipes.networks import Networks, build_networks, require_fit
 from diffworld.runs.folder import CONFIG, GAME, RunFolder
 from diffworld.runs.starts import COLLECT_GAMES, Starts, Window, collect_windows, windows_of
 from diffworld.runtime.device import resolve_device, resolve_precision
@@ -175,6 +175,7 @@ def _assemble(
 ) -> Model:
     where = resolve_device(device)
     learnt = tuple(name for name in config.learnt if any(key.startswith(f"{name}.") for key in weights))
+    require_fit(config, spec, weights, learnt)
     networks = build_networks(config, spec, where, learnt)
     networks.load(weights)
     for _, module in networks.items():

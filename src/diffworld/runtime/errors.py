@@ -2,7 +2,14 @@
 
 
 class UserError(Exception):
-    """Something the user can put right; the message is one line and says what to do."""
+    """Something the user can put right; the message is one line and says what to do.
+
+    Whatever a file or a library put into the message, it stays one line, and no terminal takes it for an order.
+    """
+
+    def __init__(self, message: object) -> None:
+        text = " ".join(str(message).split("\n"))
+        super().__init__("".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text))
 
 
 class HelpShown(SystemExit):

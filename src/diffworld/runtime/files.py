@@ -198,8 +198,8 @@ def as_user_errors(path: Path, written: Path | None = None) -> Iterator[None]:
     written = written or path
     try:
         yield
-    except UserError:
-        raise
+    except UserError as error:  # of a file inside, which the user knows by the name that it was to have
+        raise UserError(str(error).replace(str(written), str(path))) from error
     except Exception as error:
         refused = _of_the_system(error)
         name = str(getattr(refused, "filename", None) or path)
