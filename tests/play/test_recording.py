@@ -39,10 +39,14 @@ def test_an_episode_is_recorded_as_it_was_seen(model: Model, tmp_path: Path) -> 
     written = session.record(False)
     assert not session.recording
     assert [path.parent for path in written] == [tmp_path / "records"] * 2
+    takes = set()
     for path, world in zip(written, ("dream", "real"), strict=True):
         with Dataset.open(path) as dataset:
             assert dataset.spec == BREAKOUT
-            assert dataset.schema.info == {"world": world, "model": "run"}
+            info = dataset.schema.info
+            takes.add(info["take"])
+            assert {**info, "take": "", "games": []} == {"world": world, "model": "run", "take": "", "games": []}
+            assert len(info["games"]) == 2
             assert dataset.episodes.lengths.tolist() == [4, 2]
             for episode, part in ((0, views[:5]), (1, views[5:])):
                 found = dataset.episodes[episode]
@@ -53,6 +57,7 @@ def test_an_episode_is_recorded_as_it_was_seen(model: Model, tmp_path: Path) -> 
                 rewards = [view.reward if world == "dream" else view.real_reward for view in part[1:]]
                 assert found.rewards.tolist() == rewards
                 assert (found.terminated, found.truncated) == (False, True)
+    assert len(takes) == 1
     session.close()
 
 
