@@ -13,6 +13,8 @@ from diffworld import __version__
 from diffworld.runtime.errors import HelpShown, UserError
 from diffworld.runtime.files import write_error
 from diffworld.runtime.malloc import keep_memory
+from diffworld.runtime.memory import check_room, memory_error, out_of_memory
+from diffworld.runtime.openmp import sleep_when_waiting
 
 
 @dataclass(frozen=True)
@@ -58,20 +60,32 @@ def main(arguments: list[str] | None = None) -> int:
         code = _run(sys.argv[1:] if arguments is None else arguments)
         sys.stdout.flush()  # while there is somebody to say why it cannot be
         return code
-    except UserError as error:
-        return _refused(error)
     except BrokenPipeError:  # whoever read our output has gone, as with `| head`
         _give_up_output()
         return 1
-    except OSError as error:
-        return _refused(_of_the_system(error))
-    except UnicodeEncodeError as error:  # a path from a file, such as a run's data set
-        return _refused(f"the locale cannot spell {error.object!a}: set LC_ALL=C.UTF-8 or PYTHONUTF8=1")
+    except Exception as error:
+        if (said := _in_words(error)) is None:
+            raise
+        return _refused(said)
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130
     except SystemExit as exit_:  # of a library or a game: only we say how a command ended
         return _refused(f"something in the command ended the program (exit code {exit_.code}): it is not done")
+
+
+def _in_words(error: Exception) -> str | None:
+    """What to say of an error that the user can put right; None of any other."""
+    if no_memory := memory_error(error):
+        return out_of_memory(no_memory)
+    match error:
+        case UserError():
+            return str(error)
+        case OSError():
+            return str(_of_the_system(error))
+        case UnicodeEncodeError():  # a path from a file, such as a run's data set
+            return f"the locale cannot spell {error.object!a}: set LC_ALL=C.UTF-8 or PYTHONUTF8=1"
+    return None
 
 
 def _run(arguments: list[str]) -> int:
@@ -87,16 +101,18 @@ def _run(arguments: list[str]) -> int:
         raise UserError(f"unknown command '{arguments[0]}'{_did_you_mean(arguments[0], list(COMMANDS))}")
     warnings.filterwarnings("ignore", category=UserWarning, module="torch")
     keep_memory()
+    sleep_when_waiting()
     try:
+        check_room()
         return COMMANDS[arguments[0]].main(arguments[1:])
     except HelpShown:
         return 0
 
 
-def _refused(error: object) -> int:
+def _refused(said: str) -> int:
     """Say in one line what went wrong; the exit code."""
     with suppress(OSError):  # where nobody can be told, the exit code must do
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"error: {' '.join(said.split())}", file=sys.stderr)
     return 2
 
 

@@ -89,7 +89,7 @@ class EpisodeRecorder:
             self._held.pop()
 
     def close(self) -> None:
-        """Write what is held back, and which games the episodes are of; what finds no room is held on, to be tried again."""
+        """Write what is held back, and whose games it is; what finds no room is held on, to be tried again."""
         while self._held:
             self._write_oldest()
         if self._writer:

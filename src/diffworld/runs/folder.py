@@ -80,10 +80,21 @@ class RunFolder:
     @property
     def imported_from(self) -> str:
         """Where the weights of an imported run were published; empty for a run that was trained here."""
+        return str(self._version().get("imported_from", ""))
+
+    @property
+    def threads(self) -> int:
+        """How many threads the run began to compute with; 0 where that is not known."""
+        count = self._version().get("threads")
+        return count if isinstance(count, int) and count > 0 else 0
+
+    def _version(self) -> dict[str, Any]:
+        """What version.json holds; nothing where it is missing or damaged."""
         try:
-            return str(read_json(self.path / "version.json").get("imported_from", ""))
-        except (UserError, AttributeError):
-            return ""
+            found = read_json(self.path / "version.json")
+        except UserError:
+            return {}
+        return found if isinstance(found, dict) else {}
 
     def spec(self) -> GameSpec | None:
         """The run's game; None in a folder that the version before wrote. UserError if it is damaged."""

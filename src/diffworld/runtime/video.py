@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from diffworld.runtime.errors import UserError
 from diffworld.runtime.files import atomic_file
 
 Frames = NDArray[np.uint8]
@@ -33,10 +34,16 @@ def write_video(path: Path | str, frames: Frames | Iterable[Frames], fps: float 
     Raises: ValueError on frames of another shape or type; UserError if the file cannot be written.
     """
     height, width, each = _one_by_one(frames)
-    scale = scale or _scale_for(height)
+    try:
+        _encode(path, each, fps, scale or _scale_for(height), (height, width))
+    except av.error.ExternalError as error:  # it says no more, not even of memory that ran out
+        raise UserError(f"cannot make the film {path} ({error}): is there memory left?") from error
+
+
+def _encode(path: Path | str, each: Iterable[Frames], fps: float, scale: int, size: tuple[int, int]) -> None:
     with atomic_file(path) as temporary, av.open(str(temporary), "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
-        stream.height, stream.width = (scale * side + scale * side % 2 for side in (height, width))
+        stream.height, stream.width = (scale * side + scale * side % 2 for side in size)
         stream.pix_fmt = "yuv420p"
         stream.options = {"crf": "18"}  # hardly distinguishable from the original
         for frame in each:
