@@ -133,9 +133,9 @@ def test_help_of_the_check(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def resolved(capsys: pytest.CaptureFixture[str], *options: str) -> dict[str, Any]:
-    """The configuration a dry run prints."""
-    assert main(["train", "--dry-run", *TINY, *options]) == 0
-    config, _ = json.JSONDecoder().raw_decode(capsys.readouterr().out)
+    """The configuration that is printed on request."""
+    assert main(["train", "--show-config", *TINY, *options]) == 0
+    config: dict[str, Any] = json.loads(capsys.readouterr().out)
     return config
 
 
@@ -149,7 +149,7 @@ def test_lists_with_commas_or_spaces(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert resolved(capsys, *spaces.split()) == with_commas
     equals = "--init-networks=denoiser,reward_end --env=atari/Breakout --denoiser.channels=8,16"
     assert resolved(capsys, *equals.split()) == with_commas
-    assert list(tmp_path.iterdir()) == [], "a dry run writes nothing"
+    assert list(tmp_path.iterdir()) == [], "to show it writes nothing"
 
 
 def test_options_override_the_preset(capsys: pytest.CaptureFixture[str]) -> None:

@@ -133,7 +133,7 @@ def imported_networks(config: Config, spec: GameSpec, tensors: Mapping[str, Tens
             f"the weights are for a game of {published} actions and {spec.name} has {spec.actions.size}: "
             "give the game they were trained on with --env"
         )
-    require_layers(config, len(tensors))
+    require_layers((config.denoiser.depths, config.reward_end.depths), len(tensors))
     with (nowhere := torch.device("meta")):  # first: a configuration from elsewhere may ask for any size
         load_published(dict(build_networks(config, spec, nowhere).items()), tensors)
     networks = build_networks(config, spec, torch.device("cpu"))

@@ -1,6 +1,6 @@
 """The networks of a run, built together from its configuration and its game."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -92,18 +92,9 @@ def build_networks(
     return networks
 
 
-def require_fit(config: Config, spec: GameSpec, tensors: dict[str, Tensor], names: tuple[NetworkName, ...]) -> None:
-    """UserError unless these are the weights of such networks; nothing is built of what a damaged file may ask for."""
-    config.check_networks()
-    require_layers(config, len(tensors), names)
-    with (nowhere := torch.device("meta")):
-        build_networks(config, spec, nowhere, names).load(tensors)
-
-
-def require_layers(config: Config, tensors: int, names: tuple[NetworkName, ...] = NETWORKS) -> None:
-    """UserError if the networks have more layers than there are tensors: that many could not even be counted."""
-    depths = {"denoiser": config.denoiser.depths, "reward_end": config.reward_end.depths}
-    layers = sum(sum(depths.get(name, ())) for name in names)
+def require_layers(depths: Iterable[Sequence[int]], tensors: int) -> None:
+    """UserError if networks of these depths have more layers than there are tensors: that many cannot be counted."""
+    layers = sum(map(sum, depths))
     if layers > tensors:
         raise UserError(f"the configuration has {layers:,} layers and the weights only {tensors} tensors: give its own")
 

@@ -22,7 +22,7 @@ from diffworld.data.schema import DESCRIPTION
 from diffworld.envs import EnvironmentConfig, Policy, RandomPolicy
 from diffworld.envs.make import make_game
 from diffworld.models.actor_critic import ActorCritic
-from diffworld.recipes.networks import Networks, build_networks, require_fit
+from diffworld.recipes.networks import Networks, build_networks, require_layers
 from diffworld.runs.folder import CONFIG, GAME, RunFolder
 from diffworld.runs.starts import COLLECT_GAMES, Starts, Window, collect_windows, windows_of
 from diffworld.runtime.device import resolve_device, resolve_precision, resolve_threads
@@ -171,7 +171,10 @@ def _assemble(
 ) -> Model:
     where = resolve_device(device)
     learnt = tuple(name for name in config.learnt if any(key.startswith(f"{name}.") for key in weights))
-    require_fit(config, spec, weights, learnt)
+    config.check_networks()
+    require_layers([getattr(config, name).depths for name in learnt if name != "actor_critic"], len(weights))
+    with (nowhere := torch.device("meta")):  # nothing is built of what a damaged file may ask for
+        build_networks(config, spec, nowhere, learnt).load(weights)
     networks = build_networks(config, spec, where, learnt)
     networks.load(weights)
     for _, module in networks.items():

@@ -162,7 +162,8 @@ def _tests(
             losses += cost.each / part.updates.batch_size * BATCH * BATCHES / 3
     if games is None:
         return [Cost(TEST, tests, "test", losses)]
-    count = (tests - 1) * settings.episodes + 2 * settings.final_episodes
+    # At the end the agent, random play, and two players who do not look.
+    count = (tests - 1) * settings.episodes + 4 * settings.final_episodes
     each, at_least = _seconds_a_game(games, trainer, settings.final_episodes)
     return [Cost(TEST, count, "game", each + losses * tests / count, at_least)]
 
