@@ -27,7 +27,7 @@ def test_the_page_and_its_parts_are_served_with_care(served: Served) -> None:
     assert "default-src 'none'" in page.headers["content-security-policy"]
     assert "unsafe" not in page.headers["content-security-policy"]
     assert page.headers["x-content-type-options"] == "nosniff"
-    for name in ("app.js", "link.js", "style.css", "icon.svg"):
+    for name in ("app.js", "link.js", "base.css", "small.css", "icon.svg"):
         part = get(f"{served.origin}/static/{name}")
         assert part.status_code == 200 and len(part.content) > 100
 

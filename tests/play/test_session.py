@@ -61,8 +61,10 @@ def test_every_player_in_every_world(model: Model, world: str, player: str) -> N
         assert {"denoiser", "reward_end", "policy"} <= set(view.milliseconds)
     if world == "both":
         assert view.dream is not None and view.real is not None and view.difference is not None
-        np.testing.assert_array_equal(view.difference, np.abs(view.dream.astype(int) - view.real))
+        apart = view.real.astype(int) - view.dream
+        np.testing.assert_array_equal(view.difference, np.clip(128 + 4 * apart, 0, 255))
         assert np.array_equal(start.dream, start.real)
+        assert start.difference is not None and (start.difference == 128).all()
     session.close()
 
 

@@ -1,6 +1,7 @@
 """`diffworld play`."""
 
 import os
+import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,7 +62,9 @@ def main(arguments: list[str]) -> int:
         model = load(options.run or "demo", options.device)
         recordings = options.recordings or (options.run / "recordings" if options.run else Path("diffworld-recordings"))
         library = Library({"recordings": recordings, **model.datasets})
-        state = ServerState(model, library, recordings, options.max_players, threads)
+        # Whoever comes with a token need not know this machine's folders.
+        command = "diffworld play" if address.token else shlex.join(["diffworld", "play", *arguments])
+        state = ServerState(model, library, recordings, options.max_players, threads, command)
         if model.world and (options.compile == "on" or (options.compile == "auto" and compiling_pays(model))):
             compile_in_background(state.dreamer)
         print(f"{model.title}: open {address.url} (Ctrl-C stops)", flush=True)

@@ -152,7 +152,8 @@ class Connection:
 
     async def _play(self, session: PlaySession) -> None:
         first = await self._call(session.reset)
-        await self._say({"type": "welcome", "info": await self._call(session.info)})
+        info = await self._call(session.info)
+        await self._say({"type": "welcome", "info": {**info, "command": self._server.command}})
         await self._tell_state(session)
         self._keep(first)
         while True:

@@ -18,9 +18,16 @@ class ServerState:
     """Shared by the connections of one server."""
 
     def __init__(
-        self, model: Model, library: Library, recordings: Path | None, max_players: int = 8, threads: int = 1
+        self,
+        model: Model,
+        library: Library,
+        recordings: Path | None,
+        max_players: int = 8,
+        threads: int = 1,
+        command: str = "diffworld play",
     ) -> None:
-        """`threads` is how many torch may use to draw dreams."""
+        """`threads` is how many torch may use to draw dreams; `command` is what a page says starts the server again."""
+        self.command = command
         self.model, self.library, self.recordings = model, library, recordings
         self.dreamer = Dreamer(model, threads)
         self.queue = PlayerQueue(max_players)
@@ -47,14 +54,22 @@ class ServerState:
             case protocol.Datasets():
                 return {"datasets": library.datasets()}, None
             case protocol.Episodes():
-                return {"episodes": library.episodes(query.dataset, query.offset, query.count)}, None
+                episodes = library.episodes(query.dataset, query.offset, query.count)
+                pictures = {str(each["id"]): library.thumbnail(query.dataset, each["id"]) for each in episodes}
+                return {"episodes": episodes}, {**pictures}
             case protocol.Table():
                 return {"table": library.episode_table(query.dataset, query.episode)}, None
             case protocol.Frame():
                 return {}, {"frame": library.frame(query.dataset, query.episode, query.step)}
             case protocol.Export():
-                path = library.export(query.dataset, query.episode, query.kind, query.fps)
+                path = library.export(query.dataset, query.episode, query.kind, query.fps, query.beside)
                 return {"film": path.parent.name, "name": path.name}, None
+            case protocol.Rename():
+                library.rename(query.dataset, query.title)
+                return {}, None
+            case protocol.Delete():
+                library.delete(query.dataset)
+                return {}, None
 
     def close(self) -> None:
         """Let the thread end, and remove the films."""

@@ -84,6 +84,9 @@ RANGES: dict[str, list[Any]] = {
 }
 """Lowest and highest value of each setting that is a number on a scale."""
 
+OF_THE_PANEL = ("rules", "horizon", "denoising_steps", "order", "churn", "temperature")
+"""Settings that a reset to defaults brings back; who plays where, and the seed, are no matter of taste."""
+
 
 def missing(model: Model) -> dict[str, dict[str, str | None]]:
     """Of each world and player, why it cannot be chosen; None where it can."""
