@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from diffworld import __version__
 from diffworld.runtime.errors import UserError
 from diffworld.runtime.malloc import keep_memory
+from diffworld.runtime.memory import check_room, memory_error, out_of_memory
+from diffworld.runtime.openmp import sleep_when_waiting
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ def usage() -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command; a UserError becomes one line on standard error and exit code 2."""
+    """Run a command; a UserError, and memory that ran out, become one line on standard error and exit code 2."""
     arguments = sys.argv[1:] if arguments is None else arguments
     if not arguments or arguments[0] in ("-h", "--help"):
         print(usage())
@@ -58,16 +60,22 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     warnings.filterwarnings("ignore", category=UserWarning, module="torch")
     keep_memory()
+    sleep_when_waiting()
     try:
         if arguments[0] not in COMMANDS:
             raise UserError(f"unknown command '{arguments[0]}'{_did_you_mean(arguments[0], list(COMMANDS))}")
+        check_room()
         return COMMANDS[arguments[0]].main(arguments[1:])
-    except UserError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
     except BrokenPipeError:  # whoever read our output has gone, as with `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nor may Python complain at its end
         return 1
+    except Exception as error:
+        no_memory = memory_error(error)
+        if no_memory is None and not isinstance(error, UserError):
+            raise
+        said = out_of_memory(no_memory) if no_memory else str(error)
+        print(f"error: {' '.join(said.split())}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130

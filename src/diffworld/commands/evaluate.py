@@ -14,7 +14,9 @@ from diffworld.evaluation.saved import Evaluation, save_evaluation
 from diffworld.report.scores import load_benchmark
 from diffworld.runs import Model, RunFolder
 from diffworld.runs.loading import DEMO, load
-from diffworld.runtime.checked import Amount, Count, Natural
+from diffworld.runtime.checked import Amount, Count, Games, Natural
+from diffworld.runtime.device import use_threads
+from diffworld.runtime.memory import lowering
 from diffworld.runtime.metrics import METRICS_FILE, read_metrics
 from diffworld.runtime.progress import Display
 
@@ -38,7 +40,7 @@ class EvaluateOptions:
     """Temperature of the agent's actions (default: the run's own, `evaluation.temperature`)."""
     seed: Natural | None = None
     """Which list of test games to play (default: that of the run's seed)."""
-    num_envs: Count | None = None
+    num_envs: Games | None = None
     """Games played side by side (default: the run's own, `evaluation.num_envs`)."""
     device: str = "auto"
     """Where the network runs: auto, cpu, cuda or mps."""
@@ -59,6 +61,7 @@ def evaluate(options: EvaluateOptions) -> None:
     else:
         model = load(options.run, options.device)
         config, spec = model.config, model.spec
+        use_threads(model.threads)
         if options.policy == "agent":
             actor_critic, progress = model.require_policy(), dict(model.progress)
             env_steps = config.collection.total_steps if demo else _env_steps(model, run)
@@ -66,7 +69,7 @@ def evaluate(options: EvaluateOptions) -> None:
     seed = config.seed if options.seed is None else options.seed
     temperature = e.temperature if options.temperature is None else options.temperature
     tests = TestGames(spec, seed, min(options.num_envs or e.num_envs, options.episodes), temperature)
-    with Display().bar(options.policy, "game", options.episodes) as advance:
+    with lowering("--num-envs"), Display().bar(options.policy, "game", options.episodes) as advance:
         results = tests.play(actor_critic, options.episodes, on_episode=lambda _: advance(1))
     evaluation = Evaluation(
         env=spec.name,

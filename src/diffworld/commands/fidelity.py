@@ -24,7 +24,7 @@ from diffworld.evaluation.games import TestGames
 from diffworld.runs import Model
 from diffworld.runs.loading import DEMO, load
 from diffworld.runtime.checked import Count, Natural
-from diffworld.runtime.device import resolve_precision
+from diffworld.runtime.device import resolve_precision, use_threads
 from diffworld.runtime.errors import UserError
 from diffworld.runtime.files import without_nan, write_json
 from diffworld.runtime.progress import Display
@@ -92,6 +92,7 @@ def fidelity(options: FidelityOptions) -> None:
     check_writable(out)
     model = load(options.run, options.device)
     world, config = model.require_world(), model.config
+    use_threads(model.threads)
     dtype = resolve_precision(config.precision if options.precision == "run" else options.precision, model.device)
     training = _training_frames(options, model)
     if training is None:

@@ -47,21 +47,18 @@ def main(arguments: list[str]) -> int:
 
     listener, address = listen(options.host, options.port)  # first: it fails fast
     try:
-        import torch
-
         from diffworld.play.compiling import compile_in_background, compiling_pays
-        from diffworld.play.dreaming import use_threads
         from diffworld.play.library import Library
         from diffworld.play.server import serve
         from diffworld.play.server_state import ServerState
         from diffworld.runs import load
+        from diffworld.runtime.device import use_threads
 
-        threads = torch.get_num_threads()
         use_threads(1)  # the thread that draws has them all
         model = load(options.run or "demo", options.device)
         recordings = options.recordings or (options.run / "recordings" if options.run else Path("diffworld-recordings"))
         library = Library({"recordings": recordings, **model.datasets})
-        state = ServerState(model, library, recordings, options.max_players, threads)
+        state = ServerState(model, library, recordings, options.max_players)
         if model.world and (options.compile == "on" or (options.compile == "auto" and compiling_pays(model))):
             compile_in_background(state.dreamer)
         print(f"{model.title}: open {address.url} (Ctrl-C stops)", flush=True)

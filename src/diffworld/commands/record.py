@@ -14,7 +14,8 @@ from diffworld.data import Dataset, EpisodeWriter, GameStep
 from diffworld.envs import Driver, EnvironmentConfig, EpisodeResult, Policy, RandomPolicy, VectorEnv, make_env
 from diffworld.envs.seeds import training_seed
 from diffworld.runs import Model, load
-from diffworld.runtime.checked import Amount, Count, Natural, Share
+from diffworld.runtime.checked import Amount, Count, Games, Natural, Share
+from diffworld.runtime.device import use_threads
 from diffworld.runtime.errors import UserError
 from diffworld.runtime.progress import Display
 
@@ -38,7 +39,7 @@ class RecordOptions:
     defaults."""
     steps: Count = 10_000
     """Real steps to record (rounded up to a multiple of num_envs)."""
-    num_envs: Count = 1
+    num_envs: Games = 1
     """Games played side by side."""
     seed: Natural = 0
     """Of the games and of the actions drawn."""
@@ -117,6 +118,7 @@ def _player(arguments: list[str]) -> Model | None:
     model = load(str(name), given_option(arguments, "--device") or "auto")
     if model.no_game:
         raise UserError(f"{model.no_game}: there is nothing to record")
+    use_threads(model.threads)
     return model
 
 

@@ -54,7 +54,7 @@ class SweepOptions:
     file: Annotated[Path, tyro.conf.Positional]
     """The sweep file (TOML)."""
     jobs: Count = 1
-    """Runs side by side; they share the processor's threads. A run goes on bit for bit only with the same number."""
+    """Runs side by side; they share the processor's cores."""
     dry_run: bool = False
     """Check everything, list the runs with their state and their commands, and train nothing."""
 
@@ -70,7 +70,7 @@ def main(arguments: list[str]) -> int:
         _print_plan(sweep, list(configs))
         return 0
     display = Display()
-    campaign = Campaign(sweep.out, {run: config.total_epochs for run, config in configs.items()}, options.jobs, display)
+    campaign = Campaign(sweep.out, configs, options.jobs, display)
     try:
         campaign.train()
     except Interrupted:

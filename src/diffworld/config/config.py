@@ -17,12 +17,16 @@ from diffworld.models.denoiser import DenoiserConfig
 from diffworld.models.reward_end import RewardEndConfig
 from diffworld.models.sampler import SamplerConfig
 from diffworld.nn.blocks import num_groups, num_heads
-from diffworld.runtime.checked import Amount, Count, Natural, Positive, Share, checked, read_as
+from diffworld.runtime.checked import MOST_GAMES, Amount, Count, Games, Natural, Positive, Share, checked, read_as
 from diffworld.runtime.errors import UserError
 
 NetworkName = Literal["denoiser", "reward_end", "actor_critic"]
 NETWORKS: tuple[NetworkName, ...] = get_args(NetworkName)
 RecipeName = Literal["diamond", "world", "model_free"]
+
+SMALL_BELOW = 64
+"""Networks whose levels all have fewer channels are small: for their arithmetic neither casting to a narrower format
+nor waking a second core pays; see docs/performance.md."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,7 @@ class CollectionConfig:
     """Share of uniformly random actions."""
     temperature: Amount = 1.0
     """Temperature of the policy's actions."""
-    num_envs: Count = 1
+    num_envs: Games = 1
     """Games played side by side."""
 
 
@@ -75,7 +79,7 @@ class EvaluationConfig:
     """Games of the last test, by the agent and as many at random."""
     temperature: Amount = 1.0
     """Temperature of the policy's actions."""
-    num_envs: Count = 20
+    num_envs: Games = 20
     """Games played side by side."""
 
 
@@ -132,6 +136,12 @@ class Config:
         return settings
 
     @property
+    def small(self) -> bool:
+        """Whether the network that takes most of the time is so small that one core in float32 is the fastest."""
+        network = self.actor_critic if self.recipe == "model_free" else self.denoiser
+        return max(network.channels) < SMALL_BELOW
+
+    @property
     def learnt(self) -> tuple[NetworkName, ...]:
         """The networks that learn something in such a run, or come from another one."""
         trained = [name for name in NETWORKS if self.updates(name).first_steps or self.updates(name).steps]
@@ -176,6 +186,11 @@ class Config:
             raise UserError("recipe world and --data go together: give both or neither")
         if self.recipe == "model_free" and not self.actor_critic_updates.steps:
             raise UserError("actor_critic_updates.steps is 0: the model-free baseline would never take all real steps")
+        if self.recipe == "model_free" and self.actor_critic_updates.batch_size > MOST_GAMES:
+            raise UserError(
+                f"actor_critic_updates.batch_size is {self.actor_critic_updates.batch_size}; the model-free baseline "
+                f"plays a game for each row, at most {MOST_GAMES}"
+            )
         if self.recipe == "world" and not self.epochs:
             raise UserError("epochs is 0: nothing would be trained on the data; give --epochs")
 

@@ -18,7 +18,6 @@ from typing import Any, TypeVar
 from fastapi import WebSocket, WebSocketDisconnect
 
 from diffworld.play import protocol
-from diffworld.play.dreaming import use_threads
 from diffworld.play.pace import Allowance, Meter, Pace
 from diffworld.play.players import HeldKeys
 from diffworld.play.protocol import ProtocolError
@@ -27,7 +26,9 @@ from diffworld.play.server_state import ServerState
 from diffworld.play.session import PlaySession
 from diffworld.play.settings import default_fps
 from diffworld.play.view import Pictures, View, describe
+from diffworld.runtime.device import use_threads
 from diffworld.runtime.errors import UserError
+from diffworld.runtime.memory import memory_error, out_of_memory
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -85,6 +86,9 @@ class Connection:
                 code, reason = TRY_AGAIN_LATER, "too many players are waiting; try again later"
             case UserError():
                 code, reason = INTERNAL_ERROR, str(error)[:100]  # a reason may have 123 bytes
+            case _ if no_memory := memory_error(error):
+                log.error("a player's session failed: %s", out_of_memory(no_memory))
+                code, reason = TRY_AGAIN_LATER, "the server is out of memory"
             case _:
                 log.error("a player's session failed", exc_info=error)
                 code, reason = INTERNAL_ERROR, "the session failed; the server's terminal says why"

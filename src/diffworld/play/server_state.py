@@ -6,23 +6,21 @@ from pathlib import Path
 from typing import Any
 
 from diffworld.play import protocol
-from diffworld.play.dreaming import Dreamer, use_threads
+from diffworld.play.dreaming import Dreamer
 from diffworld.play.library import Library
 from diffworld.play.queue import PlayerQueue
 from diffworld.play.session import PlaySession
 from diffworld.play.view import Pictures
 from diffworld.runs import Model
+from diffworld.runtime.device import use_threads
 
 
 class ServerState:
     """Shared by the connections of one server."""
 
-    def __init__(
-        self, model: Model, library: Library, recordings: Path | None, max_players: int = 8, threads: int = 1
-    ) -> None:
-        """`threads` is how many torch may use to draw dreams."""
+    def __init__(self, model: Model, library: Library, recordings: Path | None, max_players: int = 8) -> None:
         self.model, self.library, self.recordings = model, library, recordings
-        self.dreamer = Dreamer(model, threads)
+        self.dreamer = Dreamer(model)
         self.queue = PlayerQueue(max_players)
         self.files = ThreadPoolExecutor(1, "files", initializer=lambda: use_threads(1))
         """The one thread in which queries are answered."""

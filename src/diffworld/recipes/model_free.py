@@ -42,6 +42,11 @@ class ModelFree(Recipe):
         return max(0, self.total_steps - self.real_world.steps)
 
     @property
+    def collecting_epochs(self) -> int:
+        updates = self.agent.updates
+        return -(-self.steps_left // (updates.batch_size * self.agent.horizon * updates.steps))
+
+    @property
     def exhausted(self) -> bool:
         return not self.steps_left
 

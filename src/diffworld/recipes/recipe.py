@@ -99,6 +99,11 @@ class Recipe(ABC):
         return 0
 
     @property
+    def collecting_epochs(self) -> int:
+        """Epochs that the real steps still to take will last."""
+        return 0
+
+    @property
     def exhausted(self) -> bool:
         """Whether updates have used up all they may."""
         return False

@@ -79,10 +79,21 @@ class RunFolder:
     @property
     def imported_from(self) -> str:
         """Where the weights of an imported run were published; empty for a run that was trained here."""
+        return str(self._version().get("imported_from", ""))
+
+    @property
+    def threads(self) -> int:
+        """How many threads the run began to compute with; 0 where that is not known."""
+        count = self._version().get("threads")
+        return count if isinstance(count, int) and count > 0 else 0
+
+    def _version(self) -> dict[str, Any]:
+        """What version.json holds; nothing where it is missing or damaged."""
         try:
-            return str(json.loads((self.path / "version.json").read_text()).get("imported_from", ""))
-        except (OSError, ValueError, AttributeError):
-            return ""
+            found = json.loads((self.path / "version.json").read_text())
+        except (OSError, ValueError, RecursionError):
+            return {}
+        return found if isinstance(found, dict) else {}
 
     def spec(self) -> GameSpec | None:
         """The run's game; None in a folder that the version before wrote. UserError if it is damaged."""

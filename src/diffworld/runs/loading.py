@@ -25,7 +25,7 @@ from diffworld.models.actor_critic import ActorCritic
 from diffworld.recipes.networks import Networks, build_networks
 from diffworld.runs.folder import CONFIG, GAME, RunFolder
 from diffworld.runs.starts import COLLECT_GAMES, Starts, Window, collect_windows, windows_of
-from diffworld.runtime.device import resolve_device, resolve_precision
+from diffworld.runtime.device import resolve_device, resolve_precision, resolve_threads
 from diffworld.runtime.errors import UserError
 from diffworld.runtime.files import atomic_folder, write_json
 from diffworld.spec import ActionSpace, GameSpec
@@ -35,10 +35,6 @@ DEMO = "demo"
 """Instead of a path: the small model that comes with the package."""
 DEMO_MODEL = Path(__file__).parent / "demo_model"
 WEIGHTS, STARTS = "weights.safetensors", "starts"
-
-SMALL_BELOW = 64
-"""Denoisers whose levels all have fewer channels are small: for their arithmetic neither casting to a narrower format
-nor waking a second core pays; see docs/performance.md."""
 
 
 @dataclass
@@ -67,9 +63,9 @@ class Model:
         return self
 
     @property
-    def small(self) -> bool:
-        """Whether its networks are so small that one core in float32 is the fastest (see `SMALL_BELOW`)."""
-        return max(self.config.denoiser.channels) < SMALL_BELOW
+    def threads(self) -> int:
+        """How many threads torch should compute with on a CPU."""
+        return resolve_threads(self.config.small)
 
     @functools.cached_property
     def no_game(self) -> str:
@@ -179,8 +175,7 @@ def _assemble(
     networks.load(weights)
     for _, module in networks.items():
         module.eval().requires_grad_(False)
-    small = max(config.denoiser.channels) < SMALL_BELOW
-    dtype = resolve_precision(precision or ("float32" if small else "auto"), where)
+    dtype = resolve_precision(precision or ("float32" if config.small else "auto"), where)
     world = None
     if networks.denoiser is not None:
         world = FrameStack(networks.denoiser, networks.reward_end, config.sampler, dtype)

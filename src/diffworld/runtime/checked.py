@@ -14,6 +14,9 @@ from diffworld.runtime.errors import UserError
 LARGEST = 2**31 - 1
 Count = Annotated[int, Ge(1), Le(LARGEST)]
 """A whole number of at least 1."""
+MOST_GAMES = 1024
+Games = Annotated[int, Ge(1), Le(MOST_GAMES)]
+"""Games played side by side."""
 Natural = Annotated[int, Ge(0), Le(LARGEST)]
 """A whole number of at least 0."""
 Share = Annotated[float, Ge(0), Le(1)]

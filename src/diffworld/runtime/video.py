@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from diffworld.runtime.errors import UserError
 from diffworld.runtime.files import atomic_file
 
 Frames = NDArray[np.uint8]
@@ -33,6 +34,13 @@ def write_video(path: Path | str, frames: Frames, fps: float = 15, scale: int | 
     """
     frames = _checked(frames)
     scale = scale or _scale_for(frames.shape[1])
+    try:
+        _encode(path, frames, fps, scale)
+    except av.error.ExternalError as error:  # it says no more, not even of memory that ran out
+        raise UserError(f"cannot make the film {path} ({error}): is there memory left?") from error
+
+
+def _encode(path: Path | str, frames: Frames, fps: float, scale: int) -> None:
     with atomic_file(path) as temporary, av.open(str(temporary), "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
         stream.height, stream.width = (scale * side + scale * side % 2 for side in frames.shape[1:3])

@@ -1,5 +1,6 @@
 """Tests of a run: during training, and at its end with scores, curves, a film and a summary."""
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -19,6 +20,7 @@ from diffworld.recipes import Recipe
 from diffworld.runs.folder import RunFolder
 from diffworld.runtime.files import write_json
 from diffworld.runtime.frames import Film
+from diffworld.runtime.memory import lowering
 from diffworld.runtime.metrics import METRICS_FILE, read_metrics
 from diffworld.runtime.progress import Display
 from diffworld.runtime.versions import versions
@@ -41,18 +43,31 @@ class Tester:
     """Fixed data, some of whose episodes are held out; None where test games are recorded for that."""
     reward_end_window: int
     display: Display
+    seconds: float | None = None
+    """How long the last test took, each of its games where there are any."""
 
     def test(self, epoch: int, may_stop: Callable[[], None]) -> dict[str, float]:
         """What an epoch's test measured; nothing in an epoch without a test."""
         e = self.settings
         if not e.every_epochs or epoch % e.every_epochs:
             return {}
+        started = time.monotonic()
         if self.games is None:
-            return self._losses(self.dataset)
+            losses = self._losses(self.dataset)
+            self.seconds = time.monotonic() - started
+            return losses
         if not e.episodes:
             return {}
         results, losses, _ = self._test(f"epoch {epoch} test", e.episodes, may_stop, policy_seed=epoch)
+        self.seconds = (time.monotonic() - started) / e.episodes
         return {"eval/return_mean": float(np.mean(scores(results))), **losses}
+
+    def seconds_left(self, epoch: int, epochs: int) -> float | None:
+        """How long the tests of so many epochs after that one, and the last one, will take; None before the first."""
+        e = self.settings
+        tests = (epoch + epochs) // e.every_epochs - epoch // e.every_epochs if e.every_epochs else 0
+        count = tests + 1 if self.games is None else tests * e.episodes + 2 * e.final_episodes
+        return None if self.seconds is None else count * self.seconds
 
     def finish(self, counters: dict[str, int | float], may_stop: Callable[[], None]) -> None:
         """Test, draw and sum up a trained run; what is interrupted here begins anew with the same command."""
@@ -101,7 +116,7 @@ class Tester:
                 watch(step)
 
         player = self.recipe.networks.actor_critic if agent else None
-        with self.display.bar(what, "game", games) as advance:
+        with lowering("--evaluation.num-envs"), self.display.bar(what, "game", games) as advance:
             return self.games.play(player, games, on_episode=lambda _: advance(1), on_step=see, policy_seed=policy_seed)
 
     def _losses(self, dataset: Dataset | None) -> dict[str, float]:

@@ -13,6 +13,7 @@ from diffworld.runs.folder import Checkpoint
 from diffworld.runtime.cuda_graphs import GraphedCallable
 from diffworld.runtime.device import autocast
 from diffworld.runtime.errors import UserError
+from diffworld.runtime.memory import lowering
 from diffworld.training.optimiser import Optimiser, descend
 
 
@@ -59,11 +60,12 @@ class Trainer:
     def update(self, name: NetworkName) -> None:
         """One update of one network, its losses counted in `averages`."""
         part, gradients = self.recipe.parts[name], self.gradients[name]
-        try:
-            logged = self.optimisers[name].update(lambda: gradients(*part.batch()))
-        except RuntimeError:  # such as no number among the probabilities, where another network has diverged
-            self.averages.means()
-            raise
+        with lowering(f"--{name.replace('_', '-')}-updates.batch-size ({part.updates.batch_size})"):
+            try:
+                logged = self.optimisers[name].update(lambda: gradients(*part.batch()))
+            except RuntimeError:  # such as no number among the probabilities, where another network has diverged
+                self.averages.means()
+                raise
         part.after(logged)
         self.averages.add(name, logged)
 
