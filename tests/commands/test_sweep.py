@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 from diffworld.cli import main
 from diffworld.commands.sweep import _conclude
 from diffworld.commands.train import resolve
+from diffworld.config import preset
 from diffworld.runtime.errors import UserError
 from diffworld.runtime.progress import Display
 from diffworld.sweep.campaign import Campaign, last_line
@@ -196,7 +198,8 @@ def test_epochs_of_all_runs_are_counted() -> None:
     for run in runs:
         run.folder.mkdir()
     (runs[0].folder / "summary.json").write_text("{}")
-    campaign = Campaign(Path("out"), dict.fromkeys(runs, 10), 1, Display())
+    ten = replace(preset("world"), epochs=10)
+    campaign = Campaign(Path("out"), dict.fromkeys(runs, ten), 1, Display())
     assert campaign.epochs() == 10, "a finished run has all of its epochs, whatever its record holds"
     (runs[1].folder / "metrics.jsonl").write_text("{}\n{}\n{torn")
     assert campaign.epochs() == 12
@@ -247,11 +250,18 @@ def test_the_table_has_those_who_do_not_look(
     assert "best constant action" in head and "blind mixture" in head and shown in row and row.endswith("40 (40 to 40)")
 
 
-def test_runs_side_by_side_share_the_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("torch.get_num_threads", lambda: 8)
+@pytest.mark.parametrize(("jobs", "small", "large"), [(1, 1, 8), (3, 1, 2), (99, 1, 1)])
+def test_runs_side_by_side_share_the_threads(
+    monkeypatch: pytest.MonkeyPatch, jobs: int, small: int, large: int
+) -> None:
+    monkeypatch.setattr("diffworld.runtime.device.CORES", 8)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    shares = {jobs: Campaign(Path(), {}, jobs, Display())._environment().get("OMP_NUM_THREADS") for jobs in (1, 3, 99)}
-    assert shares == {1: None, 3: "2", 99: "1"}
+    run = PlannedRun("a", "atari/Pong", 0, Path("seed-0"), ())
+    for name, threads in (("demo", small), ("atari100k", large)):
+        assert Campaign(Path(), {run: preset(name)}, jobs, Display())._threads(run) == threads
+    run.folder.mkdir()
+    (run.folder / "version.json").write_text('{"threads": 5}')
+    assert Campaign(Path(), {run: preset("demo")}, jobs, Display())._threads(run) == 5, "as it began"
 
 
 def sweep() -> "subprocess.Popen[str]":
