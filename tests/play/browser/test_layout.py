@@ -136,6 +136,7 @@ def test_a_game_of_many_keys_is_within_reach(browser: Browser, tmp_path: Path, n
         context = browser.new_context(**WINDOWS[name])
         page = open_page(context.new_page(), served)
         expect(page.locator(".key")).to_have_count(5)
+        page.keyboard.press("p")
         settled(page)
         assert not faults(page)
         context.close()
