@@ -3,14 +3,11 @@
 import json
 import math
 import os
-import resource
 import shlex
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +16,7 @@ import pytest
 from diffworld.data import Dataset
 from diffworld.runtime.errors import UserError
 from diffworld.spec import ActionSpace, GameSpec
+from tests.small_disk import files_no_larger_than
 
 SHAPE = (2, 2, 3)
 GAME = GameSpec("toy", 2, 2, ActionSpace.discrete(5))
@@ -349,17 +347,6 @@ def test_killed_writer_leaves_a_prefix(tmp_path: Path, every: int) -> None:
         assert contents(dataset) == found
 
 
-@contextmanager
-def largest_file(size: int) -> Iterator[None]:
-    """No file of this process may grow beyond `size` bytes: writing past that fails or comes out short."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
 @pytest.mark.parametrize(
     ("shape", "row_bytes"), [((30, 40, 3), 3600), ((1, 1, 3), RECORD_BYTES)], ids=["frames", "records"]
 )
@@ -372,7 +359,7 @@ def test_full_disk_loses_nothing(tmp_path: Path, shape: tuple[int, int, int], ro
         for _ in range(500):
             dataset.append(episode, frame, 1, 1.0, False, False)
         sizes = {name: (tmp_path / name).stat().st_size for name in ("frames.bin", "rows.bin")}
-        with largest_file(500 * row_bytes + int(room * row_bytes)):
+        with files_no_larger_than(500 * row_bytes + int(room * row_bytes)):
             for _ in range(2):
                 with pytest.raises(UserError, match=r"cannot write .*500 rows are safe$"):
                     dataset.append(episode, frame, 1, 1.0, True, False, frame + np.uint8(1))

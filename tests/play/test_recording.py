@@ -22,6 +22,7 @@ from diffworld.play.view import View
 from diffworld.runs import Model, load
 from diffworld.runtime.errors import UserError
 from diffworld.spec import ActionSpace, GameSpec
+from tests.small_disk import files_no_larger_than
 
 DOT = GameSpec("dot", 1, 1, ActionSpace.discrete(1))
 SOURCE = Path(__file__).parents[2] / "src"
@@ -177,6 +178,34 @@ def test_recorded_is_what_was_played_less_what_was_taken_back(
         assert [reward for episode in dataset.episodes for reward in episode.rewards] == [s.reward for s in kept]
         games = list(dict.fromkeys(step.game for step in kept))
         assert dataset.episodes.lengths.tolist() == [sum(s.game == g for s in kept) for g in games]
+
+
+def test_a_recording_that_finds_no_room_may_be_ended_once_there_is_some(tmp_path: Path) -> None:
+    frame = np.zeros((1, 1, 3), np.uint8)
+    recorder = EpisodeRecorder(tmp_path, "x", 2, DOT, {})
+    steps = [GameStep(0, frame, 0, float(number), False, False, frame) for number in range(7)]
+    for step in steps[:4]:
+        recorder.add(step)
+    with files_no_larger_than(20):
+        with pytest.raises(UserError, match="cannot write"):
+            recorder.add(steps[4])
+        with pytest.raises(UserError, match="cannot write"):
+            recorder.close()
+    for step in steps[5:]:
+        recorder.add(step)
+    recorder.close()
+    assert recorder.path is not None
+    with Dataset.open(recorder.path) as dataset:
+        assert dataset.episodes[0].rewards.tolist() == [step.reward for step in steps]
+
+
+def test_recording_does_not_begin_where_nothing_can_be_written(model: Model, tmp_path: Path) -> None:
+    session = PlaySession(model, tmp_path / "records", horizon=4)
+    session.reset()
+    with files_no_larger_than(0), pytest.raises(UserError, match=f"^cannot write {tmp_path}/records: File too large"):
+        session.record(True)
+    assert not session.recording
+    session.close()
 
 
 def test_films_are_refused_where_they_would_be_too_large(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import tyro
 from diffworld.commands.parsing import parse_checked
 from diffworld.runtime.checked import Count
 from diffworld.runtime.errors import UserError
+from diffworld.runtime.files import check_writable
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,8 @@ def main(arguments: list[str]) -> int:
     options = parse_checked(PlayOptions, "diffworld play", ["--demo" if a == "demo" else a for a in arguments])
     if (options.run is None) != options.demo:
         raise UserError("give a run folder, or --demo to play the model that comes with the package")
+    if options.recordings:
+        check_writable(options.recordings)
     from diffworld.play.server import listen
 
     listener, address = listen(options.host, options.port)  # first: it fails fast
