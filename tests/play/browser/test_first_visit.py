@@ -84,6 +84,8 @@ def test_the_card_says_only_what_is_true_of_the_run(visitor: BrowserContext, tmp
         page = open_page(visitor.new_page(), served, newcomer=True)
         if agent:  # and no dream
             expect(page.locator("#card")).to_be_hidden()
+            page.keyboard.press("p")
+            assert page.evaluate("localStorage.length") == 0  # it is still to be told, where it is true
         else:
             expect(page.locator("#card-how")).to_have_text("Touch a key of the game to begin.")
         page.close()

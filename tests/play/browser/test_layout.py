@@ -142,6 +142,22 @@ def test_a_game_of_many_keys_is_within_reach(browser: Browser, tmp_path: Path, n
         context.close()
 
 
+def test_frames_of_any_size_stay_within_their_place(small: Page) -> None:
+    for size in ((700, 500), (160, 210), (40, 300), (500, 30)):
+        small.evaluate(
+            """async ([width, height]) => {
+                const { Stage } = await import("/static/stage.js");
+                const picture = Object.assign(document.createElement("canvas"), { width, height });
+                const pictures = { dream: picture, real: picture, difference: picture };
+                new Stage().frame({ step: 0, score: 0, real_score: 0, reward: 0, why: "" }, pictures);
+                await new Promise((shown) => requestAnimationFrame(() => requestAnimationFrame(shown)));
+            }""",
+            size,
+        )
+        assert shown(small) == ["dream", "real", "difference"]
+        assert not faults(small), size
+
+
 # The light and the dark
 
 CONTRAST = """() => {

@@ -11,7 +11,8 @@ export class Card {
     this.box.hidden = recall();
     if (this.box.hidden) return;
     const close = (event) => {
-      if (!document.body.classList.contains("playing") || SILENT.has(event.key)) return; // nobody has seen it yet
+      const seen = this.shown && document.body.classList.contains("playing");
+      if (!seen || SILENT.has(event.key)) return;
       this.box.hidden = true;
       remember();
       for (const kind of ["keydown", "pointerdown"]) removeEventListener(kind, close, true);

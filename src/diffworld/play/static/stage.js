@@ -25,7 +25,9 @@ export class Stage {
   show(state) {
     if (state.paused !== this.state?.paused || state.fps !== this.state?.fps) this.rate.restart();
     this.state = state;
-    $(".of-real figcaption").textContent = state.settings.player === "recording" ? "Recording" : "Real game";
+    const taped = state.settings.player === "recording";
+    $(".of-real figcaption").textContent = taped ? "Recording" : "Real game";
+    $("#real-score-box span").textContent = taped ? "Recording" : "Real";
     this.tellRate();
   }
 
@@ -54,7 +56,8 @@ export class Stage {
     return this.screens.filter((screen) => !screen.hidden);
   }
 
-  // The arrangement in rows and columns that makes the frames largest, by a whole number of device pixels each.
+  // The arrangement in rows and columns that makes the frames largest: a whole number of device pixels for each of
+  // theirs, where there is room for one.
   fit() {
     const screens = $("#screens");
     const box = screens.getBoundingClientRect();
@@ -70,7 +73,8 @@ export class Stage {
       const rows = Math.ceil(count / columns);
       const width = (box.width - gap * (columns - 1)) / columns - 2 * frame;
       const height = (box.height - gap * (rows - 1)) / rows - caption - 2 * frame;
-      const scale = Math.max(1, Math.floor(Math.min(width / this.size[0], height / this.size[1]) * ratio));
+      const fits = Math.max(0.01, Math.min(width / this.size[0], height / this.size[1]) * ratio);
+      const scale = fits < 1 ? fits : Math.floor(fits); // large frames in a small window are made smaller
       if (scale > best.scale) best = { scale, columns };
     }
     screens.dataset.columns = best.columns;
