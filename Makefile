@@ -3,7 +3,6 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.diffworld-installed
-WORKERS = $(shell $(BIN)/python -c 'import os; print(min(8, (3 * len(os.sched_getaffinity(0)) + 1) // 2))')
 AS_ROOT = $(if $(filter 0,$(shell id -u)),,sudo -n)
 # torch goes in first and alone, so that pip takes the build (CPU or CUDA) that its own configuration offers
 # and nothing after it chooses another.
@@ -30,8 +29,8 @@ $(INSTALLED): requirements.lock pyproject.toml
 demo: install ## train the smallest preset from nothing, into runs/demo
 	$(BIN)/diffworld train --preset demo --out runs/demo
 
-test: install browser ## run the tests, three processes for two cores: some wait for a browser or a child
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
+test: install browser ## run the tests, one process a core
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --maxprocesses 8 --dist loadgroup --no-loadscope-reorder
 
 browser: ## install Chromium, which the tests of the pages drive, where there is none
 	@for name in chromium chromium-browser google-chrome google-chrome-stable; do \
