@@ -1,0 +1,111 @@
+"""The log of the VPT contractors (Minecraft): one JSON object a tick, 20 a second, tick i on frame i.
+
+What their recorder got wrong is put right here: an attack button stuck from the beginning, and a hotbar that was
+turned by the wheel, which it did not log.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from diffworld.importing.controls import Controls, Floats, Outcomes, Ticks
+from diffworld.importing.keys import plain
+from diffworld.importing.log import Columns, records
+from diffworld.importing.recording import BadRecording
+
+BUTTONS = {0: "mouse left", 1: "mouse right", 2: "mouse middle"}
+ATTACK = 0
+MISSING_TICKS = 10
+"""More ticks than these missing between two lines: the game has gone on, and another episode begins."""
+
+
+def is_vpt(path: Path) -> bool:
+    """Whether a log's first line looks like one of theirs."""
+    try:
+        fields = next((fields for _, fields in records(path)), {})
+    except BadRecording:
+        return False
+    mouse, keyboard = fields.get("mouse"), fields.get("keyboard")
+    return isinstance(mouse, dict) and isinstance(keyboard, dict) and "newButtons" in mouse and "keys" in keyboard
+
+
+class VptLog:
+    """The lines of one recording."""
+
+    def __init__(self) -> None:
+        self.columns = Columns()
+        self.ticks = array("q")
+        self.stuck, self.freed, self.in_menus, self.turned = False, 0, 0, 0
+        self._hotbar: int | None = None
+
+    def add(self, number: int, fields: Mapping[str, Any]) -> None:
+        """Take one line; BadRecording if it is not of this format."""
+        columns = self.columns
+        try:
+            mouse, keys, hotbar = fields["mouse"], fields["keyboard"]["keys"], fields.get("hotbar")
+            buttons, new = list(mouse["buttons"]), list(mouse["newButtons"])
+            self._unstick(buttons, new)
+            for button in buttons:
+                columns.hold(BUTTONS.get(button, f"mouse {button}"))
+            for key in keys:
+                columns.hold(plain(str(key)[:100]))
+            columns.number("mouse x", float(mouse["dx"]))
+            columns.number("mouse y", float(mouse["dy"]))
+            if hotbar is not None and self._hotbar not in (None, hotbar):
+                self.turned += str(hotbar + 1) not in {plain(str(key)) for key in keys}
+                columns.hold(str(hotbar + 1))
+            self._hotbar = hotbar
+            self.ticks.append(int(fields.get("tick", number)))
+            self.in_menus += bool(fields.get("isGuiOpen"))
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise BadRecording(f"line {number} of its log is not as VPT's are ({error})") from error
+        columns.lines += 1
+
+    def _unstick(self, buttons: list[Any], new: list[Any]) -> None:
+        """Take an attack away that is down since the first line, until it is pressed anew."""
+        if self.columns.lines == 0:
+            self.stuck = new == [ATTACK]
+        elif ATTACK in new:
+            self.stuck = False
+        if self.stuck and ATTACK in buttons:
+            buttons.remove(ATTACK)
+            self.freed += 1
+
+    def controls(self, frames: Floats) -> tuple[Controls, list[str]]:
+        """What it says of a video whose frames are shown at those seconds; and what was put right."""
+        columns = self.columns
+        step = float(np.median(np.diff(frames))) if len(frames) > 1 else 0.05
+        last = frames[-1] if len(frames) else 0.0
+        beyond = last + step * np.arange(1, max(0, columns.lines - len(frames)) + 1)
+        missing = np.diff(np.asarray(self.ticks)) - 1 > MISSING_TICKS
+        gaps = np.append(missing, False)
+        ticks = Ticks(
+            np.concatenate([frames[: columns.lines], beyond]),
+            {name: columns.down(name) for name in columns.held},
+            {name: columns.column(name) for name in columns.numbers},
+            told=Outcomes(truncated=gaps),
+        )
+        said = {
+            "lines with the attack button stuck were put right": self.freed,
+            "turns of the hotbar by wheel were put in as keys": self.turned,
+            "gaps in its ticks begin an episode each": int(gaps.sum()),
+            "lines are of menus (--cut, or keep them: the pointer is not in the video)": self.in_menus,
+        }
+        return ticks, [f"a tick a frame: {columns.lines:,} lines, {len(frames):,} frames"] + [
+            f"{count:,} {what}" for what, count in said.items() if count
+        ]
+
+
+def read_log(path: Path) -> VptLog:
+    """A log as a whole; BadRecording if it is empty or damaged."""
+    log = VptLog()
+    for number, fields in records(path):
+        log.add(number, fields)
+    if not log.columns.lines:
+        raise BadRecording(f"its log {path.name} is empty")
+    return log
