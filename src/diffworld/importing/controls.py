@@ -15,6 +15,8 @@ Floats = NDArray[np.float64]
 
 ROUNDING = 1e-3
 """Seconds: clocks are written in milliseconds, so what is logged so shortly before a frame belongs to that frame."""
+STEADY = 0.8
+"""Share of lines or frames that follow at one pace where things are regular."""
 GAP_TICKS, GAP_SECONDS = 5, 0.5
 """Longer than both, the time between two ticks is a hole in the log."""
 
@@ -59,6 +61,17 @@ class Steps:
         )
 
 
+def pace(times: Floats) -> tuple[float, bool]:
+    """How many of these times (n, at least 2) there are a second, and whether most follow at one pace.
+
+    If so, that pace, whatever is missing in between; else the average.
+    """
+    lasting = np.diff(times)
+    usual = np.abs(lasting - np.median(lasting)) <= np.median(lasting) / 2
+    steady = bool(usual.mean() >= STEADY)
+    return 1 / float((lasting[usual] if steady else lasting).mean() or np.inf), steady
+
+
 class Controls(Protocol):
     """A log of what was pressed, moved and chosen."""
 
@@ -97,8 +110,7 @@ class Ticks:
     @property
     def steady(self) -> bool:
         """Whether a line was written every so often, and not only when something changed."""
-        lasting = np.diff(self.times)
-        return len(lasting) == 0 or float(np.mean(np.abs(lasting - self.tick) <= self.tick / 2)) >= 0.8
+        return len(self.times) < 2 or pace(self.times)[1]
 
     def between(self, edges: Floats) -> Steps:
         """See `Controls`."""
@@ -175,11 +187,11 @@ class Events:
             first, after = np.searchsorted(times, begin, "left"), np.searchsorted(times, end, "left")
             movements[name] = _sums(np.nan_to_num(amounts, nan=0, posinf=0, neginf=0), first, after)
             repaired += int((~np.isfinite(amounts)).sum())
-        buttons = {
-            name: np.searchsorted(self.presses[name], end, "left")
-            > np.searchsorted(self.releases[name], begin, "right")
-            for name in self.presses
-        }
+        buttons = {}
+        for name, presses in self.presses.items():
+            before, by_end = np.searchsorted(presses, begin, "left"), np.searchsorted(presses, end, "left")
+            released = np.searchsorted(self.releases[name], edges[:-1] + ROUNDING, "right")
+            buttons[name] = (by_end > released) | (by_end > before)
         return Steps(np.ones(len(begin), np.bool_), buttons, movements, repaired=repaired)
 
     def outcomes(self, edges: Floats) -> Outcomes:

@@ -100,7 +100,7 @@ def _csv_lines(file: Any, suffix: str) -> Iterator[tuple[int, dict[str, Any]]]:
         for number, values in enumerate(csv.reader(file, delimiter=delimiter), 2):
             if len(values) > len(names):
                 raise BadRecording(f"line {number} of its log has {len(values)} columns, not {len(names)}")
-            if values:
+            if values or len(names) == 1:
                 yield number, {name: _parsed(value) for name, value in zip(names, values, strict=False)}
     except csv.Error as error:
         raise BadRecording(f"its log is no CSV: {error}") from error

@@ -69,10 +69,10 @@ def plan_rows(name: str, footage: Footage, fps: float, shift: int, cuts: Sequenc
     BadRecording if no step is left.
     """
     if len(footage.times) < 2:
-        raise BadRecording(f"it has {len(footage.times)} frames, and a step needs two")
+        raise BadRecording(f"it has {'one frame' if len(footage.times) else 'no frames'}, and a step needs two")
     picks, edges = _grid(footage, fps)
     count = len(picks)
-    steps = footage.controls.between(edges + shift * (edges[1] - edges[0]))
+    steps = footage.controls.between(_shifted(edges, shift, 1 / fps if footage.clock else 1.0))
     told = footage.controls.outcomes(edges)
     none = np.zeros(count, np.bool_)
     kept = ~np.any([none, *(cut.covers(name, edges[:-1], edges[1:]) for cut in cuts)], axis=0)
@@ -116,11 +116,23 @@ def plan_rows(name: str, footage: Footage, fps: float, shift: int, cuts: Sequenc
 
 
 def _grid(footage: Footage, fps: float) -> tuple[Ints, Floats]:
-    """The frame seen at the beginning of each of K steps, and (K + 1,) when steps begin and end."""
+    """The frame of each of K steps, the one seen when it begins, and (K + 1,) since when each of them is seen.
+
+    A step lasts from its frame to the next step's, so that what was done falls between the frames that show it.
+    """
+    times = footage.times
     if not footage.clock:
-        return np.arange(len(footage.times)), np.arange(len(footage.times) + 1, dtype=np.float64)
-    edges = np.arange(int((footage.times[-1] + ROUNDING) * fps) + 2) / fps
-    return np.searchsorted(footage.times, edges[:-1] + ROUNDING, "right") - 1, edges
+        return np.arange(len(times)), np.arange(len(times) + 1, dtype=np.float64)
+    beats = np.arange(int((times[-1] + ROUNDING) * fps) + 1) / fps
+    picks = np.searchsorted(times, beats + ROUNDING, "right") - 1
+    return picks, np.append(times[picks], times[picks[-1]] + 1 / fps)
+
+
+def _shifted(edges: Floats, shift: int, width: float) -> Floats:
+    """The edges of the steps so many later; beyond the ends of the recording they are `width` apart."""
+    around = width * np.arange(1, abs(shift) + 1)
+    longer = np.concatenate([edges[0] - around[::-1], edges, edges[-1] + around])
+    return longer[abs(shift) + shift :][: len(edges)]
 
 
 def _same_episode(stops: Bools, shift: int) -> Bools:

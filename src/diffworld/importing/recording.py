@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from PIL import Image
 
-from diffworld.importing.controls import Controls, Floats, Ints
+from diffworld.importing.controls import Controls, Floats, Ints, pace
 from diffworld.runtime.errors import UserError
 from diffworld.runtime.frames import Frame
 
@@ -48,10 +48,10 @@ class Footage:
 
     @property
     def rate(self) -> float | None:
-        """Frames a second, on average; None without a clock."""
+        """Frames a second: of most frames where they follow at one pace, else on average; None without a clock."""
         if not self.clock or len(self.times) < 2 or self.times[-1] <= 0:
             return None
-        return (len(self.times) - 1) / float(self.times[-1])
+        return pace(self.times)[0]
 
 
 class Recording(Protocol):

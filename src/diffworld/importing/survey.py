@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from diffworld.importing.actions import Coder, KeyMap, Usage, find_actions
-from diffworld.importing.controls import Ticks
+from diffworld.importing.controls import Ticks, pace
 from diffworld.importing.plan import Cut, Rows, plan_rows
 from diffworld.importing.recording import BadRecording, Footage, Recording
 from diffworld.importing.sizes import USUAL_SPEED, choose_size, choose_speed
@@ -167,8 +167,8 @@ def _speed(footage: Footage, settings: Settings) -> tuple[float, str]:
         more = ": more than it has, so that frames repeat" if settings.fps > 1.05 * rate else ""
         return settings.fps, f"as told, from {rate:.4g} frames a second{more}"
     controls = footage.controls
-    tick = 1 / controls.tick if isinstance(controls, Ticks) and controls.steady and controls.tick > 0 else None
-    return choose_speed(rate, tick)
+    ticks, steady = pace(controls.times) if isinstance(controls, Ticks) and len(controls.times) > 2 else (0.0, False)
+    return choose_speed(rate, ticks if steady else None)
 
 
 def _described(coder: Coder, usage: Usage) -> list[str]:

@@ -22,6 +22,7 @@ SUFFIXES = frozenset(".mp4 .mkv .webm .mov .avi .m4v .mpg .mpeg .ts .flv .wmv .o
 _CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,nut,mxf"
 _INDEXED = ("mov", "matroska")  # formats in which a jump arrives where it should
 _BY_COUNT = ("avi",)  # formats whose times are in the order of decoding: frames follow at one pace
+_REORDERED = 16  # most frames that wait for each other in a file
 _SEEK_SECONDS = 5.0  # nearer than this, decoding what lies between is no slower than a jump
 
 
@@ -62,7 +63,11 @@ class Video:
         known = [stamp for stamp in stamps if stamp is not None]
         # The second fields of interlaced frames have no time of their own; without any, frames follow at one pace.
         self._stamped = ordered and 2 * len(known) >= len(stamps)
-        return np.unique(np.asarray(known, np.float64)) * base if self._stamped else np.arange(len(stamps)) / rate
+        return (
+            _connected(np.unique(np.asarray(known, np.float64)) * base)
+            if self._stamped
+            else np.arange(len(stamps)) / rate
+        )
 
     _stamped = True
 
@@ -139,6 +144,15 @@ class Video:
                 yield container, stream
         except (av.error.FFmpegError, OSError) as error:
             raise BadRecording(f"its video cannot be read ({error.strerror})") from error
+
+
+def _connected(times: Floats) -> Floats:
+    """Without the very last frames, if others are missing before them: so ends a file that was cut off."""
+    lasting = np.diff(times)
+    holes = np.flatnonzero(lasting > 1.5 * np.median(lasting)) if len(lasting) else lasting
+    tail = [hole for hole in holes if hole >= len(lasting) - _REORDERED]
+    steady = len(tail) == len(holes)
+    return times[: tail[0] + 1] if tail and steady else times
 
 
 def _facts(frame: Any, stream: Any) -> VideoFacts:
