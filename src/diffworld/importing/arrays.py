@@ -29,7 +29,7 @@ from diffworld.spec import MAX_ACTIONS, numbered
 PICTURES = frozenset(".png .jpg .jpeg .bmp .webp .ppm".split())
 _FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "PPM")
 LARGEST_ARRAY = 2**30  # bytes of an array that is not frames
-_BOMB = 2**30, 400  # an archive's part larger than this, and so many times larger than its packed form, is no recording
+_BOMB = 2**30, 200  # an archive's part larger than this, and so many times larger than its packed form, is no recording
 NAMES = {
     "frames": ("frames", "observations", "obs", "images"),
     "actions": ("actions", "action"),

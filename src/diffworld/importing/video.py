@@ -63,11 +63,9 @@ class Video:
         known = [stamp for stamp in stamps if stamp is not None]
         # The second fields of interlaced frames have no time of their own; without any, frames follow at one pace.
         self._stamped = ordered and 2 * len(known) >= len(stamps)
-        return (
-            _connected(np.unique(np.asarray(known, np.float64)) * base)
-            if self._stamped
-            else np.arange(len(stamps)) / rate
-        )
+        if not self._stamped:
+            return np.arange(len(stamps)) / rate
+        return _connected(np.unique(np.asarray(known, np.float64)) * base)
 
     _stamped = True
 

@@ -211,12 +211,14 @@ class _Reader:
         size = found.spec.frame_size
         picks, block = rows.picks[self.skip :], list[Frame]()
         frames = footage.read(picks, fitted(footage.size, size)) if len(picks) else iter(())
-        for frame in as_recorded(frames):
-            block.append(padded(frame, size))
-            if len(block) == _BLOCK:
-                self._put(block)
-                block = []
-        self._put(block)
+        try:
+            for frame in as_recorded(frames):
+                block.append(padded(frame, size))
+                if len(block) == _BLOCK:
+                    self._put(block)
+                    block = []
+        finally:
+            self._put(block)  # of a recording that is damaged, too
         self._put(None)
 
 
