@@ -120,6 +120,8 @@ def _write_one(dataset: Dataset, reader: _Reader, advance: Callable[[int], None]
         rows, actions, wild = reader.plan()
     except BadRecording as error:
         return {"skipped": str(error)}
+    if count > len(rows):
+        raise UserError(f"{dataset.path} has more rows than {DONE} tells of: delete the folder and import again")
 
     def step(frame: Frame, final: Frame | None) -> None:
         nonlocal growing
