@@ -1,4 +1,4 @@
-"""An import that is stopped anywhere goes on with the same command, never holds much in memory, and mixes with nothing."""
+"""An import that is stopped anywhere goes on with the same command, holds little in memory, and mixes with nothing."""
 
 import json
 import os
@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Import, run
 from square import follows, write_clip
 
+from conftest import Import, run
 from diffworld.data import Dataset
 from diffworld.data.schema import FRAMES, ROWS
 
@@ -123,7 +123,9 @@ def test_other_recordings_and_foreign_folders_are_refused(clips: Path, whole: Pa
 
 
 @pytest.mark.parametrize("name", ["import.json", "imported.jsonl"])
-@pytest.mark.parametrize("text", ["", "[]", "{}\n", '{"format": 1, "settings": {}, "recordings": [], "survey": 3}', "\x00"])
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}\n", '{"format": 1, "settings": {}, "recordings": [], "survey": 3}', "\x00"]
+)
 def test_a_damaged_state_is_one_line(name: str, text: str, clips: Path, whole: Path, tmp_path: Path) -> None:
     data = tmp_path / "data"
     data.mkdir()
