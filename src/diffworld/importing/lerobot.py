@@ -82,6 +82,8 @@ class Source:
         for file in sorted((self.root / "meta/episodes").glob("*/*.parquet")):
             names = [name for name in parquet.read_schema(file).names if not name.startswith(("stats/", "tasks"))]
             found += [self._new(row) for row in parquet.read_table(file, columns=names).to_pylist()]
+        if not found:
+            raise UserError(f"{self.root} has no episodes: none in meta/episodes")
         return sorted(found, key=lambda episode: episode.index)
 
     def _new(self, row: Mapping[str, Any]) -> Episode:

@@ -134,7 +134,7 @@ def _gathered(path: Path) -> _Desk:
     desk = _Desk()
     try:
         with path.open("rb") as file:
-            reader = mcap.make_reader(file, record_size_limit=LARGEST_CHUNK)
+            reader = mcap.SeekingReader(file, record_size_limit=LARGEST_CHUNK)
             if reader.get_header().profile != "owa":
                 raise BadRecording("it is an MCAP file, and not of profile owa")
             summary = reader.get_summary()

@@ -92,6 +92,7 @@ def plan_rows(name: str, footage: Footage, fps: float, shift: int, cuts: Sequenc
         "cut out": int((~kept).sum()),
         "without a logged action": int((leads_on & ~steps.known).sum()),
         "logged after the last frame": footage.controls.beyond(float(edges[-1])),
+        "with a number that is none, taken as the one before or as no movement": steps.repaired,
     }
     places = np.concatenate([np.arange(first, last + 1) for first, last in episodes])
     ends = np.cumsum([last - first + 1 for first, last in episodes]) - 1
@@ -116,15 +117,18 @@ def plan_rows(name: str, footage: Footage, fps: float, shift: int, cuts: Sequenc
 
 
 def _grid(footage: Footage, fps: float) -> tuple[Ints, Floats]:
-    """The frame of each of K steps, the one seen when it begins, and (K + 1,) since when each of them is seen.
+    """The frame of each of K steps, and (K + 1,) since when each of them is seen.
 
-    A step lasts from its frame to the next step's, so that what was done falls between the frames that show it.
+    The frame is the last one before a beat of the speed, or up to half a frame after it, which evens out a clock that
+    is not quite regular. A step lasts from its frame to the next step's, so that what was done falls between the frames
+    that show it.
     """
     times = footage.times
     if not footage.clock:
         return np.arange(len(times)), np.arange(len(times) + 1, dtype=np.float64)
-    beats = np.arange(int((times[-1] + ROUNDING) * fps) + 1) / fps
-    picks = np.searchsorted(times, beats + ROUNDING, "right") - 1
+    half = max(ROUNDING, 0.5 / (footage.rate or np.inf))
+    beats = np.arange(int((times[-1] + half) * fps) + 1) / fps
+    picks = np.searchsorted(times, beats + half, "right") - 1
     return picks, np.append(times[picks], times[picks[-1]] + 1 / fps)
 
 
