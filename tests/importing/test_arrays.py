@@ -77,7 +77,7 @@ def test_files_in_a_folder_with_rewards_and_several_episodes(tmp_path: Path, imp
     ):
         np.save(tmp_path / "clip" / f"{name}.npy", values)
     done = import_to(tmp_path / "clip")
-    assert "3 frames or steps ends without their last frame, told a step earlier" in done.out
+    assert "ends without their last frame, told a step earlier: 3" in done.out
     with Dataset.open(tmp_path / "data") as data:
         assert data.episodes.lengths.tolist() == [8, 8, 8] and data.episodes.terminated.all()
         assert follows(data) == 1

@@ -79,7 +79,7 @@ BAD_LEROBOT: list[tuple[str, dict[str, Any], str]] = [
     ("lerobot-v3.0", {"features": {}}, "has no camera"),
     ("lerobot-v3.0", {"data_path": "../../secret.parquet"}, "which lies outside of its folder"),
     ("lerobot-v3.0", {"video_path": "/etc/passwd"}, "which lies outside of its folder"),
-    ("lerobot-v3.0", {"video_path": "{video_key.__class__}/x"}, "cannot be used"),
+    ("lerobot-v3.0", {"video_path": "{video_key.__class__}/x"}, "its video {video_key.__class__}/x is missing"),
     ("lerobot-v3.0", {"data_path": "{secret}"}, "asks for secret, which is not known"),
     ("lerobot-v2.1", {"video_path": "videos/none.mp4"}, "its video videos/none.mp4 is missing"),
     ("lerobot-v2.1", {"fps": "fast"}, "is damaged"),
@@ -345,10 +345,10 @@ def test_vpt(tmp_path: Path, import_to: Import) -> None:
     done = import_to(tmp_path)
     assert "vpt, 1 recording" in done.out and "speed: 20 steps a second" in done.out
     for said in (
-        "20 lines with the attack button stuck were put right",
-        "1 turns of the hotbar by wheel were put in as keys",
-        "1 gaps in its ticks begin an episode each",
-        "4 lines are of menus",
+        "lines with the attack button stuck, put right: 20",
+        "turns of the hotbar by wheel, put in as keys: 1",
+        "gaps in its ticks, after which an episode begins: 1",
+        "lines in menus, whose pointer is not in the video: 4",
     ):
         assert said in done.out, done.out
     with Dataset.open(tmp_path / "data") as data:

@@ -10,10 +10,10 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from conftest import Done, run
 from square import follows, frames_of, play, write_lines, write_video
 
 import diffworld
+from conftest import Done, run
 from diffworld.data import Dataset
 from diffworld.importing import formats
 from diffworld.importing.actions import KeyMap

@@ -83,12 +83,9 @@ def main(arguments: list[str]) -> int:
 
 def _lines(summary: Summary, out: Path) -> list[str]:
     """What came of it, what went, and what to do next."""
-    lines = [f"{out}: {summary.steps:,} steps in {summary.episodes:,} episodes"]
+    lines = [f"{out}: {summary.steps:,} steps in {summary.episodes:,} episode{'s' * (summary.episodes != 1)}"]
     lines += [f"skipped {name}: {reason}" for name, reason in summary.skipped.items()]
     lines += [f"damaged {line}" for line in summary.damaged]
-    lines += [f"{count:,} frames or steps {reason}" for reason, count in summary.lost.items()]
-    lines += [
-        f"{count:,} wild value{'s' * (count != 1)} of {name}, put into its outermost bin"
-        for name, count in summary.wild.items()
-    ]
+    lines += [f"{what}: {count:,}" for what, count in summary.lost.items()]
+    lines += [f"wild values of {name}, put into its outermost bin: {count:,}" for name, count in summary.wild.items()]
     return [*lines, f"look at it: diffworld data {out} --check-alignment", f"train on it: diffworld train --data {out}"]

@@ -314,7 +314,7 @@ class EventLog:
         notes = [f"events with times ('{self.clock}', {said})"]
         if self.unknown:
             kinds = ", ".join(list(self.unknown)[:5])
-            notes.append(f"{sum(self.unknown.values()):,} events of other kinds are left out: {kinds}")
+            notes.append(f"events of other kinds ({kinds}), left out: {sum(self.unknown.values()):,}")
         return pressed_and_moved(states, moved), notes
 
 

@@ -46,7 +46,7 @@ class Rows:
 
     picks: place of each row's frame in the recording, not decreasing. steps: what was done, row by row. rewards,
     terminated: of each row's step. last: whether the row is its episode's last, a final observation.
-    lost: how many frames went for which reason.
+    lost: what had to go or to be changed, and how often.
     """
 
     picks: Ints
@@ -89,10 +89,10 @@ def plan_rows(name: str, footage: Footage, fps: float, shift: int, cuts: Sequenc
     if not episodes:
         raise BadRecording(_why_empty(count, kept, steps.known))
     lost = {
-        "cut out": int((~kept).sum()),
-        "without a logged action": int((leads_on & ~steps.known).sum()),
-        "logged after the last frame": footage.controls.beyond(float(edges[-1])),
-        "with a number that is none, taken as the one before or as no movement": steps.repaired,
+        "frames cut out": int((~kept).sum()),
+        "frames without a logged action": int((leads_on & ~steps.known).sum()),
+        "entries of a log after the last frame": footage.controls.beyond(float(edges[-1])),
+        "numbers that are none, taken as the one before or as no movement": steps.repaired,
     }
     places = np.concatenate([np.arange(first, last + 1) for first, last in episodes])
     ends = np.cumsum([last - first + 1 for first, last in episodes]) - 1

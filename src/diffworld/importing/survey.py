@@ -149,8 +149,8 @@ def _size_and_speed(recordings: Sequence[Recording], settings: Settings) -> tupl
             continue
         size, why = (settings.size, "as told") if settings.size else choose_size(*footage.size)
         fps, pace = _speed(footage, settings)
-        said = [
-            f"{recording.name}: {'; '.join(footage.notes)}",
+        said = [f"{recording.name}: {'; '.join(footage.notes)}"] if footage.notes else []
+        said += [
             f"frames: {size[0]}x{size[1]} ({why})",
             f"speed: {fps:g} steps a second ({pace})",
         ]

@@ -91,13 +91,13 @@ class VptLog:
             told=Outcomes(truncated=gaps),
         )
         said = {
-            "lines with the attack button stuck were put right": self.freed,
-            "turns of the hotbar by wheel were put in as keys": self.turned,
-            "gaps in its ticks begin an episode each": int(gaps.sum()),
-            "lines are of menus (--cut, or keep them: the pointer is not in the video)": self.in_menus,
+            "lines with the attack button stuck, put right": self.freed,
+            "turns of the hotbar by wheel, put in as keys": self.turned,
+            "gaps in its ticks, after which an episode begins": int(gaps.sum()),
+            "lines in menus, whose pointer is not in the video": self.in_menus,
         }
         return ticks, [f"a tick a frame: {columns.lines:,} lines, {len(frames):,} frames"] + [
-            f"{count:,} {what}" for what, count in said.items() if count
+            f"{what}: {count:,}" for what, count in said.items() if count
         ]
 
 
