@@ -33,8 +33,10 @@ SIDE, STRETCH = 32, 250
 MOST_STEPS, FEWEST_STEPS = 8_000, 200
 UPDATES, BATCH, EVERY = 500, 48, 50
 _BLOCKS, _CHUNK, _RESAMPLES = 20, 20, 1000
-SURE, TELLING = 0.95, 0.01
-"""From here on the check is sure, and the next frame does say something: of all there is to say of an action."""
+SURE = 0.95
+"""From here on the check is sure of a shift."""
+SHARE, NATS, ERRORS = 0.02, 0.005, 3.0
+"""Less than any of these, and the next frame says nothing: of what the past leaves open, in nats, in standard errors."""
 
 
 @dataclass(frozen=True)
@@ -42,12 +44,14 @@ class Alignment:
     """What the check found.
 
     gains: shift -> nats a step that the next frame says about the action stored so many steps later. best: the shift
-    with most. sure: the share of resampled tests in which it has most. unknown: nats that the frames before leave open.
+    with most. sure: the share of resampled tests in which it has most. error: the standard error of its nats.
+    unknown: nats that the frames before leave open.
     """
 
     gains: Mapping[int, float]
     best: int
     sure: float
+    error: float
     unknown: float
     steps: int
 
@@ -58,7 +62,7 @@ class Alignment:
 
     def verdict(self, imported_shift: int = 0) -> str:
         """In words; `imported_shift` is the one that the data were imported with."""
-        if self.share < TELLING:
+        if self.gains[self.best] < max(SHARE * self.unknown, NATS, ERRORS * self.error):
             return "the next frame says nothing of the actions: other actions than the game's, or always the same ones"
         said = f"the next frame says {self.share:.0%} of what the frames before leave open about the action"
         if self.sure < SURE:
@@ -84,16 +88,15 @@ def check_alignment(dataset: Dataset, shifts: int = 4, advance: Callable[[int], 
     chunks = np.arange(len(gains)) // _CHUNK
     sums, counts = (_by_chunk(values, chunks) for values in (gains, weights))
     rng = np.random.default_rng(0)
-    wins = np.zeros(2 * shifts + 1)
-    for _ in range(_RESAMPLES):
-        drawn = rng.integers(len(sums), size=len(sums))
-        wins[np.argmax(sums[drawn].sum(0) / np.maximum(counts[drawn].sum(0), 1))] += 1
+    draws = (rng.integers(len(sums), size=len(sums)) for _ in range(_RESAMPLES))
+    resampled = np.array([sums[drawn].sum(0) / np.maximum(counts[drawn].sum(0), 1) for drawn in draws])
     means = sums.sum(0) / np.maximum(counts.sum(0), 1)
     place = int(np.argmax(means))
     return Alignment(
         gains={shift: float(means[shift + shifts]) for shift in range(-shifts, shifts + 1)},
         best=place - shifts,
-        sure=float(wins[place] / _RESAMPLES),
+        sure=float(np.mean(resampled.argmax(1) == place)),
+        error=float(resampled[:, place].std()),
         unknown=float((past * weights)[:, place].sum() / max(weights[:, place].sum(), 1)),
         steps=len(gains),
     )

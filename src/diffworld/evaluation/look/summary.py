@@ -105,10 +105,10 @@ def _frames(dataset: Dataset) -> tuple[int, int]:
         rows, last = dataset.episodes.rows(place), None
         for start in range(0, len(rows), _ROWS):
             frames = dataset.gather_frames(rows[start : start + _ROWS])
-            black += int((frames.reshape(len(frames), -1).max(axis=1) < BLACK).sum())
+            black += int((frames.max(axis=(1, 2, 3)) < BLACK).sum())
             before = frames[:-1] if last is None else np.concatenate([last, frames[:-1]])
             change = np.abs(frames[len(frames) - len(before) :].astype(np.int16) - before)
-            repeated += int((change.reshape(len(change), -1).mean(axis=1) < ALIKE).sum())
+            repeated += int((change.mean(axis=(1, 2, 3)) < ALIKE).sum())
             last = frames[-1:]
     return black, repeated
 
