@@ -30,7 +30,7 @@ demo: install ## train the smallest preset from nothing, into runs/demo
 	$(BIN)/diffworld train --preset demo --out runs/demo
 
 test: install browser ## run the tests, one process a core
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --maxprocesses 8 --dist loadfile
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --maxprocesses 8 --dist loadgroup --no-loadscope-reorder
 
 browser: ## install Chromium, which the tests of the pages drive, where there is none
 	@for name in chromium chromium-browser google-chrome google-chrome-stable; do \

@@ -69,7 +69,7 @@ def _block(envs: Any, steps: int) -> float:
 def run(options: Options) -> None:
     """Measure, print a line for each number of rows, and write the JSON where one is asked for."""
     model = diffworld.load(options.model, options.device)
-    on = torch.cuda.get_device_name() if model.device.type == "cuda" else f"{torch.get_num_threads()} threads"
+    on = torch.cuda.get_device_name() if model.device.type == "cuda" else f"threads: {model.threads}"
     print(f"{model.title} ({model.spec.name}) on {model.device.type}, {on}", flush=True)
     measured = []
     for rows in options.rows:

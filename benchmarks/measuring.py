@@ -1,6 +1,7 @@
 """What the benchmarks share: something to time, a clock, the machine, the command line, the look of results."""
 
 import json
+import math
 import platform
 import re
 import sys
@@ -30,6 +31,8 @@ from diffworld.training.run import make_trainer
 from diffworld.training.trainer import Trainer
 
 NUM_ACTIONS = 4
+END_PROBABILITY = 1 / 50
+"""How often a dream's step ends it, as in real runs of Atari games."""
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#777777")
 """A palette that colour-blind readers can tell apart (Okabe and Ito 2008)."""
 
@@ -53,18 +56,19 @@ def random_data(config: Config, folder: Path) -> Dataset:
 
 
 def untrained(config: Config, dataset: Dataset) -> Trainer:
-    """A trainer of all three networks on a data set; its dreams end as seldom as those of trained networks."""
+    """A trainer of all three networks on a data set; its dreams end as often as those of trained networks."""
     trainer = make_trainer(replace(config, recipe="world", networks=NETWORKS), dataset.spec, dataset, None)
     if trainer.networks.reward_end is not None:
-        seldom_end(trainer.networks.reward_end)
+        end_at_times(trainer.networks.reward_end)
     return trainer
 
 
-def seldom_end(model: RewardEndModel) -> None:
-    """Make an untrained model say "no end" always; else dreams would end, and begin anew, at every other step."""
+def end_at_times(model: RewardEndModel, probability: float = END_PROBABILITY) -> None:
+    """Make an untrained model end dreams with that probability a step; else every other step would end them."""
     with torch.no_grad():
         model.head[0].bias[0] = 20.0  # a hidden unit that is large whatever the input
-        model.head[2].weight[NUM_REWARDS:, 0] = torch.tensor([1.0, -1.0])
+        model.head[2].weight[NUM_REWARDS:] = 0
+        model.head[2].weight[NUM_REWARDS:, 0] = torch.tensor([1.0, -1.0]) * math.log(1 / probability - 1) / 40
 
 
 def peak(device: torch.device, dtype: torch.dtype) -> float:

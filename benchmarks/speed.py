@@ -2,10 +2,11 @@
 
     python -m benchmarks.speed [--json FILE] [--quick]
 
-Published way: float32, eager, channel-first, the context convolved and the norms conditioned anew at each denoising
-step, AdamW not fused. Ours: what `diffworld train` and `diffworld play` do here (number format, memory format,
-allocator, compiler). Both are paper size, with batch 32 and the same data. `--quick` takes batch 4, dreams of 3 steps
-and one repetition: to see that all runs, not to quote.
+Published way: float32, channel-first, the context convolved and the norms conditioned anew at each denoising step,
+AdamW not fused; not compiled, though the published code compiles its predictions in dreams (its `training.compile_wm`).
+Ours: what `diffworld train` and `diffworld play` do here (number format, memory format, allocator, compiler). Both are
+paper size, with batch 32 and the same data. `--quick` takes batch 4, dreams of 3 steps and one repetition: to see that
+all runs, not to quote.
 
 Each way of each row has a process of its own, and the two take turns, one idle while the other works. How the C
 library treats freed memory holds for a whole process, so one could not do both. It also depends on what a process
@@ -137,7 +138,7 @@ def serve(way: Way, config: Config, row: int, work: Connection) -> None:
         trainer = (our_way if way == "ours" else published_way)(config, dataset)
         do = partial(rows(config)[row].work, trainer)
         if way == "ours":
-            work.send(machine(config))
+            work.send({**machine(config), "published": "float32, not compiled"})
         while (times := work.recv()) is not None:
             if times == 0:
                 with FlopCounterMode(display=False) as counter:

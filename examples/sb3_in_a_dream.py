@@ -1,4 +1,4 @@
-"""Train Stable-Baselines3's PPO in a dream, then let it play the real game, beside random and constant play.
+"""Train Stable-Baselines3's PPO in a dream, then let it play the real game, beside players that do not look at it.
 
     pip install "diffworld[sb3]"
     python examples/sb3_in_a_dream.py                          # in the dream of the package's own model
@@ -22,13 +22,12 @@ from stable_baselines3.common.vec_env import VecEnv, VecMonitor
 from torch import Tensor, nn
 
 import diffworld
-from diffworld.envs import EpisodeResult, Policy, RandomPolicy, play_episodes
+from diffworld.envs import ActionCounter, RandomPolicy
 from diffworld.envs.make import make_game
-from diffworld.envs.seeds import test_seed
+from diffworld.evaluation.blind import play_blind
+from diffworld.evaluation.games import TestGames, scores
 from diffworld.runtime.errors import UserError
-
-TRIALS = 18
-"""Constant actions tried, where actions are not simply numbered."""
+from diffworld.runtime.progress import Display
 
 
 class DreamVecEnv(VecEnv):
@@ -117,34 +116,6 @@ class Agent:
         return np.stack([np.asarray(self.actions.from_gym_action(action)) for action in chosen])
 
 
-class Constant:
-    """Row i plays action i of a list, over and over."""
-
-    def __init__(self, actions: NDArray[Any]) -> None:
-        self.actions = actions
-
-    def act(self, frames: NDArray[np.uint8], fresh: NDArray[np.bool_]) -> NDArray[Any]:
-        return self.actions
-
-
-def play(spec: diffworld.GameSpec, policy: Policy, rows: int, seeds: list[int]) -> list[EpisodeResult]:
-    """Whole real games."""
-    env = make_game(spec, rows)
-    try:
-        return play_episodes(env, policy, seeds)
-    finally:
-        env.close()
-
-
-def best_constant(spec: diffworld.GameSpec, seed: int) -> NDArray[Any]:
-    """The action that scores most in a game of its own, none of those that scores are compared in."""
-    actions = np.arange(spec.actions.size)
-    if not spec.actions.is_discrete:
-        actions = spec.actions.sample(np.random.default_rng(seed), TRIALS)
-    results = play(spec, Constant(actions), len(actions), [test_seed(seed + 1, 0)] * len(actions))
-    return actions[int(np.argmax([result.score for result in results]))]
-
-
 def main(
     model: str = "demo",
     steps: int = 60_000,
@@ -186,19 +157,16 @@ def main(
     )
     print(f"PPO in the dream of {trained.title} ({spec.name}), {rows} rows", flush=True)
     ppo.learn(steps, callback=Progress())
-    seeds, side_by_side = [test_seed(seed, game) for game in range(games)], min(games, 10)
-    constant = best_constant(spec, seed)
-    players: dict[str, Policy] = {
-        "PPO": Agent(ppo, spec.actions),
-        "random": RandomPolicy(spec.actions, seed),
-        f"always {spec.actions.describe(constant)}": Constant(np.stack([constant] * side_by_side)),
-    }
+    tests, pressed = TestGames(spec, seed, num_envs=10), ActionCounter()
+    agent = tests.play(Agent(ppo, spec.actions), games, on_step=pressed)
+    random = tests.play(RandomPolicy(spec.actions, seed), games)
+    blind = play_blind(tests, pressed, games, Display())
+    played = {"PPO": agent, "random": random, f"always {blind.action}": blind.constant, "blind mixture": blind.mixture}
     means = {}
     print(f"scores in {games} real games:")
-    for name, policy in players.items():
-        scores = [result.score for result in play(spec, policy, side_by_side, seeds)]
-        error = np.std(scores, ddof=1) / np.sqrt(games) if games > 1 else float("nan")
-        means[name] = float(np.mean(scores))
+    for name, results in played.items():
+        error = np.std(scores(results), ddof=1) / np.sqrt(games) if games > 1 else float("nan")
+        means[name] = float(np.mean(scores(results)))
         print(f"  {name:16} {means[name]:8.2f} ± {error:.2f}", flush=True)
     return means
 

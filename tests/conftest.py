@@ -14,8 +14,23 @@ from diffworld.models.reward_end import RewardEndConfig
 
 LEVELS = {"channels": (8, 8), "depths": (1, 1), "attention": (False, False)}
 
+LONG = ("end_to_end", "commands", "benchmarks")
+"""Folders whose tests take longest."""
+
 settings.register_profile("diffworld", deadline=None)
 settings.load_profile("diffworld")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Side by side, a file's tests stay in one process and share its fixtures; long files come first.
+
+    Tests marked `alone` are handed out one by one, before all others.
+    """
+    for item in items:
+        if not item.get_closest_marker("alone"):
+            item.add_marker(pytest.mark.xdist_group(item.path.name))
+    items.sort(key=lambda item: (not item.get_closest_marker("alone"), item.path.parent.name not in LONG))
 
 
 @pytest.fixture(autouse=True)

@@ -127,3 +127,11 @@ def write_older_data(
     (folder / "rows.bin").write_bytes(rows.tobytes())
     description = {"format_version": 1, "frame_shape": list(shape), "action": action, "info": info}
     (folder / "dataset.json").write_text(json.dumps(description))
+
+
+def make_older(checkpoint: Path) -> None:
+    """Leave of a checkpoint's progress what the version before wrote: no steps taken, no checksum of its own."""
+    path = checkpoint / "progress.json"
+    progress = json.loads(path.read_text())
+    del progress["env_steps"], progress["sha256"]["progress.json"]
+    path.write_text(json.dumps(progress))

@@ -1,19 +1,23 @@
 """The command line: every mistake is one line and exit code 2, and lists may be written either way."""
 
+import errno
 import json
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import numpy as np
 import pytest
 
 from diffworld import __version__
 from diffworld.cli import main
 from diffworld.config import Config
+from diffworld.runtime.errors import UserError
 
 ROOT = Path(__file__).parents[1]
 GOLDEN = ROOT / "tests" / "golden"
@@ -117,9 +121,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_help_documents_every_option_with_the_presets_values(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as stopped:
-        main(["train", "--preset", "atari100k", "--help"])
-    assert not stopped.value.code
+    assert main(["train", "--preset", "atari100k", "--help"]) == 0
     said = " ".join(capsys.readouterr().out.split())
     for option in ("--sampler.denoising-steps", "--denoiser-updates.learning-rate", "--out", "--dry-run"):
         assert option in said
@@ -127,9 +129,7 @@ def test_help_documents_every_option_with_the_presets_values(capsys: pytest.Capt
 
 
 def test_help_of_the_check(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as stopped:
-        main(["verify-golden", "--help"])
-    assert not stopped.value.code
+    assert main(["verify-golden", "--help"]) == 0
     assert "--salt" in capsys.readouterr().out
 
 
@@ -137,9 +137,9 @@ def test_help_of_the_check(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def resolved(capsys: pytest.CaptureFixture[str], *options: str) -> dict[str, Any]:
-    """The configuration a dry run prints."""
-    assert main(["train", "--dry-run", *TINY, *options]) == 0
-    config, _ = json.JSONDecoder().raw_decode(capsys.readouterr().out)
+    """The configuration that is printed on request."""
+    assert main(["train", "--show-config", *TINY, *options]) == 0
+    config: dict[str, Any] = json.loads(capsys.readouterr().out)
     return config
 
 
@@ -153,7 +153,7 @@ def test_lists_with_commas_or_spaces(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert resolved(capsys, *spaces.split()) == with_commas
     equals = "--init-networks=denoiser,reward_end --env=atari/Breakout --denoiser.channels=8,16"
     assert resolved(capsys, *equals.split()) == with_commas
-    assert list(tmp_path.iterdir()) == [], "a dry run writes nothing"
+    assert list(tmp_path.iterdir()) == [], "to show it writes nothing"
 
 
 def test_options_override_the_preset(capsys: pytest.CaptureFixture[str]) -> None:
@@ -196,6 +196,114 @@ def test_verify_golden_fails(few: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert said.err == ""
     assert main(["verify-golden", str(few), "--salt", "x"]) == 1
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[:-1]] == ["FAIL", "FAIL"]
+
+
+# --- what a library or the system does -------------------------------------------------------------------------------
+
+
+def ending(error: BaseException) -> Callable[[list[str]], int]:
+    """A command that ends like that."""
+
+    def command(_: list[str]) -> int:
+        raise error
+
+    return command
+
+
+LONG = "x" * 300
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (SystemExit(0), "something in the command ended the program (exit code 0): it is not done"),
+        (SystemExit(), "ended the program (exit code None)"),
+        (SystemExit("bye"), "ended the program (exit code bye)"),
+        (UserError("two\nlines"), "two lines"),
+        (PermissionError(errno.EACCES, "whatever", "/data/x"), "cannot use /data/x: Permission denied; choose another"),
+        (OSError(errno.ENOSPC, "whatever"), "cannot go on: No space left on device; free some space"),
+        (UnicodeEncodeError("ascii", "/é", 1, 2, "no"), r"the locale cannot spell '/\xe9': set LC_ALL=C.UTF-8"),
+    ],
+)
+def test_whatever_ends_a_command_is_one_line_and_never_success(
+    error: BaseException, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("diffworld.commands.report.main", ending(error))
+    assert main(["report"]) == 2
+    line = capsys.readouterr().err
+    assert said in line and line.startswith("error: ") and line.count("\n") == 1
+
+
+class Quitting(gymnasium.Env[np.ndarray, int]):
+    """A game that ends the whole program in its third step."""
+
+    observation_space = gymnasium.spaces.Box(0, 255, (8, 8, 3), np.uint8)
+    action_space = gymnasium.spaces.Discrete(2)
+    steps = 0
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[np.ndarray, dict[str, Any]]:
+        return np.zeros((8, 8, 3), np.uint8), {}
+
+    def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        self.steps += 1
+        if self.steps == 3:
+            sys.exit(0)
+        return np.zeros((8, 8, 3), np.uint8), 0.0, False, False, {}
+
+
+gymnasium.register("Quitting-v0", Quitting)
+
+
+def test_a_game_that_quits_is_no_success(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    size = ("--height", "8", "--width", "8")
+    assert main(["record", "--env", "gym/Quitting-v0", *size, "--steps", "9", "--out", str(tmp_path / "data")]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "train --out NAME --env minatar/breakout --device cpu",
+        "train --data NAME",
+        "train --init-from NAME --device cpu --env minatar/breakout",
+        "evaluate NAME",
+        "fidelity NAME",
+        "play NAME --port 0",
+        "play --demo --port 0 --recordings NAME",
+        "report NAME",
+        "report --out NAME",
+        "record --env minatar/breakout --out NAME",
+        "import-weights NAME --env atari/Pong",
+        "sweep NAME",
+        "verify-golden NAME",
+    ],
+)
+@pytest.mark.parametrize(("name", "said"), [(LONG, "File name too long"), ("a\0b", "holds a NUL character")])
+def test_a_name_that_no_file_can_have(
+    arguments: str, name: str, said: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert said in refused([name if word == "NAME" else word for word in arguments.split()], capsys)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_the_locale_cannot_spell(tmp_path: Path) -> None:
+    """Recorded in it, trained on it, with TensorBoard: paths are bytes, whatever the locale makes of them."""
+    folder = os.fsencode(tmp_path) + "/é".encode()
+    os.mkdir(folder)
+    places = {"PYTHONPATH": os.pathsep.join(map(str, (ROOT / "src", ROOT))), "LC_ALL": "C", "PYTHONUTF8": "0"}
+    code = (
+        "import sys; from pathlib import Path; from diffworld.cli import main\n"
+        "from diffworld.runtime.metrics import MetricsLog\n"
+        "folder = Path(sys.argv[1])\n"
+        "size = ('--height', '10', '--width', '10')\n"
+        "record = ('record', '--env', 'minatar/breakout', *size, '--steps', '5')\n"
+        "assert main([*record, '--out', str(folder / 'data')]) == 0\n"
+        "assert main(['train', '--data', str(folder / 'data'), '--dry-run', '--device', 'cpu']) == 0\n"
+        "with MetricsLog(folder / 'run') as log: log.write(1, {}, {'x/y': 1.0})\n"
+    )
+    subprocess.run([sys.executable, "-c", code, folder], env={**os.environ, **places}, check=True, capture_output=True)
+    inside = [name for _, _, names in os.walk(folder) for name in names]
+    assert {b"dataset.json", b"metrics.jsonl"} <= {*inside} and any(b"tfevents" in name for name in inside)
 
 
 def test_a_reader_that_leaves_is_no_traceback(tmp_path: Path) -> None:

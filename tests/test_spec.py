@@ -305,7 +305,7 @@ SPECS = st.builds(
     keys=st.dictionaries(st.text(max_size=5), st.text(max_size=5), max_size=3),
     rewards=st.booleans(),
     ends=st.booleans(),
-    presented=st.dictionaries(st.text(max_size=5), st.one_of(st.integers(), st.booleans(), st.text()), max_size=3),
+    presented=st.dictionaries(st.text(max_size=5), st.one_of(st.integers(), st.booleans()), max_size=3),
 )
 
 

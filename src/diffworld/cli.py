@@ -2,14 +2,19 @@
 
 import difflib
 import importlib
+import io
 import os
 import sys
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass
 
 from diffworld import __version__
-from diffworld.runtime.errors import UserError
+from diffworld.runtime.errors import HelpShown, UserError
+from diffworld.runtime.files import write_error
 from diffworld.runtime.malloc import keep_memory
+from diffworld.runtime.memory import check_room, memory_error, out_of_memory
+from diffworld.runtime.openmp import sleep_when_waiting
 
 
 @dataclass(frozen=True)
@@ -50,29 +55,84 @@ def usage() -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command; a UserError becomes one line on standard error and exit code 2."""
-    arguments = sys.argv[1:] if arguments is None else arguments
+    """Run a command; what the user can put right becomes one line on standard error and exit code 2."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a name that the locale cannot write is no reason to stop
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        code = _run(sys.argv[1:] if arguments is None else arguments)
+        sys.stdout.flush()  # while there is somebody to say why it cannot be
+        return code
+    except BrokenPipeError:  # whoever read our output has gone, as with `| head`
+        _give_up_output()
+        return 1
+    except Exception as error:
+        if (said := _in_words(error)) is None:
+            raise
+        return _refused(said)
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+    except SystemExit as exit_:  # of a library or a game: only we say how a command ended
+        return _refused(f"something in the command ended the program (exit code {exit_.code}): it is not done")
+
+
+def _in_words(error: Exception) -> str | None:
+    """What to say of an error that the user can put right; None of any other."""
+    if no_memory := memory_error(error):
+        return out_of_memory(no_memory)
+    match error:
+        case UserError():
+            return str(error)
+        case OSError():
+            return str(_of_the_system(error))
+        case UnicodeEncodeError():  # a path from a file, such as a run's data set
+            return f"the locale cannot spell {error.object!a}: set LC_ALL=C.UTF-8 or PYTHONUTF8=1"
+    return None
+
+
+def _run(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
         print(usage())
         return 0
     if arguments[0] == "--version":
         print(__version__)
         return 0
+    if any("\0" in argument for argument in arguments):
+        raise UserError("an argument holds a NUL character: no path or name has one")
+    if arguments[0] not in COMMANDS:
+        raise UserError(f"unknown command '{arguments[0]}'{_did_you_mean(arguments[0], list(COMMANDS))}")
     warnings.filterwarnings("ignore", category=UserWarning, module="torch")
     keep_memory()
+    sleep_when_waiting()
     try:
-        if arguments[0] not in COMMANDS:
-            raise UserError(f"unknown command '{arguments[0]}'{_did_you_mean(arguments[0], list(COMMANDS))}")
+        check_room()
         return COMMANDS[arguments[0]].main(arguments[1:])
-    except UserError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    except BrokenPipeError:  # whoever read our output has gone, as with `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nor may Python complain at its end
-        return 1
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        return 130
+    except HelpShown:
+        return 0
+
+
+def _refused(said: str) -> int:
+    """Say in one line what went wrong; the exit code."""
+    with suppress(OSError):  # where nobody can be told, the exit code must do
+        print(f"error: {' '.join(said.split())}", file=sys.stderr)
+    return 2
+
+
+def _of_the_system(error: OSError) -> UserError:
+    """What the system refused, with the name of the file or of our own output."""
+    if error.filename is not None:
+        return write_error(error.filename, error, "use")
+    try:
+        print(flush=True)  # an empty line tells whether it is our own output that cannot be written
+    except OSError:
+        _give_up_output()
+        return write_error("to standard output", error)
+    return write_error("on", error, "go")
+
+
+def _give_up_output() -> None:
+    """Let nothing more be written to standard output, lest Python itself complain at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _did_you_mean(word: str, known: list[str]) -> str:

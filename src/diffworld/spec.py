@@ -267,7 +267,7 @@ class GameSpec:
     """Name of an action -> key of a keyboard (`KeyboardEvent.code`), where the usual ones do not do."""
     rewards: bool = True  # whether they are known
     ends: bool = True  # whether they are known
-    presented: Mapping[str, Any] = field(default_factory=dict)
+    presented: Mapping[str, bool | int | float] = field(default_factory=dict)
     """How the real game was presented (`EnvironmentConfig`'s fields); empty for recordings."""
 
     def __post_init__(self) -> None:

@@ -1,12 +1,12 @@
 """Rollouts in a small world written out by hand: whose value, whose state, whose gradient."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
 from torch import Tensor
 
-from diffworld.agents.rollout import Rollout, RolloutState, rollout, start_rollout
+from diffworld.agents.rollout import RecordedAct, Rollout, RolloutState, act, rollout, start_rollout
 from diffworld.models.actor_critic import ActorCritic, ActorCriticConfig, PolicyState
 from diffworld.runtime.errors import UserError
 from diffworld.spec import ActionSpace
@@ -18,24 +18,25 @@ SPACE = ActionSpace.discrete(ACTIONS)
 
 @dataclass(frozen=True)
 class Place:
-    """Where each row of a `Corridor` stands: its game, its step in it and the sum of its actions."""
+    """Where each row of a `Corridor` stands: its game, its step in it and the sum of its actions; and all starts."""
 
     game: Tensor
     step: Tensor
     total: Tensor
+    starts: Tensor
+    """Burn-in frames of each game that can come next, one a game that ever is."""
 
 
 class Corridor:
     """A deterministic world: frames show game, step and actions so far; rows restart when their game is over.
 
-    `lengths` (B,) says after how many steps each row's games are over, `ends` whether by an end or a cut.
+    `lengths` (B,) says after how many steps each row's games are over, `ends` whether by an end or a cut. The start of
+    game g is number g: games are 10 apart from row to row.
     """
 
     def __init__(self, lengths: list[int], ends: list[bool] | None = None) -> None:
         self.lengths = torch.tensor(lengths)
         self.ends = torch.tensor(ends or [False] * len(lengths))
-        self.restarts: list[Tensor] = []  # the burn-in frames given out
-        self.burn_in_gradient = False
 
     def draw(self, game: Tensor, step: Tensor, total: Tensor) -> Tensor:
         """Frames (B, 3, 4, 4) of those games, which differ wherever a number does."""
@@ -45,32 +46,32 @@ class Corridor:
 
     def start(self, rows: int) -> Place:
         assert rows == len(self.lengths)
-        zero = torch.zeros(rows, dtype=torch.int64)
-        return Place(torch.arange(rows) * 10, zero, zero)
+        zero, games = torch.zeros(rows, dtype=torch.int64), torch.arange(10 * rows)
+        before = torch.arange(BURN_IN) - BURN_IN  # steps -2, -1: what a replay window shows before its last frame
+        starts = torch.stack([self.draw(games, step.expand(len(games)), 0 * games) for step in before], 1)
+        return Place(torch.arange(rows) * 10, zero, zero, starts)
+
+    def refill(self, state: Place) -> Place:
+        return state
 
     def frames(self, state: Place) -> Tensor:
         return self.draw(state.game, state.step, state.total)
 
+    def burn_in(self, state: Place) -> Tensor:
+        return state.starts
+
     def step(self, state: Place, actions: Tensor) -> tuple[Place, Outcome]:
         step, total = state.step + 1, state.total + actions
-        next_frames = self.draw(state.game, step, total)
         over = step >= self.lengths
-        rows = torch.nonzero(over).squeeze(1)
         game = state.game + over
-        before = torch.arange(BURN_IN) - BURN_IN  # steps -2, -1: what a replay window shows before its last frame
-        burn_in = torch.stack([self.draw(game[rows], before[i].expand(len(rows)), 0 * rows) for i in range(BURN_IN)], 1)
-        if self.burn_in_gradient:
-            burn_in.requires_grad_()
-        self.restarts.append(burn_in)
         outcome = Outcome(
-            next_frames=next_frames,
+            next_frames=self.draw(state.game, step, total),
             rewards=(total % 3 - 1).float(),
             ends=over & self.ends,
             truncated=over & ~self.ends,
-            restarted=rows,
-            burn_in=burn_in,
+            start=torch.where(over, game, -1),
         )
-        return Place(game, torch.where(over, 0, step), torch.where(over, 0, total)), outcome
+        return Place(game, torch.where(over, 0, step), torch.where(over, 0, total), state.starts), outcome
 
 
 def agent(seed: int = 0) -> ActorCritic:
@@ -86,16 +87,16 @@ def agent(seed: int = 0) -> ActorCritic:
 def by_hand(actor_critic: ActorCritic, world: Corridor, steps: Rollout, row: int) -> tuple[list[float], list[float]]:
     """Values and next values of one row of a first rollout, playing its actions again alone."""
     own, actions = Corridor(world.lengths[row : row + 1].tolist()), steps.actions[row]
-    place = Place(torch.tensor([row * 10]), torch.zeros(1, dtype=torch.int64), torch.zeros(1, dtype=torch.int64))
+    place = replace(own.start(1), game=torch.tensor([row * 10]), starts=world.start(len(world.lengths)).starts)
     state, values, next_values = actor_critic.zero_state(1), [], []
     for action in actions:
         _, value, state = actor_critic(own.frames(place), state)
         place, outcome = own.step(place, action[None])
         values.append(value.item())
         next_values.append(actor_critic(outcome.next_frames, state)[1].item())
-        if len(outcome.restarted):
+        if outcome.start >= 0:
             state = actor_critic.zero_state(1)
-            for frame in outcome.burn_in[0]:
+            for frame in place.starts[outcome.start[0]]:
                 _, _, state = actor_critic(frame[None], state)
     return values, next_values
 
@@ -168,12 +169,56 @@ def test_state_goes_on_detached() -> None:
 
 def test_gradient_reaches_the_burn_in_frames() -> None:
     actor_critic, world = agent(), Corridor([2, 100])
-    world.burn_in_gradient = True
-    steps, _ = rollout(actor_critic, world, start_rollout(actor_critic, world, 2), 3)
+    begin = start_rollout(actor_critic, world, 2)
+    starts = begin.world.starts.requires_grad_()
+    steps, _ = rollout(actor_critic, world, begin, 3)
     steps.values[:, 2].sum().backward()
-    burn_in = world.restarts[1]
-    assert burn_in.shape == (1, BURN_IN, 3, 4, 4)
-    assert burn_in.grad is not None and all(burn_in.grad[0, i].any() for i in range(BURN_IN))
+    assert starts.grad is not None and all(starts.grad[1, i].any() for i in range(BURN_IN))
+    starts.grad[1] = 0
+    assert not starts.grad.any(), "only where a row began again"
+
+
+@pytest.mark.parametrize("lengths", [[100, 100], [2, 3], [1, 5]])
+def test_gradients_of_one_batch_are_those_of_one_step_after_another(lengths: list[int]) -> None:
+    """The same loss from the same actions, the networks called once for each step as it is met."""
+    actor_critic, world = agent(), Corridor(lengths)
+    state = start_rollout(actor_critic, world, 2)
+    steps, _ = rollout(actor_critic, world, state, 5)
+    (steps.values.square().sum() + steps.logits.sin().sum()).backward()
+    batched = [p.grad.clone() for p in actor_critic.parameters() if p.grad is not None]
+    actor_critic.zero_grad(set_to_none=True)
+    place, policy, loss = state.world, state.policy, torch.zeros(())
+    for actions in steps.actions.T:
+        logits, value, policy = actor_critic(world.frames(place), policy)
+        loss = loss + value.square().sum() + logits.sin().sum()
+        place, outcome = world.step(place, actions)
+        for row in torch.nonzero(outcome.start >= 0).flatten().tolist():
+            fresh = actor_critic.burn_in(place.starts[outcome.start[row]][None])
+            policy = tuple(x.index_copy(0, torch.tensor([row]), y) for x, y in zip(policy, fresh, strict=True))  # type: ignore[assignment]
+    loss.backward()
+    stepped = [p.grad for p in actor_critic.parameters() if p.grad is not None]
+    torch.testing.assert_close(batched, stepped, rtol=1e-4, atol=1e-5)
+
+
+def test_weights_learn_in_bfloat16_though_acting_cast_them_without_gradients() -> None:
+    actor_critic, world = agent(), Corridor([2, 100])
+    with torch.autocast("cpu", torch.bfloat16):
+        steps, _ = rollout(actor_critic, world, start_rollout(actor_critic, world, 2), 3)
+    (steps.values.sum() + steps.logits.square().sum()).backward()
+    for name, parameter in actor_critic.named_parameters():
+        assert parameter.grad is not None and parameter.grad.any(), name
+
+
+def test_a_recording_acts_as_the_plain_function() -> None:
+    actor_critic, world, recorded = agent(), Corridor([3, 1, 7]), RecordedAct()
+    state = start_rollout(actor_critic, world, 3)
+    found = []
+    for how in (act, recorded):
+        torch.manual_seed(5)
+        first, middle = rollout(actor_critic, world, state, 4, how)
+        second, last = rollout(actor_critic, world, middle, 4, how)
+        found.append([*vars(first).values(), *vars(second).values(), *vars(last.world).values(), *last.policy])
+    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
 
 
 def test_gradient_goes_back_through_time_but_not_past_a_restart() -> None:

@@ -16,6 +16,7 @@ from diffworld.envs import EnvironmentConfig, make_env
 from diffworld.envs.seeds import test_seed as seed_of_test_game
 from diffworld.evaluation.games import TestGames
 from diffworld.evaluation.saved import Evaluation, read_evaluation
+from diffworld.evaluation.statistics import mean_interval
 from diffworld.models.actor_critic import ActorCriticConfig
 from diffworld.models.denoiser import DenoiserConfig
 from diffworld.models.reward_end import RewardEndConfig
@@ -23,6 +24,7 @@ from diffworld.recipes import build_networks
 from diffworld.runs import Checkpoint, RunFolder, load
 from diffworld.runtime.errors import UserError
 from diffworld.spec import ActionSpace, GameSpec
+from tests.older import make_older
 
 STEPS = 30
 NAMES = ("NOOP", "FIRE", "RIGHT", "LEFT")
@@ -80,6 +82,23 @@ def test_every_game_is_saved_with_what_decided_it(run: RunFolder, capsys: pytest
     assert f"{STEPS} real steps (benchmark: 100,000)" in printed
 
 
+def test_those_who_do_not_look_play_the_same_games(run: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    assert evaluate.main([str(run.path), "--episodes", "4"]) == 0
+    found, printed = saved(run), capsys.readouterr().out
+    blind = found.blind
+    assert blind is not None and blind.action in NAMES
+    seeds = [episode.seed for episode in found.episodes]
+    for games in (blind.constant, blind.mixture):
+        assert [game.seed for game in games] == seeds and all(game.steps <= 40 for game in games)
+    assert f"always {blind.action}" in printed and "(the best constant action)" in printed
+    assert f"  blind mixture     {blind.scores.mixture}" in printed
+    (path,) = (run.path / "evaluations").iterdir()
+    summary = json.loads(path.read_text())["summary"]
+    assert summary["blind"]["constant"]["mean"] == sum(game.score for game in blind.constant) / 4
+    assert summary["blind"]["note"] == blind.scores.note(mean_interval(found.scores))
+    assert summary["blind"]["note"] and f"note: {summary['blind']['note']}" in printed, "this agent learnt nothing"
+
+
 def test_scores_are_those_of_the_last_test_of_training(run: RunFolder) -> None:
     model = load(run.path, "cpu")
     expected = TestGames(model.spec, CONFIG.seed, CONFIG.evaluation.num_envs, 0.7).play(model.policy, 4)
@@ -88,10 +107,7 @@ def test_scores_are_those_of_the_last_test_of_training(run: RunFolder) -> None:
 
 
 def test_checkpoints_of_the_version_before_are_counted_in_their_replay_or_record(run: RunFolder) -> None:
-    path = run.checkpoints()[-1] / "progress.json"
-    progress = json.loads(path.read_text())
-    del progress["env_steps"]
-    path.write_text(json.dumps(progress))
+    make_older(run.checkpoints()[-1])
     evaluate.main([str(run.path), "--episodes", "1"])
     assert saved(run).env_steps == STEPS
     shutil.rmtree(run.replay)
@@ -104,7 +120,7 @@ def test_the_packaged_model_is_evaluated_and_nothing_is_saved(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert evaluate.main(["demo", "--policy", "random", "--episodes", "1"]) == 0
+    assert evaluate.main(["--demo", "--policy", "random", "--episodes", "1"]) == 0
     said = capsys.readouterr().out
     assert "atari/Boxing, random policy, 1 game" in said and "not saved, for demo is no run folder" in said
     assert list(tmp_path.iterdir()) == []
@@ -133,7 +149,7 @@ def test_the_random_policy_needs_no_checkpoint(tmp_path: Path, capsys: pytest.Ca
     config = replace(CONFIG, environment=EnvironmentConfig(height=16, width=16))
     run.begin(config, spec_of(config))
     assert evaluate.main([str(run.path), "--policy", "random", "--episodes", "2"]) == 0
-    assert saved(run).policy == "random"
+    assert saved(run).policy == "random" and saved(run).blind is None
     # Whole games under the game's own rules: comparable, however little was trained.
     assert "human-normalised" in capsys.readouterr().out
     (path,) = (run.path / "evaluations").iterdir()
@@ -153,10 +169,9 @@ def test_a_report_takes_it_up(run: RunFolder, tmp_path: Path, capsys: pytest.Cap
 
 
 def test_imported_weights_have_the_steps_of_their_configuration(run: RunFolder) -> None:
-    version, progress = run.path / "version.json", run.checkpoints()[-1] / "progress.json"
+    version = run.path / "version.json"
     version.write_text(json.dumps({**json.loads(version.read_text()), "imported_from": "somewhere"}))
-    kept = json.loads(progress.read_text())
-    progress.write_text(json.dumps({name: kept[name] for name in kept if name != "env_steps"}))
+    make_older(run.checkpoints()[-1])
     evaluate.main([str(run.path), "--episodes", "1"])
     assert saved(run).env_steps == CONFIG.collection.total_steps
     assert saved(run).finished

@@ -302,7 +302,7 @@ def test_weights_come_from_the_hubs_local_cache(tmp_path: Path) -> None:
     hub_cache(tmp_path / "home")
     places = {"PYTHONPATH": str(ROOT / "src"), "HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "1"}
     command = [sys.executable, "-c", IMPORT_BOTH]
-    done = subprocess.run(command, env={**os.environ, **places}, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, env={**os.environ, **places}, capture_output=True, text=True, timeout=600)
     run = RunFolder(tmp_path / "run")
     assert run.config().env == "atari/Breakout" and run.config().environment.width == 32
     source = json.loads((run.path / "version.json").read_text())["imported_from"]

@@ -65,6 +65,7 @@ def test_a_busy_port_is_said_before_the_model_is_loaded(run_folder: Path) -> Non
         (["RUN", "--port", "web"], "--port"),
         (["RUN", "--host", "no.such.host.invalid"], "--host"),
         (["RUN", "--port", "0", "--device", "abacus"], "device"),
+        (["demo", "--port", "0", "--device", "abacus"], "device"),
     ],
 )
 def test_bad_input_is_one_line_that_says_what_to_do(run_folder: Path, arguments: list[str], words: str) -> None:

@@ -103,7 +103,7 @@ def test_a_run_brings_its_game_and_its_settings(tmp_path: Path, run: Path) -> No
         ("", "which game"),
         ("--env atari/Brekout", "did you mean atari/Breakout"),
         ("--env pong", "unknown environment 'pong'"),
-        ("--env gym/NotHere-v0", "cannot be made"),
+        ("--env gym/NotHere-v0", "`NotHere` doesn't exist"),
         ("--env atari/Breakout --steps 0", "--steps is 0"),
         ("--env atari/Breakout --steps many", "many"),
         ("--env atari/Breakout --num-envs 0", "--num-envs is 0"),

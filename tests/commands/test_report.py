@@ -28,7 +28,11 @@ def test_a_place_that_is_taken_is_refused_before_anything_is_read(tmp_path: Path
 def test_inputs_that_cannot_be_used_leave_nothing(tmp_path: Path) -> None:
     scores = tmp_path / "scores.json"
     scores.write_text(json.dumps({"method": "Mine", "scores": {"Pnog": 3}}))
-    for name, said in ((str(scores), "did you mean 'Pong'"), (str(tmp_path / "no"), "does not exist")):
+    for name, said in (
+        (str(scores), "did you mean 'Pong'"),
+        (str(tmp_path / "no"), "does not exist"),
+        ("--demo", "diffworld evaluate demo prints its scores"),
+    ):
         with pytest.raises(UserError, match=said):
             report.main([name, "--out", str(tmp_path / "report")])
     assert not (tmp_path / "report").exists()

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,12 @@ from hypothesis import strategies as st
 from diffworld.cli import main
 from diffworld.commands.sweep import _conclude
 from diffworld.commands.train import resolve
+from diffworld.config import preset
 from diffworld.runtime.errors import UserError
 from diffworld.runtime.progress import Display
 from diffworld.sweep.campaign import Campaign, last_line
 from diffworld.sweep.plan import PlannedRun, read_sweep
+from tests.report.run_folders import make_run
 
 ROOT = Path(__file__).parents[2]
 HEAD = 'out = "runs/x"\ngames = ["atari/Freeway"]\nseeds = [0]\n'
@@ -195,7 +198,8 @@ def test_epochs_of_all_runs_are_counted() -> None:
     for run in runs:
         run.folder.mkdir()
     (runs[0].folder / "summary.json").write_text("{}")
-    campaign = Campaign(Path("out"), dict.fromkeys(runs, 10), 1, Display())
+    ten = replace(preset("world"), epochs=10)
+    campaign = Campaign(Path("out"), dict.fromkeys(runs, ten), 1, Display())
     assert campaign.epochs() == 10, "a finished run has all of its epochs, whatever its record holds"
     (runs[1].folder / "metrics.jsonl").write_text("{}\n{}\n{torn")
     assert campaign.epochs() == 12
@@ -230,15 +234,34 @@ def test_world_models_alone_are_finished_without_a_report(capsys: pytest.Capture
     (run.folder / "summary.json").write_text(json.dumps(summary))
     _conclude(Path("out"), [run], {})
     said = capsys.readouterr().out
-    assert "atari/Pong  0             no agent\n" in said
+    assert said.splitlines()[2].split(maxsplit=3) == ["a", "atari/Pong", "0", "no agent"]
     assert said.endswith("no agent was tested, so there is no report\n") and not Path("out").exists()
 
 
-def test_runs_side_by_side_share_the_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("torch.get_num_threads", lambda: 8)
+@pytest.mark.parametrize(
+    ("constant", "shown"), [(30.0, "30 (30 to 30) always UP  25 (25 to 25)"), (None, "-                     -")]
+)
+def test_the_table_has_those_who_do_not_look(
+    constant: float | None, shown: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = make_run(Path("out/a/seed-0"), scores=[40.0, 40.0], constant=constant)
+    _conclude(Path("out"), [PlannedRun("a", "atari/Breakout", 0, path, ())], {})
+    head, row = capsys.readouterr().out.splitlines()[1:3]
+    assert "best constant action" in head and "blind mixture" in head and shown in row and row.endswith("40 (40 to 40)")
+
+
+@pytest.mark.parametrize(("jobs", "small", "large"), [(1, 1, 8), (3, 1, 2), (99, 1, 1)])
+def test_runs_side_by_side_share_the_threads(
+    monkeypatch: pytest.MonkeyPatch, jobs: int, small: int, large: int
+) -> None:
+    monkeypatch.setattr("diffworld.runtime.device.CORES", 8)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    shares = {jobs: Campaign(Path(), {}, jobs, Display())._environment().get("OMP_NUM_THREADS") for jobs in (1, 3, 99)}
-    assert shares == {1: None, 3: "2", 99: "1"}
+    run = PlannedRun("a", "atari/Pong", 0, Path("seed-0"), ())
+    for name, threads in (("demo", small), ("atari100k", large)):
+        assert Campaign(Path(), {run: preset(name)}, jobs, Display())._threads(run) == threads
+    run.folder.mkdir()
+    (run.folder / "version.json").write_text('{"threads": 5}')
+    assert Campaign(Path(), {run: preset("demo")}, jobs, Display())._threads(run) == 5, "as it began"
 
 
 def sweep() -> "subprocess.Popen[str]":
@@ -265,7 +288,7 @@ def test_a_campaign_interrupted_with_a_failing_run_and_resumed(capsys: pytest.Ca
     with pytest.raises(UserError, match="another sweep, or a run that a killed one left behind, is at work in out"):
         Campaign(Path("out"), {}, 1, Display()).train()
     os.killpg(campaign.pid, signal.SIGINT)  # a terminal's Ctrl-C goes to the whole group
-    said, errors = campaign.communicate(timeout=60)
+    said, errors = campaign.communicate(timeout=600)
     assert campaign.returncode == 130, said + errors
     assert errors == "stopped; 0 of 4 runs are finished, and the same command goes on from here\n"
     assert last_line(first.with_name("seed-0.log")).startswith("stopped; everything is saved in out/one")

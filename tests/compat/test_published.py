@@ -1,6 +1,7 @@
 """Files from elsewhere are data; sizes follow from a configuration of either form, or from shapes alone."""
 
 import json
+import zipfile
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
@@ -163,6 +164,23 @@ def test_an_unfit_configuration_is_one_line(path: str, value: Any) -> None:
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("part", "name", "value", "said"),
+    [
+        ("denoiser", "depths", (10**9, 1), "layers and the weights only"),
+        ("denoiser", "channels", (2**20, 2**20), "check the configuration"),
+        ("reward_end", "lstm_channels", 2**24, "check the configuration"),
+    ],
+)
+def test_a_configuration_of_any_size_is_refused_before_it_is_built(part: str, name: str, value: Any, said: str) -> None:
+    tensors = tensors_of(small_atari())
+    config = imported_config("atari/Breakout", small_atari(), tensors)
+    config = replace(config, **{part: replace(getattr(config, part), **{name: value})})
+    spec = GameSpec("atari/Breakout", 12, 20, ActionSpace.discrete(7))
+    with pytest.raises(UserError, match=said):
+        imported_networks(config, spec, tensors)
+
+
 # --- files -----------------------------------------------------------------------------------------------------------
 
 
@@ -212,6 +230,33 @@ def test_code_in_a_file_is_refused_and_never_run(tmp_path: Path) -> None:
 def test_what_is_no_flat_state_dict_is_refused(tmp_path: Path, data: Any) -> None:
     torch.save(data, tmp_path / "weights.pt")
     with pytest.raises(UserError, match=r"no flat state dict|as tensors alone"):
+        read_tensors(tmp_path / "weights.pt")
+
+
+def test_a_file_that_would_fill_the_memory_is_refused_unread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.save({"a.weight": torch.zeros(1_000_000)}, tmp_path / "whole.pt")
+    with (
+        zipfile.ZipFile(tmp_path / "whole.pt") as whole,
+        zipfile.ZipFile(tmp_path / "bomb.pt", "w", zipfile.ZIP_DEFLATED) as bomb,
+    ):
+        for name in whole.namelist():
+            bomb.writestr(name, whole.read(name))
+    with pytest.raises(UserError, match=r"bomb\.pt would unpack to 4,000,\d+ bytes"), monkeypatch.context() as patch:
+        patch.setattr(torch, "load", None)
+        read_tensors(tmp_path / "bomb.pt")
+
+
+@pytest.mark.parametrize(
+    "tensors",
+    [
+        {"a.weight": torch.zeros(1).expand(100_000, 100_000)},
+        dict.fromkeys(map(str, range(100)), torch.zeros(1000)),
+    ],
+    ids=["a view of one number", "views of each other"],
+)
+def test_numbers_that_are_not_in_the_file_are_refused(tmp_path: Path, tensors: dict[str, torch.Tensor]) -> None:
+    torch.save(tensors, tmp_path / "weights.pt")
+    with pytest.raises(UserError, match="more numbers than it holds"):
         read_tensors(tmp_path / "weights.pt")
 
 

@@ -1,13 +1,13 @@
 """A data set whose writer is killed, whose disk is full or whose bytes are damaged."""
 
+import json
+import math
 import os
-import resource
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +16,12 @@ import pytest
 from diffworld.data import Dataset
 from diffworld.runtime.errors import UserError
 from diffworld.spec import ActionSpace, GameSpec
+from tests.small_disk import files_no_larger_than
 
 SHAPE = (2, 2, 3)
 GAME = GameSpec("toy", 2, 2, ActionSpace.discrete(5))
 FRAME_BYTES, RECORD_BYTES = 12, 17
+SYNCED_ROWS = 15
 
 Contents = list[tuple[object, ...]]
 Written = tuple[Path, dict[int, Contents]]
@@ -53,7 +55,10 @@ def contents(dataset: Dataset) -> Contents:
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Written:
-    """A data set of 23 steps that ends with an ended episode, and its contents at every number of rows."""
+    """A data set of 23 steps that ends with an ended episode, and its contents at every number of rows.
+
+    Its writer was killed after the sync of the first `SYNCED_ROWS`.
+    """
     folder = tmp_path_factory.mktemp("written")
     with Dataset.create(folder, GAME) as dataset:
         at: dict[int, Contents] = {0: contents(dataset)}
@@ -61,7 +66,13 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Written:
             write_step(dataset, step)
             at[dataset.num_rows] = contents(dataset)
         assert dataset.num_rows - 1 not in at  # the last step came with its final observation
+    said_to_be_synced(folder, SYNCED_ROWS)
     return folder, at
+
+
+def said_to_be_synced(folder: Path, rows: int) -> None:
+    """As if the writer had been killed some time after it had synced so many rows."""
+    (folder / "synced.json").write_text(json.dumps({"rows": rows}))
 
 
 def prefix(at: dict[int, Contents], rows: int) -> int:
@@ -79,6 +90,7 @@ def test_cut_at_every_byte_near_the_tail_leaves_a_prefix(written: Written, tmp_p
         for rows_cut in range(2 * RECORD_BYTES + 2):
             (work / "frames.bin").write_bytes(frames[: len(frames) - frames_cut])
             (work / "rows.bin").write_bytes(rows[: len(rows) - rows_cut])
+            said_to_be_synced(work, SYNCED_ROWS)
             whole = min((len(frames) - frames_cut) // FRAME_BYTES, (len(rows) - rows_cut) // RECORD_BYTES)
             keep = prefix(at, whole)
             with Dataset.open(work, writable=True) as dataset:
@@ -118,7 +130,8 @@ def test_flipped_byte(written: Written, tmp_path: Path, name: str, size: int) ->
                 with Dataset.open(tmp_path) as dataset:
                     assert dataset.num_rows == total - 2
                 continue
-            with pytest.raises(UserError, match=rf"^row {row} of .* is corrupt: .*num_rows={row}\)$"):
+            way_out = rf", or keep .*num_rows={row}\)'$" if row else "restore the folder from a copy$"
+            with pytest.raises(UserError, match=rf"^row {row} of .* is corrupt: .*{way_out}"):
                 Dataset.open(tmp_path)
     assert (tmp_path / name).stat().st_size == len(data)  # a reader changes nothing
 
@@ -190,12 +203,117 @@ def test_missing_final_observation(written: Written, tmp_path: Path) -> None:
         assert contents(dataset) == at[row - 1]
 
 
+# --- rows that were there and are lost --------------------------------------------------------------------------------
+
+FILES = (("frames.bin", FRAME_BYTES), ("rows.bin", RECORD_BYTES))
+
+
+def closed(written: Written, folder: Path) -> int:
+    """A copy of the data set as its writer closed it, and its number of rows."""
+    source, at = written
+    shutil.copytree(source, folder, dirs_exist_ok=True)
+    with Dataset.open(folder, writable=True):
+        pass
+    assert json.loads((folder / "synced.json").read_text()) == {"rows": max(at)}
+    return max(at)
+
+
+@pytest.mark.parametrize("cut", [["frames.bin"], ["rows.bin"], ["frames.bin", "rows.bin"]], ids=" and ".join)
+def test_lost_rows_are_counted_and_the_command_that_is_named_goes_on(
+    written: Written, tmp_path: Path, cut: list[str]
+) -> None:
+    total, at = closed(written, tmp_path), written[1]
+    half = next(rows for rows in at if rows >= total // 2)
+    sizes = {name: half * size + 5 for name, size in FILES if name in cut}
+    for name, size in sizes.items():
+        os.truncate(tmp_path / name, size)
+    for writable in (False, True):
+        with pytest.raises(UserError, match=f"has {half} of {total} rows: .* was cut short; restore") as error:
+            Dataset.open(tmp_path, writable=writable)
+    assert {name: (tmp_path / name).stat().st_size for name in cut} == sizes, "looking changes nothing"
+    program, *arguments = shlex.split(str(error.value).partition("with: ")[2])
+    assert program == "python"
+    subprocess.run([sys.executable, *arguments], check=True, env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)})
+    with Dataset.open(tmp_path) as dataset:
+        assert contents(dataset) == at[half] and dataset.dropped_rows == 0
+
+
+@pytest.mark.parametrize(("name", "size"), FILES)
+def test_where_nothing_says_what_was_synced_the_longer_file_tells(
+    written: Written, tmp_path: Path, name: str, size: int
+) -> None:
+    """As in data sets of the version before: a torn last append is dropped, more is damage."""
+    total, at = closed(written, tmp_path), written[1]
+    (tmp_path / "synced.json").unlink()
+    os.truncate(tmp_path / name, (total - 2) * size)
+    with Dataset.open(tmp_path) as dataset:
+        assert contents(dataset) == at[total - 2]
+    os.truncate(tmp_path / name, (total - 3) * size)
+    with pytest.raises(UserError, match=f"has {total - 3} of {total} rows"):
+        Dataset.open(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[3]", '{"rows": -1}', '{"rows": "3"}', '{"rows": NaN}', "[" * 10**5])
+def test_a_damaged_count_may_be_deleted(written: Written, tmp_path: Path, content: str) -> None:
+    total = closed(written, tmp_path)
+    (tmp_path / "synced.json").write_text(content)
+    with pytest.raises(UserError, match=r"synced\.json.*restore it from a copy, or delete it$") as error:
+        Dataset.open(tmp_path)
+    assert "\n" not in str(error.value)
+    (tmp_path / "synced.json").unlink()
+    with Dataset.open(tmp_path) as dataset:
+        assert dataset.num_rows == total
+
+
+def test_a_kill_while_rows_are_cut_leaves_a_data_set(
+    written: Written, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is said of the rows is never more than what is there."""
+    total, at = closed(written, tmp_path), written[1]
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "ftruncate", killed)
+        with pytest.raises(KeyboardInterrupt):
+            Dataset.open(tmp_path, writable=True, num_rows=7)
+    assert json.loads((tmp_path / "synced.json").read_text()) == {"rows": prefix(at, 7)}
+    with Dataset.open(tmp_path) as dataset:
+        assert contents(dataset) == at[total]
+    os.truncate(tmp_path / "rows.bin", 7 * RECORD_BYTES)  # or one file was cut already
+    with Dataset.open(tmp_path) as dataset:
+        assert contents(dataset) == at[prefix(at, 7)]
+
+
+def test_rows_are_counted_at_intervals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def said() -> int:
+        return int(json.loads((tmp_path / "synced.json").read_text())["rows"])
+
+    monkeypatch.setattr("diffworld.data.log.SYNC_SECONDS", math.inf)
+    with Dataset.create(tmp_path, GAME) as dataset:
+        for step in range(5):
+            write_step(dataset, step)
+        assert said() == 0
+        dataset.sync()
+        assert said() == dataset.num_rows
+        monkeypatch.setattr("diffworld.data.log.SYNC_SECONDS", 0)
+        for step in range(5, 10):
+            before = dataset.num_rows
+            write_step(dataset, step)
+            assert said() == before
+        dataset.truncate(3)
+        assert said() == dataset.num_rows
+    assert said() == dataset.num_rows
+
+
 WRITER = """
 import sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
 from test_replay_durability import write_step
-from diffworld.data import Dataset
+from diffworld.data import Dataset, log
+log.SYNC_SECONDS = {every}
 with Dataset.open({folder!r}, writable=True) as dataset:
     for step in range(dataset.num_steps, 10**9):
         write_step(dataset, step)
@@ -204,10 +322,11 @@ with Dataset.open({folder!r}, writable=True) as dataset:
 """
 
 
-def test_killed_writer_leaves_a_prefix(tmp_path: Path) -> None:
+@pytest.mark.parametrize("every", [0, 1])
+def test_killed_writer_leaves_a_prefix(tmp_path: Path, every: int) -> None:
     folder = tmp_path / "data"
     Dataset.create(folder, GAME).close()
-    script = WRITER.format(tests=str(Path(__file__).parent), folder=str(folder))
+    script = WRITER.format(tests=str(Path(__file__).parent), folder=str(folder), every=every)
     command = [sys.executable, "-c", script]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     seen = 0
@@ -228,17 +347,6 @@ def test_killed_writer_leaves_a_prefix(tmp_path: Path) -> None:
         assert contents(dataset) == found
 
 
-@contextmanager
-def largest_file(size: int) -> Iterator[None]:
-    """No file of this process may grow beyond `size` bytes: writing past that fails or comes out short."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
 @pytest.mark.parametrize(
     ("shape", "row_bytes"), [((30, 40, 3), 3600), ((1, 1, 3), RECORD_BYTES)], ids=["frames", "records"]
 )
@@ -251,7 +359,7 @@ def test_full_disk_loses_nothing(tmp_path: Path, shape: tuple[int, int, int], ro
         for _ in range(500):
             dataset.append(episode, frame, 1, 1.0, False, False)
         sizes = {name: (tmp_path / name).stat().st_size for name in ("frames.bin", "rows.bin")}
-        with largest_file(500 * row_bytes + int(room * row_bytes)):
+        with files_no_larger_than(500 * row_bytes + int(room * row_bytes)):
             for _ in range(2):
                 with pytest.raises(UserError, match=r"cannot write .*500 rows are safe$"):
                     dataset.append(episode, frame, 1, 1.0, True, False, frame + np.uint8(1))

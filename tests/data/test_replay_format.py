@@ -128,7 +128,7 @@ def test_unreadable_description_of_the_version_before(tmp_path: Path, change: di
 def test_a_description_that_is_none(tmp_path: Path, content: str) -> None:
     Dataset.create(tmp_path, GAME).close()
     (tmp_path / "dataset.json").write_text(content)
-    with pytest.raises(UserError, match="damaged") as error:
+    with pytest.raises(UserError, match=r"damaged|no JSON") as error:
         Dataset.open(tmp_path)
     assert "\n" not in str(error.value)
 
@@ -146,7 +146,7 @@ def test_no_data_set_there(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no data set"):
         Dataset.open(tmp_path / "nothing")
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match="cannot create"):
+    with pytest.raises(UserError, match=r"cannot write .* something else has that name"):
         Dataset.create(tmp_path / "file" / "data", GAME)
     (tmp_path / "frames.bin").write_bytes(b"somebody else's")
     with pytest.raises(UserError, match="without its"):

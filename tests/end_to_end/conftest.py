@@ -17,5 +17,5 @@ def finished(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
         if not (out / "summary.json").exists():
             done = train(out)
             assert done.returncode == 0, done.stderr
-            assert "random policy" in done.stdout and "agent" in done.stdout
+            assert all(f"  {who} " in done.stdout for who in ("random", "blind mixture", "agent"))
     return out

@@ -7,19 +7,16 @@ random play is. So does an agent that does not look at the screen.
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from diffworld.agents.returns import ReturnConfig
 from diffworld.config import CollectionConfig, Config, EvaluationConfig, UpdateConfig
-from diffworld.envs import EnvironmentConfig, play_episodes
-from diffworld.envs.make import make_game
+from diffworld.envs import EnvironmentConfig
 from diffworld.models.actor_critic import ActorCriticConfig
 from diffworld.models.denoiser import DenoiserConfig
 from diffworld.models.diffusion import LogNormalSigma
 from diffworld.models.reward_end import RewardEndConfig
 from diffworld.models.sampler import SamplerConfig
-from diffworld.runs import load
 from diffworld.training.run import train
 from tests.games.catch import SIZE
 
@@ -27,7 +24,7 @@ GAMES = 100
 
 
 def catch(seed: int) -> Config:
-    """1,800 real steps, 1,600 of them at random; about a minute and a half of one core."""
+    """1,800 real steps, 1,600 of them at random; somewhat over a minute of one core."""
     two, three = {"depths": (1, 1), "attention": (False, False)}, {"depths": (1, 1, 1), "attention": (False,) * 3}
     return Config(
         env="gym/tests.games.catch:Catch-v0",
@@ -46,7 +43,7 @@ def catch(seed: int) -> Config:
             noise_levels=LogNormalSigma(mean=4.4, std=0.2, high=200.0),
             **two,  # type: ignore[arg-type]
         ),
-        denoiser_updates=UpdateConfig(400, 60, learning_rate=2e-3, batch_size=16, warmup=20),
+        denoiser_updates=UpdateConfig(340, 50, learning_rate=2e-3, batch_size=16, warmup=20),
         sampler=SamplerConfig(denoising_steps=1, sigma_max=80.0),
         reward_end=RewardEndConfig(
             lstm_channels=64,
@@ -55,7 +52,7 @@ def catch(seed: int) -> Config:
             window=6,
             **three,  # type: ignore[arg-type]
         ),
-        reward_end_updates=UpdateConfig(400, 40, learning_rate=2e-3, clip=100.0, batch_size=32, warmup=20),
+        reward_end_updates=UpdateConfig(560, 40, learning_rate=2e-3, clip=100.0, batch_size=16, warmup=20),
         actor_critic=ActorCriticConfig(lstm_channels=64, channels=(8, 16), pool=(False, True), centre_features=True),
         actor_critic_updates=UpdateConfig(120, 40, learning_rate=3e-3, weight_decay=0.0, clip=100.0, warmup=10),
         returns=ReturnConfig(entropy_weight=0.01),
@@ -64,26 +61,14 @@ def catch(seed: int) -> Config:
     )
 
 
-class Always:
-    """The policy of a constant action: it needs no screen."""
-
-    def __init__(self, action: int) -> None:
-        self.action = action
-
-    def act(self, frames: np.ndarray, fresh: np.ndarray) -> np.ndarray:
-        return np.full(len(frames), self.action)
-
-
+@pytest.mark.alone
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_an_agent_trained_in_dreams_alone_plays_the_game(seed: int, tmp_path: Path) -> None:
     run = tmp_path / "run"
     train(catch(seed), run)
     summary = json.loads((run / "summary.json").read_text())
-    env = make_game(load(run).spec, 10)
-    constant = max(
-        np.mean([game.score for game in play_episodes(env, Always(action), range(GAMES))]) for action in range(3)
-    )
-    print(f"agent {summary['agent']['mean']}, random {summary['random']['mean']}, best constant action {constant}")
+    agent, *others = (summary[who]["mean"] for who in ("agent", "random", "constant", "blind"))
+    print(f"agent {agent}, random, best constant action, blind mixture: {others}")
     assert summary["counters"]["env_steps"] == 1_800
     assert summary["held_out"]["reward_end/reward_f1"] > 0.9 and summary["held_out"]["reward_end/end_f1"] > 0.9
-    assert summary["agent"]["mean"] >= 0.8 > 0 > max(constant, summary["random"]["mean"])
+    assert agent >= 0.8 > 0 > max(others) and summary["note"] == ""

@@ -1,6 +1,7 @@
 """Training on a data set, whatever its actions: no game is opened, named or needed."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -93,3 +94,23 @@ def test_another_runs_replay_is_data_too(finished: Path, tmp_path: Path) -> None
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     with Dataset.open(data) as replay:
         assert 0 < summary["counters"]["env_steps"] < replay.num_steps  # some episodes are held out
+
+
+@pytest.mark.parametrize("name", ["frames.bin", "rows.bin"])
+def test_half_of_a_data_set_is_not_trained_on_without_a_word(name: str, tmp_path: Path) -> None:
+    data = make_data(tmp_path / "data", SPACES["choice"])
+    os.truncate(data / name, (data / name).stat().st_size // 2)
+    refused = train(data, tmp_path / "run")
+    assert refused.returncode == 2 and "has 95 of 190 rows" in refused.stderr and refused.stderr.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_torn_tail_of_what_was_never_synced_is_left_out_with_a_word(tmp_path: Path) -> None:
+    data = make_data(tmp_path / "data", SPACES["choice"])
+    (data / "synced.json").write_text('{"rows": 180}')
+    with (data / "frames.bin").open("r+b") as file:
+        file.seek(186 * 12 * 10 * 3)
+        file.write(bytes(4 * 12 * 10 * 3))
+    done = train(data, tmp_path / "run", "--epochs", "1")
+    assert done.returncode == 0, done.stderr
+    assert f"note: the last 4 rows of {data} are torn, and are left out" in done.stdout

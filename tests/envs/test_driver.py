@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from diffworld.data import GameStep
-from diffworld.envs import Driver, EpisodeResult, FilmRecorder, RandomPolicy, play_episodes
+from diffworld.envs import ActionCounter, BlindPolicy, Driver, EpisodeResult, FilmRecorder, RandomPolicy, play_episodes
 from diffworld.envs.base import EnvironmentConfig, StepResult, VectorEnv
 from diffworld.spec import ActionSpace, GameSpec, Keys
 
@@ -126,6 +126,38 @@ def test_random_policy_is_uniform_and_reproducible() -> None:
     np.testing.assert_allclose(np.bincount(actions) / 6000, 1 / 3, atol=0.03)
     np.testing.assert_array_equal(actions, RandomPolicy(ActionSpace.discrete(3), seed=1).act(frames, fresh))
     assert (actions != RandomPolicy(ActionSpace.discrete(3), seed=2).act(frames, fresh)).any()
+
+
+def test_a_blind_policy_draws_with_its_weights() -> None:
+    frames, fresh = np.zeros((6000, 4, 4, 3), dtype=np.uint8), np.ones(6000, dtype=bool)
+    actions = BlindPolicy([4, 1], [1, 3], seed=1).act(frames, fresh)
+    assert actions.dtype == np.int64 and set(actions) == {1, 4}
+    assert abs((actions == 1).mean() - 0.75) < 0.03
+    np.testing.assert_array_equal(actions, BlindPolicy([4, 1], [1, 3], seed=1).act(frames, fresh))
+    assert (BlindPolicy([2]).act(frames, fresh) == 2).all()
+    keys = BlindPolicy([(1, 0, 1)]).act(frames[:2], fresh[:2])
+    assert keys.dtype == np.uint8 and keys.tolist() == [[1, 0, 1]] * 2
+
+
+@pytest.mark.parametrize("actions", [STAY_OR_GO, KEYS])
+def test_a_counter_makes_a_player_of_what_was_pressed(actions: ActionSpace) -> None:
+    seen: list[GameStep] = []
+    counter, policy = ActionCounter(), RandomPolicy(actions, seed=3)
+
+    def see(step: GameStep) -> None:
+        counter(step)
+        seen.append(step)
+
+    play_episodes(CountingEnv(2, actions=actions), policy, [6, 5, 6], on_step=see)
+    pressed = np.stack([np.asarray(step.action) for step in seen])
+    assert sum(counter.counts.values()) == len(pressed) == 20, "games that do not count are not counted"
+    frames, fresh = np.zeros((20_000, 4, 4, 3), dtype=np.uint8), np.ones(20_000, dtype=bool)
+    drawn = counter.player().act(frames, fresh)
+    for action in {*map(tuple, pressed)} if pressed.ndim > 1 else {*pressed}:
+        share = np.mean(pressed == action if pressed.ndim == 1 else (pressed == action).all(1))
+        assert np.mean(drawn == action if drawn.ndim == 1 else (drawn == action).all(1)) == pytest.approx(
+            share, abs=0.02
+        )
 
 
 def test_a_held_action_is_repeated_but_not_into_a_new_episode() -> None:

@@ -52,7 +52,8 @@ def test_a_record_without_curves_still_gives_a_figure(tmp_path: Path, metrics: l
 
 def test_every_metric_adds_to_the_figure(tmp_path: Path) -> None:
     record = full_record(60)
-    learning_curves(record, tmp_path / "all.png", {"random": Interval(1.0, 0.5, 1.5)})
+    band = Interval(1.0, 0.5, 1.5)
+    learning_curves(record, tmp_path / "all.png", dict.fromkeys(("random", "always $^", "blind", "agent"), band))
     learning_curves(record[:1], tmp_path / "one.png")
     some = [{k: v for k, v in entry.items() if not k.startswith("actor_critic/")} for entry in record]
     learning_curves(some, tmp_path / "some.png")

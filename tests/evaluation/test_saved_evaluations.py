@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from diffworld.envs import EpisodeResult
+from diffworld.evaluation.blind import BlindGames
 from diffworld.evaluation.protocol import ATARI_100K
 from diffworld.evaluation.saved import Evaluation, read_evaluation, read_evaluations, save_evaluation
 from diffworld.runtime.errors import UserError
@@ -24,14 +25,25 @@ EVALUATION = Evaluation(
     protocol=ATARI_100K,
     episodes=(EpisodeResult(6_000_000, 30.5, 812, False), EpisodeResult(6_000_001, 1.7, 99, True)),
 )
+BLIND = BlindGames("UP", EVALUATION.episodes, EVALUATION.episodes[::-1])
 REFERENCE = (1.7, 30.5)
 
 
-def test_it_comes_back_as_it_was(tmp_path: Path) -> None:
-    path = save_evaluation(tmp_path, EVALUATION, REFERENCE)
-    assert read_evaluation(path) == EVALUATION
-    assert read_evaluations(tmp_path) == [EVALUATION]
+@pytest.mark.parametrize("blind", [BLIND, None])
+def test_it_comes_back_as_it_was(tmp_path: Path, blind: BlindGames | None) -> None:
+    evaluation = replace(EVALUATION, blind=blind)
+    path = save_evaluation(tmp_path, evaluation, REFERENCE)
+    assert read_evaluation(path) == evaluation
+    assert read_evaluations(tmp_path) == [evaluation]
     assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+def test_an_evaluation_of_before_has_no_blind_players(tmp_path: Path) -> None:
+    path = save_evaluation(tmp_path, EVALUATION, REFERENCE)
+    data = json.loads(path.read_text())
+    del data["evaluation"]["blind"], data["summary"]["blind"]
+    path.write_text(json.dumps(data))
+    assert read_evaluation(path) == EVALUATION
 
 
 def test_the_file_says_what_the_scores_mean(tmp_path: Path) -> None:
@@ -79,12 +91,14 @@ def test_evaluations_that_could_differ_have_files_of_their_own() -> None:
         lambda text: text.replace("30.5", "NaN"),
         lambda text: text.replace("30.5", '"many"'),
         lambda text: text.replace('"temperature"', '"warmth"'),
+        lambda text: text.replace('"mixture"', '"mixed"'),
+        lambda text: json.dumps({**json.loads(text), "evaluation": json.loads(text)["evaluation"] | {"blind": {}}}),
         lambda text: json.dumps({**json.loads(text), "evaluation": {}}),
         lambda text: json.dumps(json.loads(text) | {"evaluation": json.loads(text)["evaluation"] | {"episodes": []}}),
     ],
 )
 def test_a_damaged_file_is_refused_in_one_line(tmp_path: Path, damage: object) -> None:
-    path = save_evaluation(tmp_path, EVALUATION, None)
+    path = save_evaluation(tmp_path, replace(EVALUATION, blind=BLIND), None)
     path.write_text(damage(path.read_text()))  # type: ignore[operator]
     with pytest.raises(UserError, match="delete it and run diffworld evaluate again") as error:
         read_evaluation(path)

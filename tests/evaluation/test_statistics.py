@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diffworld.evaluation.statistics import Interval, apart, mean_interval
+from diffworld.evaluation.statistics import Interval, clearly_above, mean_interval
 from diffworld.runtime.errors import UserError
 
 scores = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=30)
@@ -67,12 +67,12 @@ def test_no_mean_to_give(values: list[float]) -> None:
         mean_interval(values)
 
 
-def test_apart() -> None:
+def test_clearly_above() -> None:
     low, high = Interval(1, 0, 2), Interval(4, 3, 5)
-    assert apart(low, high)
-    assert apart(high, low)
-    assert not apart(low, Interval(2, 2, 3))
-    assert not apart(Interval(2, 0, 10), high)
+    assert clearly_above(high, low)
+    assert not clearly_above(low, high)
+    assert not clearly_above(Interval(3, 2, 3), low)
+    assert not clearly_above(high, Interval(2, 0, 10))
 
 
 def test_reads_well() -> None:

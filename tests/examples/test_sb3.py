@@ -45,9 +45,9 @@ def test_the_example_trains_and_plays_the_real_game(run: Path, capsys: pytest.Ca
     means = main(str(run), steps=512, games=3, rows=8, device="cpu")
     said = capsys.readouterr().out.splitlines()
     assert said[0] == "PPO in the dream of catch (gym/tests.games.catch:Catch-v0), 8 rows"
-    assert said[-4] == "scores in 3 real games:"
-    ppo, random, constant = means
-    assert (ppo, random) == ("PPO", "random") and constant.startswith("always ")
+    assert said[-5] == "scores in 3 real games:"
+    ppo, random, constant, blind = means
+    assert (ppo, random, blind) == ("PPO", "random", "blind mixture") and constant.startswith("always ")
     assert all(-1 <= mean <= 1 for mean in means.values())
 
 

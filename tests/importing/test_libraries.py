@@ -77,6 +77,7 @@ def changed(sample: str, folder: Path, change: Callable[[dict[str, Any]], None])
 BAD_LEROBOT: list[tuple[str, dict[str, Any], str]] = [
     ("lerobot-v3.0", {"codebase_version": "v1.6"}, "is LeRobot v1.6"),
     ("lerobot-v3.0", {"features": {}}, "has no camera"),
+    ("lerobot-v3.0", {"features": {"action": 3}}, "it is damaged"),
     ("lerobot-v3.0", {"data_path": "../../secret.parquet"}, "which lies outside of its folder"),
     ("lerobot-v3.0", {"video_path": "/etc/passwd"}, "which lies outside of its folder"),
     ("lerobot-v3.0", {"video_path": "{video_key.__class__}/x"}, "its video {video_key.__class__}/x is missing"),

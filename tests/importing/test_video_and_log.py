@@ -415,6 +415,7 @@ BAD_LOGS = [
     ('{"keys": ["' + "w" * 2**20 + '"]}\n', "longer than a megabyte"),
     ('{"t": "noon", "keys": []}\n', "nothing was ever pressed"),
     ("\x00\xff", "is no text"),
+    ('{"frame": 99, "keys": ["w"]}\n', "its log covers none of its frames"),
     ("{" + ", ".join(f'"column {i}": 0.5' for i in range(600)) + "}\n", "more than 512 columns"),
 ]
 
@@ -484,9 +485,9 @@ BAD_OPTIONS = [
     (["--cut", "5"], "--cut is '5': give FROM-TO in seconds"),
     (["--cut", "5-2"], "--cut is '5-2'"),
     (["--cut", "0-"], "all of it is cut out"),
-    (["--format", "lerobot"], "is not a file of format lerobot"),
+    (["--format", "lerobot"], "has no recordings of format lerobot"),
     (["--shift", "5000"], "--shift is 5000; it must be at most 1000"),
-    (["--keymap", "/nowhere"], "cannot read the key map /nowhere"),
+    (["--keymap", "/nowhere"], "cannot read /nowhere (No such file or directory): give the key map as a JSON file"),
 ]
 
 

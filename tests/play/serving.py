@@ -43,9 +43,9 @@ class Served:
 
 
 @contextmanager
-def serving(run: Path, max_players: int = 8, token: str | None = None) -> Iterator[Served]:
-    """Serve the run on a free port; at the end everything must have stopped."""
-    listener, address = listen("127.0.0.1", 0)
+def serving(run: Path, max_players: int = 8, token: str | None = None, port: int = 0) -> Iterator[Served]:
+    """Serve the run, on a free port unless one is given; at the end everything must have stopped."""
+    listener, address = listen("127.0.0.1", port)
     address = dataclasses.replace(address, token=token)
     model = load(run, "cpu")
     library = Library({"recordings": run / "recordings", **model.datasets})

@@ -76,8 +76,8 @@ def test_worlds_settings_and_the_inside(served: Served) -> None:
         player.until("welcome")
         player.say("set", world="both")
         view, images = player.until("view", lambda view: len(view["images"]) == 3 and view["step"] > 2)
-        difference = np.abs(picture(images["dream"]).astype(int) - picture(images["real"]))
-        np.testing.assert_array_equal(picture(images["difference"]), difference)
+        apart = picture(images["real"]).astype(int) - picture(images["dream"])
+        np.testing.assert_array_equal(picture(images["difference"]), np.clip(128 + 4 * apart, 0, 255))
         assert view["real_score"] is not None
         player.say("set", denoising_steps=5, inside=True, order=1)
         player.until("state", lambda state: state["settings"]["denoising_steps"] == 5)
@@ -149,6 +149,39 @@ def test_what_is_recorded_can_be_browsed_watched_and_exported(served: Served, ru
         assert watched["action"] == seen[0][0]
     with Dataset.open(next((run_folder / "recordings").iterdir())) as dataset:  # fit to train on
         assert dataset.num_steps == 6
+
+
+def test_both_worlds_are_recorded_filmed_named_and_deleted(tmp_path: Path) -> None:
+    with serving(make_run(tmp_path / "run")) as served, Client(served) as player:
+        info = player.until("welcome")[0]["info"]
+        assert info["command"] == "diffworld play"
+        assert info["defaults"] == {
+            **{"rules": "test", "horizon": 1000, "denoising_steps": 2, "order": 1, "churn": 0.0, "temperature": 1.0}
+        }
+        player.pause()
+        player.say("set", player="random", world="both")
+        player.say("record", on=True)
+        player.until("state", lambda state: state["recording"])
+        for _ in range(4):
+            player.say("step")
+        player.until("view", lambda view: view["step"] == 4)
+        player.say("record", on=False)
+        player.until("state", lambda state: not state["recording"])
+        found = {each["info"]["world"]: each for each in player.ask("datasets")[0]["datasets"] if each["editable"]}
+        where = {"dataset": found["dream"]["id"], "episode": 0}
+        episodes, pictures = player.ask("episodes", dataset=where["dataset"], offset=0, count=10)
+        assert [picture(pictures[str(each["id"])]).shape for each in episodes["episodes"]] == [(16, 16, 3)]
+        assert player.ask("table", **where)[0]["table"]["beside"] == "real"
+        film, _ = player.ask("export", kind="gif", fps=10, beside=True, **where)
+        with Image.open(io.BytesIO(get(f"{served.origin}/films/{film['film']}").content)) as image:
+            assert image.width > 2 * 256 and image.n_frames == 5  # type: ignore[attr-defined]
+        player.ask("rename", dataset=where["dataset"], title="A name")
+        titles = [each["info"].get("title") for each in player.ask("datasets")[0]["datasets"]]
+        assert titles.count("A name") == 1
+        assert "no recording" in player.ask("delete", dataset="replay")[0]["error"]
+        player.ask("delete", dataset=where["dataset"])
+        assert [each["info"].get("world") for each in player.ask("datasets")[0]["datasets"]] == ["real", None]
+        assert player.ask("episodes", dataset=where["dataset"], offset=0, count=1)[0]["error"]
 
 
 def test_a_slow_client_gets_the_newest_frame_and_no_backlog(served: Served) -> None:

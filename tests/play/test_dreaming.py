@@ -14,9 +14,9 @@ from tiny_run import SMALL, make_run
 
 from diffworld.models.sampler import SamplerConfig
 from diffworld.play.compiling import compiling_pays
-from diffworld.play.dreaming import Dreamer, DreamRequest, DreamStep, use_threads
+from diffworld.play.dreaming import Dreamer, DreamRequest, DreamStep
 from diffworld.runs import Model, load
-from diffworld.runtime.device import resolve_precision
+from diffworld.runtime.device import resolve_precision, resolve_threads, use_threads
 from diffworld.world import FrameStack, FrameStackState, StepKey
 
 
@@ -114,10 +114,11 @@ def test_small_networks_stay_in_float32_on_one_core(tmp_path: Path) -> None:
     wide = replace(SMALL, denoiser=replace(SMALL.denoiser, channels=(8, 64)))
     large = load(make_run(tmp_path / "large", wide, replay_steps=0), "cpu")
     native = resolve_precision("auto", torch.device("cpu"))
-    assert (small.small, small.require_world().dtype) == (True, torch.float32)
-    assert (large.small, large.require_world().dtype) == (False, native)
+    assert (small.config.small, small.require_world().dtype) == (True, torch.float32)
+    assert (large.config.small, large.require_world().dtype) == (False, native)
     assert (compiling_pays(small), compiling_pays(large)) == (False, native == torch.bfloat16)
     before = torch.get_num_threads()
-    dreamers = [Dreamer(model, threads=2) for model in (small, large)]
-    assert [dreamer.step._thread.submit(torch.get_num_threads).result() for dreamer in dreamers] == [1, 2]
+    dreamers = [Dreamer(model) for model in (small, large)]
+    threads = [resolve_threads(True), resolve_threads(False)]
+    assert [dreamer.step._thread.submit(torch.get_num_threads).result() for dreamer in dreamers] == threads
     use_threads(before)

@@ -3,14 +3,16 @@
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageSequence
 
-from diffworld.data import Dataset
+from diffworld.data import Dataset, GameStep
 from diffworld.play.library import Library
+from diffworld.play.recording import FilmKind, Take, note
 from diffworld.runtime.errors import UserError
 from diffworld.spec import ActionSpace, GameSpec, Keys
 
@@ -18,7 +20,7 @@ NOISE = GameSpec("noise", 8, 12, ActionSpace.discrete(3))
 
 
 def write(
-    folder: Path, episodes: list[list[float]], unfinished: bool = False, info: dict[str, str] | None = None
+    folder: Path, episodes: list[list[float]], unfinished: bool = False, info: dict[str, Any] | None = None
 ) -> None:
     """Episodes of random frames with the rewards given; the last may go on."""
     rng = np.random.default_rng(len(episodes))
@@ -144,6 +146,148 @@ def test_an_episode_becomes_a_film(library: Library) -> None:
     assert path.stat().st_mtime_ns == written
     library.close()
     assert not path.exists()
+
+
+# Recordings
+
+
+def record(parent: Path, games: list[tuple[str, list[int]]]) -> list[Path]:
+    """A take: in each game the player did these steps, in `dream`, `real` or `both`."""
+    rng = np.random.default_rng(0)
+    take = Take(parent, 1, {"dream": NOISE, "real": NOISE}, {"model": "m"})
+    for game, (world, actions) in enumerate(games):
+        for action in actions:
+            frames = rng.integers(0, 256, (2, 8, 12, 3), dtype=np.uint8)
+            step = GameStep(game, frames[0], action, 0.0, False, False, frames[1])
+            for source in ("dream", "real"):
+                if world in (source, "both"):
+                    take.add(source, dataclasses.replace(step, frame=frames[int(source == "real")]))
+    return take.close()
+
+
+def ids(library: Library) -> dict[str, str]:
+    """The recordings' ids, by world."""
+    return {entry["info"]["world"]: entry["id"] for entry in library.datasets() if entry["kind"] == "recordings"}
+
+
+@pytest.fixture
+def recorded(tmp_path: Path) -> Library:
+    record(tmp_path / "records", [("both", [0, 1]), ("dream", [2, 2, 2]), ("real", [1]), ("both", [1, 2, 0])])
+    write(tmp_path / "replay", [[1.0]])
+    return Library({"recordings": tmp_path / "records", "replay": tmp_path / "replay"})
+
+
+def test_an_episode_finds_its_other_side_by_the_game_it_is_of(recorded: Library) -> None:
+    dream, real = ids(recorded)["dream"], ids(recorded)["real"]
+    sides = {world: recorded.episodes(name, 0, 9) for world, name in ids(recorded).items()}
+    assert [[row["steps"] for row in sides[world]] for world in ("dream", "real")] == [[2, 3, 3], [2, 1, 3]]
+    besides = {name: [recorded.episode_table(name, n)["beside"] for n in range(3)] for name in (dream, real)}
+    assert besides == {dream: ["real", None, "real"], real: ["dream", None, "dream"]}
+    assert recorded.episode_table("replay", 0)["beside"] is None
+
+
+@pytest.mark.parametrize("kind", ["mp4", "gif"])
+@pytest.mark.parametrize("from_world", ["dream", "real"])
+def test_a_film_side_by_side_has_the_dream_on_the_left(recorded: Library, from_world: str, kind: FilmKind) -> None:
+    dream, real = ids(recorded)["dream"], ids(recorded)["real"]
+    path = recorded.export(ids(recorded)[from_world], 2, kind, 10, beside=True)
+    assert path.name == f"{ids(recorded)[from_world]}-episode-2-side-by-side.{kind}"
+    if kind == "mp4":
+        with av.open(str(path)) as container:
+            film = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    else:
+        with Image.open(path) as image:
+            film = [np.asarray(page.convert("RGB")) for page in ImageSequence.Iterator(image)]
+    assert len(film) == 4  # three steps, and where they led
+    for t, joined in enumerate(film):
+        for name, left in ((dream, 0), (real, 12 * 32 + 8)):
+            shown = joined[24 : 24 + 8 * 32, left : left + 12 * 32].reshape(8, 32, 12, 32, 3)[:, 16, :, 16]
+            assert np.abs(shown.astype(int) - recorded.frame(name, 2, t)).mean() < 12  # 256 colours, or half the hues
+
+
+def test_what_was_recorded_alone_has_no_other_side(recorded: Library) -> None:
+    for name, episode in ((ids(recorded)["dream"], 1), ("replay", 0)):
+        with pytest.raises(UserError, match="recorded alone"):
+            recorded.export(name, episode, "mp4", 10, beside=True)
+    recorded.delete(ids(recorded)["real"])
+    assert recorded.episode_table(ids(recorded)["dream"], 0)["beside"] is None
+
+
+def test_a_recording_is_renamed_and_keeps_all_else(recorded: Library) -> None:
+    name = ids(recorded)["dream"]
+    before = next(entry for entry in recorded.datasets() if entry["id"] == name)
+    assert before["editable"]
+    recorded.rename(name, "My best game")
+    after = next(entry for entry in recorded.datasets() if entry["id"] == name)
+    assert after == {**before, "info": {**before["info"], "title": "My best game"}}
+    assert recorded.episode_table(name, 0)["beside"] == "real"
+
+
+def test_a_recording_is_deleted_whole(recorded: Library, tmp_path: Path) -> None:
+    recorded.delete(ids(recorded)["dream"])
+    assert list(ids(recorded)) == ["real"]
+    assert len(list((tmp_path / "records").iterdir())) == 1
+    with pytest.raises(UserError, match="there is no data set"):
+        recorded.delete("recordings.nothing")
+
+
+def test_a_recording_in_the_making_is_not_deleted(tmp_path: Path) -> None:
+    take = Take(tmp_path, 1, {"dream": NOISE}, {})
+    frame = np.zeros((8, 12, 3), np.uint8)
+    take.add("dream", GameStep(0, frame, 0, 0.0, False, False, frame))
+    take.add("dream", GameStep(0, frame, 0, 0.0, False, False, frame))
+    library = Library({"recordings": tmp_path})
+    (entry,) = library.datasets()
+    with pytest.raises(UserError, match="still being made: end it first"):
+        library.delete(entry["id"])
+    library.rename(entry["id"], "Named early")
+    (path,) = take.close()
+    assert library.datasets()[0]["info"]["title"] == "Named early"
+    assert library.datasets()[0]["info"]["games"] == [0]
+    library.delete(entry["id"])
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("where", ["run", "run/replay"])
+def test_a_runs_own_data_are_not_touched_wherever_the_recordings_lie(tmp_path: Path, where: str) -> None:
+    run = tmp_path / "run"
+    write(run / "replay", [[1.0]], info={"env": "a"})
+    write(run / "more", [[1.0]], info={"world": "dream"})  # recorded by hand, perhaps
+    replay = Dataset.open(run / "replay")
+    replay.close()
+    library = Library({"recordings": tmp_path / where, "replay": run / "replay"})
+    assert not any(entry["editable"] for entry in library.datasets())
+    for entry in library.datasets():
+        for call in (lambda name=entry["id"]: library.delete(name), lambda name=entry["id"]: library.rename(name, "x")):
+            with pytest.raises(UserError, match="no recording of a player"):
+                call()
+    # Not even one that says of itself that it is a recording.
+    note(run / "replay", world="dream", take="0")
+    assert not any(entry["editable"] for entry in library.datasets())
+
+
+@pytest.mark.parametrize("info", [{"take": 3, "world": "dream"}, {"take": "x", "world": "mars"}, {"take": ["x"]}])
+def test_info_from_elsewhere_is_only_data(tmp_path: Path, info: dict[str, Any]) -> None:
+    write(tmp_path / "odd", [[0.0], [0.0]], info={**info, "games": "many"})
+    write(tmp_path / "other", [[0.0]], info={"take": "x", "world": "dream", "games": [0, {}]})
+    library = Library({"recordings": tmp_path})
+    assert {entry["id"]: entry["editable"] for entry in library.datasets()} == {
+        "recordings.odd": False,
+        "recordings.other": True,
+    }
+    assert library.episode_table("recordings.odd", 0)["beside"] is None
+    assert library.episode_table("recordings.other", 0)["beside"] is None
+
+
+def test_a_picture_of_an_episode_is_small(library: Library, tmp_path: Path) -> None:
+    np.testing.assert_array_equal(library.thumbnail("replay", 0), library.frame("replay", 0, 2))
+    large = dataclasses.replace(NOISE, height=200, width=100)
+    with Dataset.create(tmp_path / "large", large) as dataset:
+        frame = np.arange(200 * 100 * 3, dtype=np.uint32).astype(np.uint8).reshape(200, 100, 3)
+        dataset.append(dataset.new_episode(), frame, 0, 0.0, False, False)
+    found = Library({"large": tmp_path / "large"}).thumbnail("large", 0)
+    np.testing.assert_array_equal(found, frame[::3, ::3])
+    assert max(found.shape) <= 96
 
 
 def test_a_long_list_is_one_name_each(tmp_path: Path) -> None:

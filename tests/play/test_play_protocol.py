@@ -18,7 +18,9 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
     max_leaves=8,
 )
-TYPES = "act shown pause pace step reset rewind record watch set starts datasets episodes table frame export".split()
+TYPES = (
+    "act shown pause pace step reset rewind record watch set starts datasets episodes table frame export rename delete"
+).split()
 
 
 @pytest.mark.parametrize(
@@ -34,6 +36,11 @@ TYPES = "act shown pause pace step reset rewind record watch set starts datasets
             '{"type":"export","id":1,"dataset":"replay","episode":0,"kind":"gif","fps":15}',
             protocol.Export(type="export", id=1, dataset="replay", episode=0, kind="gif", fps=15),
         ),
+        (
+            '{"type":"rename","id":1,"dataset":"a","title":"Größer \\ud83e\\udd4a"}',
+            protocol.Rename(type="rename", id=1, dataset="a", title="Größer 🥊"),
+        ),
+        ('{"type":"delete","id":1,"dataset":"a"}', protocol.Delete(type="delete", id=1, dataset="a")),
     ],
 )
 def test_messages_of_the_page_are_read(text: str, expected: protocol.Message) -> None:
@@ -86,6 +93,14 @@ def test_only_given_settings_change() -> None:
         '{"type":"frame","id":1,"dataset":"a\\u0000","episode":0,"step":0}',
         '{"type":"table","id":1,"dataset":"","episode":0}',
         '{"type":"export","id":1,"dataset":"replay","episode":0,"kind":"exe","fps":15}',
+        '{"type":"export","id":1,"dataset":"replay","episode":0,"kind":"gif","fps":15,"beside":"real"}',
+        '{"type":"rename","id":1,"dataset":"a","title":""}',
+        '{"type":"rename","id":1,"dataset":"a","title":"two\\nlines"}',
+        '{"type":"rename","id":1,"dataset":"a","title":"right to left \\u202e"}',
+        json.dumps({"type": "rename", "id": 1, "dataset": "a", "title": "x" * 81}),
+        '{"type":"rename","id":1,"dataset":"../a","title":"x"}',
+        '{"type":"delete","id":1,"dataset":"../replay"}',
+        '{"type":"delete","id":1,"dataset":"a","episode":0}',
         '{"type":"shown","number":1}' + " " * MAX_MESSAGE_BYTES,
         "[" * 1500,
         '{"a":' * 300 + "1" + "}" * 300,

@@ -4,6 +4,7 @@ import contextlib
 import json
 import socket
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from serving import LIMIT, Client, Served, get, open_socket, serving, wait_for
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from diffworld.play.guard import COOKIE
+from diffworld.play.patience import PatientHTTP, PatientWebSocket
 from diffworld.play.server import Address, listen
 from diffworld.runtime.errors import UserError
 
@@ -25,7 +27,7 @@ def test_the_page_and_its_parts_are_served_with_care(served: Served) -> None:
     assert "default-src 'none'" in page.headers["content-security-policy"]
     assert "unsafe" not in page.headers["content-security-policy"]
     assert page.headers["x-content-type-options"] == "nosniff"
-    for name in ("app.js", "link.js", "style.css", "icon.svg"):
+    for name in ("app.js", "link.js", "base.css", "small.css", "icon.svg"):
         part = get(f"{served.origin}/static/{name}")
         assert part.status_code == 200 and len(part.content) > 100
 
@@ -162,11 +164,89 @@ def test_what_is_not_there_is_said_in_one_line(served: Served) -> None:
         player.until("view")
 
 
+def head(served: Served, path: str, *more: str) -> bytes:
+    """A request's head, whole but for the last line end."""
+    return "\r\n".join([f"GET {path} HTTP/1.1", f"Host: {served.host}", *more, ""]).encode()
+
+
+UPGRADE = ("Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13")
+KEY = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="
+
+
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [
+        ("", ""),
+        ("G", "G"),
+        ("half", "x"),
+        ("page\r\n", ""),
+        ("page\r\nhalf", "x"),
+        ("post", "x"),
+        ("upgrade", ""),
+    ],
+    ids=["says nothing", "a letter at a time", "half a head", "a page and no more", "a page and half a head",
+         "a body without an end", "half a websocket"],
+)  # fmt: skip
+def test_a_client_that_lets_the_server_wait_is_shown_out(
+    run_folder: Path, monkeypatch: pytest.MonkeyPatch, first: str, then: str
+) -> None:
+    monkeypatch.setattr(PatientHTTP, "patience", 0.3)
+    with serving(run_folder) as served, Client(served) as player, ExitStack() as stack:
+        words = {
+            "half": head(served, "/", "Accept: "),
+            "page": head(served, "/"),
+            "post": b"POST / HTTP/1.1\r\nHost: %b\r\nContent-Length: 99999\r\n\r\n" % served.host.encode(),
+            "upgrade": head(served, "/play", f"Origin: {served.origin}", *UPGRADE, KEY),
+        }
+
+        def bytes_of(text: str) -> bytes:
+            data = text.encode()
+            for word, meaning in words.items():
+                data = data.replace(word.encode(), meaning)
+            return data
+
+        waiting = [stack.enter_context(socket.create_connection(("127.0.0.1", served.address.port))) for _ in range(50)]
+        for raw in waiting:
+            raw.settimeout(LIMIT)
+            raw.sendall(bytes_of(first))
+
+        def gone(raw: socket.socket) -> bool:
+            try:
+                raw.sendall(bytes_of(then))
+                raw.settimeout(0.01)
+                return not raw.recv(65536)
+            except TimeoutError:
+                return False
+            except OSError:  # what came after the end was refused
+                return True
+
+        while waiting:  # a client that gets an answer has time for another question, so each may take a while
+            waiting = [raw for raw in waiting if not gone(raw)]
+            player.until("view")  # whoever plays is not waited for
+
+
+def test_a_client_that_does_not_read_is_shown_out(run_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(PatientHTTP, "patience", 0.3)
+    monkeypatch.setattr(PatientWebSocket, "patience", 0.3)
+    with serving(run_folder) as served, ExitStack() as stack:
+        where = ("127.0.0.1", served.address.port)
+        asked = head(served, "/static/app.js") + b"\r\n"
+        for raw in [stack.enter_context(socket.create_connection(where)) for _ in range(3)]:
+            with contextlib.suppress(OSError):
+                while True:  # until nothing more fits, and it is put out
+                    raw.sendall(asked)
+        player = stack.enter_context(Client(served))
+        player.until("view")
+        assert served.state.queue.playing == 1
+        with contextlib.suppress(ConnectionClosed):
+            for number in range(100_000):
+                player.say("starts", id=number, offset=0, count=100)
+                time.sleep(0.02)
+        wait_for(lambda: served.state.queue.playing == 0)
+
+
 def test_noise_on_the_port_disturbs_nobody(served: Served) -> None:
-    upgrade = (
-        f"GET /play HTTP/1.1\r\nHost: {served.host}\r\nOrigin: {served.origin}\r\nUpgrade: websocket\r\n"
-        "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-    ).encode()
+    upgrade = head(served, "/play", f"Origin: {served.origin}", *UPGRADE, KEY) + b"\r\n"
     with Client(served) as player:
         for noise in (
             b"\x00\xff" * 500,

@@ -61,8 +61,10 @@ def test_every_player_in_every_world(model: Model, world: str, player: str) -> N
         assert {"denoiser", "reward_end", "policy"} <= set(view.milliseconds)
     if world == "both":
         assert view.dream is not None and view.real is not None and view.difference is not None
-        np.testing.assert_array_equal(view.difference, np.abs(view.dream.astype(int) - view.real))
+        apart = view.real.astype(int) - view.dream
+        np.testing.assert_array_equal(view.difference, np.clip(128 + 4 * apart, 0, 255))
         assert np.array_equal(start.dream, start.real)
+        assert start.difference is not None and (start.difference == 128).all()
     session.close()
 
 
@@ -96,6 +98,66 @@ def test_a_rewind_branches_and_crosses_starts(model: Model) -> None:
     session.configure(player="agent")
     assert all(same(a, b) for a, b in zip(play(session, [0] * 6), views[3:], strict=True))
     assert session.rewind(10_000).kept == 0
+
+
+WORLDS = ("dream", "real", "both")
+PLAYERS = ("human", "agent", "random", "recording")
+
+
+def shows(view: View) -> str:
+    return "both" if view.dream is not None and view.real is not None else "real" if view.dream is None else "dream"
+
+
+def begin(session: PlaySession, world: str, player: str) -> View:
+    """That player in that world, with the actions of an episode of the replay where a recording plays."""
+    if player != "recording":
+        return session.configure(world=world, player=player)
+    session.configure(world=world)
+    return session.play_recording("replay", 0)
+
+
+@pytest.mark.parametrize("player", PLAYERS)
+@pytest.mark.parametrize("first_player", ["human", "recording"])
+@pytest.mark.parametrize("world", WORLDS)
+@pytest.mark.parametrize("first_world", WORLDS)
+def test_a_rewind_goes_back_into_the_world_of_that_moment(
+    model: Model, first_world: str, world: str, first_player: str, player: str
+) -> None:
+    session = PlaySession(model, library=Library(model.datasets), seed=4)
+    start = begin(session, first_world, first_player)
+    before = play(session, [1, 2, 2])
+    begin(session, world, player)
+    play(session, [3, 0])
+    # One step at a time, as a held key does it, and on from there; the last one is past the change.
+    for _ in range(4):
+        kept = session.rewind(1)
+        view = session.step(2)
+        assert session.settings.world == shows(kept) == shows(view)
+        assert (view.step, view.player) == (kept.step + 1, session.settings.player)
+        session.rewind(1)
+    session.rewind(session.configure().kept - start.kept)
+    session.configure(player="human" if session.settings.player != "recording" else "recording")
+    assert session.settings.world == first_world
+    resumes = first_player == "recording" and (player == "recording" or first_world != "dream")
+    assert (session.settings.player == "recording") == resumes
+    for seen in before:  # the real game is played again, the dream drawn again
+        again = session.step(seen.action)
+        assert (again.step, again.action, again.reward) == (seen.step, seen.action, seen.reward)
+        assert np.array_equal(again.dream, seen.dream) and np.array_equal(again.real, seen.real)
+    session.close()
+
+
+@settings(max_examples=15)
+@given(st.lists(st.one_of(st.integers(1, 6), st.tuples(st.sampled_from(WORLDS), st.sampled_from(PLAYERS))), max_size=9))
+def test_no_order_of_worlds_players_and_rewinds_leaves_a_session_in_two_worlds(
+    model: Model, deeds: list[int | tuple[str, str]]
+) -> None:
+    session = PlaySession(model, library=Library(model.datasets))
+    for deed in deeds:
+        shown = session.rewind(deed) if isinstance(deed, int) else begin(session, *deed)
+        for view in (shown, *play(session, [1, 0, 2])):
+            assert shows(view) == session.settings.world
+    session.close()
 
 
 def alike(a: View, b: View) -> bool:
@@ -334,7 +396,7 @@ def test_a_game_that_is_not_here_leaves_the_dream(tmp_path: Path) -> None:
     session = PlaySession(model)
     assert session.info()["action_names"] == ["NOOP", "FIRE", "RIGHT", "LEFT"]
     assert session.reset().dream is not None
-    assert "gym/NotHere-v0 cannot be made" in session.info()["worlds"]["real"]
+    assert "gym/NotHere-v0: making it raised NameNotFound" in session.info()["worlds"]["real"]
     with pytest.raises(UserError, match="world cannot be real"):
         session.configure(world="real")
 

@@ -12,7 +12,9 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from diffworld.agents.rollout import act
 from diffworld.config import NETWORKS, CollectionConfig, Config, NetworkName
 from diffworld.data import Dataset, held_out_episodes
 from diffworld.recipes import COLLECT, TEST, Diamond, ModelFree, Networks, World
@@ -21,6 +23,8 @@ from diffworld.spec import ActionSpace, GameSpec
 from diffworld.training.trainer import Trainer
 from tests.tiny_training import SHOOTER, diamond_trainer, model_free_trainer, noise_of, playing, updates, world_trainer
 
+MOST_OPERATIONS = 1200
+"""That a step of dreaming and acting may take, with networks of two levels."""
 NOISE = GameSpec("noise", 12, 12, ActionSpace.discrete(3))
 
 
@@ -276,3 +280,34 @@ def test_what_any_first_collection_takes(
         before = int((draws[: done[0] - min(100, done[0] - first)] < odds).sum())
         assert min(before, done[0] - before) < ENOUGH_REWARDS, "nor to go on"
     assert done[1] == min(later, total - done[0])
+
+
+class Operations(TorchDispatchMode):
+    """Names of the operations that torch runs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.names.append(str(func))
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("space", [ActionSpace.discrete(3), SHOOTER], ids=["choice", "keys"])
+def test_acting_in_dreams_is_the_same_operations_whatever_happens(
+    small: Config, tmp_path: Path, space: ActionSpace
+) -> None:
+    """So that all of it can be one CUDA graph: nothing looks at a value, and no row that ends is listed."""
+    data = noise_of(tmp_path / "data", replace(NOISE, actions=space), [30, 30])
+    with world_trainer(replace(small, networks=NETWORKS), data) as trainer:
+        agent = trainer.recipe.agent  # type: ignore[attr-defined]
+        trainer.update("actor_critic")
+        counted = {}
+        for steps in (2, 4, 6):
+            with Operations() as seen:
+                act(agent.actor_critic, agent.world, agent.state, steps)
+            counted[steps] = seen.names
+    for name in counted[6]:
+        assert not any(word in name for word in ("_local_scalar_dense", "nonzero", "item", "unique")), name
+    assert len(counted[6]) - len(counted[4]) == len(counted[4]) - len(counted[2]) <= 2 * MOST_OPERATIONS

@@ -23,13 +23,19 @@ def make_run(
     config: Config = BENCHMARK_CONFIG,
     film: bool = False,
     agent: bool = True,
+    constant: float | None = None,
 ) -> Path:
-    """A finished run of a game whose last test gave `scores`; or of a world model alone, without `agent`."""
+    """A finished run of a game whose last test gave `scores`; or of a world model alone, without `agent`.
+
+    `constant` is what always pressing UP scores; a run of before did not measure that.
+    """
     path.mkdir(parents=True)
     config = replace(config, env=game if "/" in game else f"atari/{game}", seed=seed)
     (path / "config.json").write_text(config.to_json())
     steps = config.collection.total_steps
-    tested = {"agent": {"scores": list(scores)}, "random": {"scores": [1.0, 2.0]}}
+    tested: dict[str, Any] = {"agent": {"scores": list(scores)}, "random": {"scores": [1.0, 2.0]}}
+    if constant is not None:
+        tested |= {"constant": {"action": "UP", "scores": [constant] * 2}, "blind": {"scores": [constant - 5] * 2}}
     summary: dict[str, Any] = {"counters": {"env_steps": steps, "wall_seconds": 7200.0}, **(tested if agent else {})}
     (path / "summary.json").write_text(json.dumps(summary))
     entries = [

@@ -104,6 +104,23 @@ def test_page_shows_every_method_and_the_numbers(report: Path) -> None:
     assert any("Tennis is none of the benchmark's 26 games" in word for word in words)
 
 
+@pytest.mark.parametrize("game", ["Breakout", "atari/Tennis"])
+@pytest.mark.parametrize("constant", [None, 25.0])
+def test_every_run_stands_beside_those_who_do_not_look(tmp_path: Path, game: str, constant: float | None) -> None:
+    run = make_run(tmp_path / "run", game, constant=constant)
+    write_report(gather([run], resamples=20), tmp_path / "report")
+    text = (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
+    tables = 2 if game == "atari/Tennis" else 1  # its rules are none of the benchmark's: it stands in a table more
+    assert text.count(">best constant action</th>") == text.count(">blind mixture</th>") == tables
+    assert text.count("<td>25.0 <small>UP</small></td>") == text.count("<td>20.0</td>") == (tables if constant else 0)
+    assert text.count('<td title="not measured">–</td>') == (0 if constant else 2 * tables)
+    assert ("No better than a player who never looks at the screen: run" in text) == (constant is not None)
+    assert ("<span>Constant</span>" in text) == (constant is not None and game == "Breakout")
+    (row,) = json.loads((tmp_path / "report" / "report.json").read_text())["tables"]["runs"]
+    action = "UP" if constant else None
+    assert (row["constant"], row["constant_action"], row["blind"]) == (constant, action, constant and constant - 5)
+
+
 def test_pictures_can_be_seen(report: Path) -> None:
     pictures = sorted(report.glob("*.png"))
     assert {path.name for path in pictures} >= {"aggregates.png", "profiles.png", "improvement.png"}

@@ -9,8 +9,10 @@ from run_folders import BENCHMARK_CONFIG, make_run
 
 from diffworld.config import Config
 from diffworld.envs import EnvironmentConfig, EpisodeResult
+from diffworld.evaluation.blind import BlindGames, BlindScores
 from diffworld.evaluation.protocol import ATARI_100K
 from diffworld.evaluation.saved import Evaluation, save_evaluation
+from diffworld.evaluation.statistics import Interval
 from diffworld.models.sampler import SamplerConfig
 from diffworld.report.runs import label, method_of, named, read_run
 from diffworld.runtime.errors import UserError
@@ -46,10 +48,26 @@ def test_a_finished_run(tmp_path: Path) -> None:
     assert run.interval.mean == 30
     assert run.random is not None
     assert run.random.mean == 1.5
+    assert run.test.blind is None, "measured in no run of before"
     assert run.comparable
     assert run.finished
     assert run.film == tmp_path / "run" / "dream.mp4"
     assert len(run.metrics) == 5
+
+
+@pytest.mark.parametrize(("constant", "remarked"), [(10.0, False), (28.0, True)])
+def test_those_who_do_not_look_are_read_beside_the_agent(tmp_path: Path, constant: float, remarked: bool) -> None:
+    run = read_run(make_run(tmp_path / "run", scores=[20.0, 40.0] * 9, constant=constant))
+    assert run.test.blind == BlindScores("UP", Interval(*[constant] * 3), Interval(*[constant - 5] * 3))
+    assert ("no better than a player who never looks at the screen" in run.remarks) == remarked
+
+
+def test_those_who_do_not_look_are_of_the_test_that_counts(tmp_path: Path) -> None:
+    path = with_checkpoints(make_run(tmp_path / "run", constant=1.0), 5)
+    games = tuple(EpisodeResult(i, 7.0, 10, False) for i in range(100))
+    evaluate(path, 50.0, games=100, blind=BlindGames("DOWN", games, games))
+    blind = read_run(path).test.blind
+    assert blind is not None and (blind.action, blind.constant.mean) == ("DOWN", 7)
 
 
 def test_the_evaluation_with_most_games_counts(tmp_path: Path) -> None:
@@ -177,6 +195,7 @@ def test_folders_that_cannot_be_used_are_refused_in_one_line(tmp_path: Path) -> 
     untrained = make_run(tmp_path / "untrained")
     world = make_run(tmp_path / "world", agent=False)
     damaged, other, evaluated = (make_run(tmp_path / name) for name in ("damaged", "other", "evaluated"))
+    blind = make_run(tmp_path / "blind", constant=1e200)
     for path in (untested, untrained):
         (path / "summary.json").unlink()
     (damaged / "summary.json").write_text(json.dumps({"agent": {}}))
@@ -190,6 +209,7 @@ def test_folders_that_cannot_be_used_are_refused_in_one_line(tmp_path: Path) -> 
         (untrained, "train it first"),
         (world, "has no test of its agent: it trained a world model alone"),
         (damaged, "cannot read .*summary.json"),
+        (blind, "cannot read .*summary.json .scores should be"),
         (other, "another version wrote it"),
         (evaluated, "is of another game"),
     ):

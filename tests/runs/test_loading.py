@@ -73,7 +73,7 @@ def test_a_run(small: Config, tmp_path: Path, space: ActionSpace) -> None:
     assert (model.title, model.spec, model.config, model.device) == ("my run", spec, small, CPU)
     assert model.progress == {"epoch": 3, "saves": 1, "wall_seconds": 2.5, "env_steps": 40, "replay_rows": 21}
     assert model.datasets == {"replay": tmp_path / "my run" / "replay"}
-    assert model.small and model.require_world().dtype == torch.float32
+    assert model.config.small and model.require_world().dtype == torch.float32
     assert model.world is not None and model.policy is not None and model.world.reward_end is not None
     loaded = Networks(model.world.denoiser, model.world.reward_end, model.policy).tensors()
     for name, tensor in networks.tensors().items():
@@ -204,7 +204,7 @@ def test_the_demo() -> None:
     model = load("demo", device="cpu")
     assert model.title == "demo" and model.spec.name == "atari/Boxing" and model.spec.frame_size == (48, 48)
     assert len(model.spec.actions.names) == 18 and model.spec.actions.names[0] == "NOOP"
-    assert model.small and model.policy is not None and model.datasets["starts"].is_dir()
+    assert model.config.small and model.policy is not None and model.datasets["starts"].is_dir()
     frames = dreamt(model)
     assert len({frame.tobytes() for frame in frames}) == len(frames), "something moves"
     assert load("demo") is not model

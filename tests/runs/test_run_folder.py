@@ -134,6 +134,27 @@ def test_damage_is_one_line_that_says_what_to_do(tmp_path: Path, file: str, dama
         run.load()
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"epoch": 2', '"epoch": -5'),
+        ('"epoch": 2', '"phase": 99'),
+        ('"wall_seconds": 1.25', '"wall_seconds": 1.75'),
+        ('"x": -1e-300', '"x": null'),
+        ('"sha256": {', '"sha256": {"other": ""}, "was": {'),
+    ],
+)
+def test_other_numbers_of_a_checkpoint_are_damage(tmp_path: Path, old: str, new: str) -> None:
+    run = RunFolder(tmp_path)
+    run.save(2, checkpoint(2))
+    path = run.checkpoints()[0] / "progress.json"
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+    with pytest.raises(UserError, match=r"00000002 is damaged \(.*: delete that folder to start over"):
+        run.load()
+
+
 class Intruder:
     """Something a pickle would build."""
 

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from diffworld.runtime.device import autocast, resolve_device, resolve_precision
+from diffworld.runtime import device
+from diffworld.runtime.device import autocast, resolve_device, resolve_precision, resolve_threads
 from diffworld.runtime.errors import UserError
 
 
@@ -45,3 +46,26 @@ def test_precision() -> None:
         assert (x @ x).dtype == torch.float32
     with autocast(cpu, torch.bfloat16):
         assert (x @ x).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize(
+    ("asked", "small", "begun_with", "side_by_side", "expected"),
+    [
+        ("", True, 0, 1, 1),
+        ("", False, 0, 1, 4),
+        ("", False, 0, 2, 2),
+        ("", False, 0, 9, 1),
+        ("", True, 2, 1, 2),  # as the run began
+        ("", False, 3, 2, 3),
+        ("", False, 8, 1, 4),  # on a machine with more cores, which this one is not
+        ("4", True, 0, 1, 4),
+        ("4", True, 2, 1, 4),
+        ("4", True, 0, 2, 2),
+    ],
+)
+def test_threads_follow_the_networks_unless_somebody_asks(
+    monkeypatch: pytest.MonkeyPatch, asked: str, small: bool, begun_with: int, side_by_side: int, expected: int
+) -> None:
+    monkeypatch.setattr(device, "CORES", 4)
+    monkeypatch.setenv("OMP_NUM_THREADS", asked)
+    assert resolve_threads(small, begun_with, side_by_side) == expected

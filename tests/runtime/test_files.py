@@ -4,13 +4,9 @@ import errno
 import json
 import math
 import os
-import resource
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -22,25 +18,15 @@ from diffworld.runtime.files import (
     append_line,
     atomic_file,
     atomic_folder,
+    check_writable,
+    read_json,
     whole_lines,
     without_nan,
     write_atomic,
     write_error,
     write_json,
 )
-
-
-@contextmanager
-def files_no_larger_than(size: int) -> Iterator[None]:
-    """The system refuses to let a file grow past `size` bytes, much as a full disk does."""
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        signal.signal(signal.SIGXFSZ, handler)
+from tests.small_disk import files_no_larger_than
 
 
 def names(folder: Path) -> list[str]:
@@ -184,6 +170,60 @@ def test_a_full_disk_reads_well() -> None:
     line = "cannot write runs/x: No space left on device; free some space and run the same command again"
     assert str(write_error("runs/x", OSError(errno.ENOSPC, "whatever"))) == line
     assert str(write_error("runs/x", RuntimeError("serializing:\nNo space left on device (os error 28)"))) == line
+
+
+def test_the_systems_error_behind_a_librarys(tmp_path: Path) -> None:
+    """As torch's writer, which says at its end that a position is unexpected."""
+    with pytest.raises(UserError, match="free some space"), atomic_file(tmp_path / "weights"):
+        try:
+            raise OSError(errno.ENOSPC, "whatever")
+        except OSError:
+            raise RuntimeError("unexpected pos 64 vs 0")  # noqa: B904
+    with pytest.raises(ValueError, match="ours"), atomic_file(tmp_path / "weights"):
+        try:
+            (tmp_path / "missing").read_text()
+        except OSError:
+            raise ValueError("ours")  # noqa: B904
+
+
+def test_a_file_inside_a_folder_is_named_as_it_was_to_be(tmp_path: Path) -> None:
+    with (
+        pytest.raises(UserError, match=f"^cannot write {tmp_path}/run/inner: "),
+        atomic_folder(tmp_path / "run") as new,
+    ):
+        (new / "inner").mkdir()
+        write_atomic(new / "inner", "text")
+    assert names(tmp_path) == []
+
+
+def test_a_place_is_writable_or_refused_in_one_line(tmp_path: Path) -> None:
+    check_writable(tmp_path / "not" / "there" / "yet")
+    (tmp_path / "file").touch()
+    assert names(tmp_path) == ["file"], "looking leaves nothing"
+    for place, said in (
+        (tmp_path / "file" / "inner", "move it away or choose another path"),
+        (tmp_path / ("x" * 300), "File name too long; choose a shorter name"),
+        (Path("/proc/none"), "check the path"),
+    ):
+        with pytest.raises(UserError, match=f"^cannot write {place}: .*{said}$"):
+            check_writable(place)
+    with files_no_larger_than(0), pytest.raises(UserError, match=f"^cannot write {tmp_path}: File too large"):
+        check_writable(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[1,]", b"NaN", b'{"a": Infinity}', b"\xff", b"[" * 200_000, None])
+def test_what_is_no_json_is_one_line(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "numbers.json"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UserError, match=f"^cannot read {path} .*: make it anew$") as error:
+        read_json(path, "make it anew")
+    assert "\n" not in str(error.value)
+
+
+def test_a_name_that_no_text_can_have_is_escaped(tmp_path: Path) -> None:
+    write_json(tmp_path / "names.json", {"folder": "r\udcc3\udca9c"})
+    assert read_json(tmp_path / "names.json") == {"folder": "r\udcc3\udca9c"}
 
 
 def test_a_full_disk_behind_a_librarys_error(tmp_path: Path) -> None:

@@ -63,6 +63,14 @@ def test_other_shapes_are_refused_and_nothing_written(tmp_path: Path, frames: ND
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_film_may_come_piece_by_piece(tmp_path: Path) -> None:
+    frames = film(7, 16, 24)
+    for name, write in {"a.mp4": write_video, "a.gif": write_gif}.items():
+        write(tmp_path / name, frames, scale=2)
+        write(tmp_path / f"pieces-{name}", (frames[start : start + 3] for start in range(0, 7, 3)), scale=2)
+        assert (tmp_path / name).read_bytes() == (tmp_path / f"pieces-{name}").read_bytes()
+
+
 def test_a_gif_has_its_frames_and_its_length(tmp_path: Path) -> None:
     frames = film(15, 64, 64)
     write_gif(tmp_path / "a.gif", frames, fps=15, scale=2)

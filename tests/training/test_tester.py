@@ -1,6 +1,7 @@
 """Tests of a run, and what it ends with: scores, losses on what was held out, curves, a film and a summary."""
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,6 +14,7 @@ import torch
 
 from diffworld.config import NETWORKS, Config
 from diffworld.data import Dataset
+from diffworld.evaluation.blind import TRIALS
 from diffworld.evaluation.games import TestGames
 from diffworld.runs import RunFolder
 from diffworld.runtime.metrics import MetricsLog
@@ -120,10 +122,17 @@ def test_a_test_may_be_stopped(small: Config, tmp_path: Path) -> None:
         with pytest.raises(Interrupted):
             tester.finish(COUNTERS, stop)
         assert not (tmp_path / "summary.json").exists(), "not finished"
-        calls = -18 - 3  # in the random player's games
-        with pytest.raises(Interrupted):
-            tester.finish(COUNTERS, stop)
-        assert not (tmp_path / "summary.json").exists()
+        trials = 9 * TRIALS * (3 + 2)  # nine steps a game, three actions and then the better two
+        for place in (
+            18,
+            36,
+            36 + trials,
+            54 + trials,
+        ):  # as the random, constant and mixed players and the trials begin
+            calls = -place - 3
+            with pytest.raises(Interrupted):
+                tester.finish(COUNTERS, stop)
+            assert not (tmp_path / "summary.json").exists()
         tester.finish(COUNTERS, never)
         assert (tmp_path / "summary.json").exists()
 
@@ -144,18 +153,21 @@ def test_a_run_in_a_game_ends_with_scores(small: Config, tmp_path: Path, capsys:
     summary = summary_of(tmp_path)
     assert summary["counters"] == COUNTERS and summary["env"] == games.spec.name and summary["seed"] == 0
     assert set(summary["held_out"]) >= HELD_OUT and summary["versions"]["torch"]
-    for who in ("agent", "random"):
+    for who in ("agent", "random", "constant", "blind"):
         entry = summary[who]
         assert len(entry["scores"]) == len(entry["steps"]) == 2 and entry["steps"] == [9, 9]
         assert entry["mean"] == sum(entry["scores"]) / 2 and entry["low"] <= entry["mean"] <= entry["high"]
+    assert (summary["constant"]["action"], summary["constant"]["scores"]) == ("2", [1, 1]), "action 2 pays 1, 0 costs 1"
+    assert summary["note"] == "always pressing 2 scores as much: the agent may not be looking at the screen"
     assert isinstance(summary["clearly_better_than_random"], bool)
     assert (tmp_path / "curves.png").stat().st_size > 1000
     frames, rate = film_of(tmp_path / "dream.mp4")
     assert frames == 4 + 4 and rate == games.spec.steps_per_second == 15  # four real ones, then from the middle on
     said = capsys.readouterr().out
     assert f"{games.spec.name} after 60 real steps and 1.5 minutes of training" in said
-    assert "random policy" in said and "agent policy" in said and "over 2 games" in said
-    assert "dream.mp4, curves.png, summary.json" in said
+    for who in ("random", "always 2", "blind mixture", "agent"):
+        assert re.search(rf"\n  {who} +[-0-9].*   over 2 games\n", said), who
+    assert said.endswith(f"dream.mp4, curves.png, summary.json\nnote: {summary['note']}\n")
 
 
 def test_a_run_without_a_world_model_ends_with_a_film_of_the_game(
@@ -218,7 +230,7 @@ def test_a_first_test_game_shorter_than_the_context_costs_a_line(
     with in_a_game(longer, tmp_path) as tester:
         tester.finish(COUNTERS, never)
     notes = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note:")]
-    assert notes == ["note: there is no dream.mp4: the game has 9 frames, too few to dream on from 16 of them"]
+    assert notes[0] == "note: there is no dream.mp4: the game has 9 frames, too few to dream on from 16 of them"
     assert not (tmp_path / "dream.mp4").exists()
     assert summary_of(tmp_path)["agent"]["steps"] == [9, 9]
     assert (tmp_path / "curves.png").exists()

@@ -222,14 +222,17 @@ def test_a_dry_run_tells_sizes_and_time_and_writes_nothing(
     dry_run(config)
     assert files_below(tmp_path) == before
     said = capsys.readouterr().out
-    assert config.to_json() in said
-    for name in NETWORKS:
-        lines = [line for line in said.splitlines() if line.startswith(f"{name} ")]
-        assert [line.split()[2] for line in lines] == (["parameters", "updates"] if name in names else [])
-        if lines:
-            part = config.updates(name)
+    lines = {line.split()[0]: line for line in said.splitlines()[1:]}
+    phases = {"diamond": ["collect", *NETWORKS, "test"], "world": [*NETWORKS[:2], "test"]}.get(recipe, [*names, "test"])
+    source = "data" if recipe == "world" else "game"
+    assert list(lines) == [source, "networks", *phases, "together", "memory", "disk"]
+    assert [name in lines["networks"] for name in NETWORKS] == [name in names for name in NETWORKS]
+    if recipe != "model_free":  # whose updates end with the real steps
+        for name in names:
+            part = config.updates(name)  # type: ignore[arg-type]
             expected = part.first_steps + (config.total_epochs - 1) * part.steps
-            assert int(lines[1].split()[1].replace(",", "")) == expected
-    assert ("replay" in said.split("optimisers")[1]) == (recipe == "diamond")
-    assert f"for {config.total_epochs} epochs, without collection and tests" in said
-    assert "GiB; a checkpoint" in said
+            assert lines[name].split()[1:3] == [f"{expected:,}", "updates,"]
+    assert lines["together"].endswith(f"for {config.total_epochs} epochs")
+    assert ("replay" in lines["disk"]) == (recipe == "diamond") and "checkpoint" in lines["disk"]
+    if recipe == "world":
+        assert "30 steps in" in lines["data"] and "held out:" in lines["data"]

@@ -259,3 +259,34 @@ def test_one_context_frame_needs_no_burn_in() -> None:
     assert state.reward_end is not None and not state.reward_end[0].any()
     state, prediction = world.step(state, torch.randint(ACTIONS, (2,)), torch.randn)
     assert torch.equal(state.frames, prediction.frames[:, None])
+
+
+@judged_or_not
+@pytest.mark.parametrize("sampler", [{}, {"churn": 1.0, "sigma_context": 0.1, "order": 2}], ids=["plain", "noisy"])
+def test_recorded_steps_are_the_plain_ones(judged: bool, sampler: dict[str, float]) -> None:
+    world = world_of(CHOICE, judged, **sampler)
+    begin = world.start(*Starts()(4))
+    found = []
+    for record in (False, True):
+        if record:
+            world.record()
+        state, randn, trajectories = begin, noise(5), []
+        for step in range(4):
+            rows = state if step < 3 else state.rows(slice(0, 2))  # another number of rows is another recording
+            state, prediction = world.step(rows, torch.arange(len(rows.frames)), randn, trajectory=True)
+            assert prediction.trajectory is not None
+            trajectories += prediction.trajectory
+        found.append((state, trajectories))
+    assert_same(found[0][0], found[1][0])
+    assert all(torch.equal(one, other) for one, other in zip(found[0][1], found[1][1], strict=True))
+
+
+def test_ways_of_drawing_share_recordings_and_are_no_more_than_allowed() -> None:
+    world = world_of()
+    world.record()
+    state, action = world.start(*Starts()(1)), torch.zeros(1, dtype=torch.int64)
+    for steps in range(1, 20):
+        other = world.with_sampler(SamplerConfig(denoising_steps=steps))
+        other.step(state, action, torch.randn)
+    assert world._recorded is not None and len(world._recorded) == 8
+    assert SamplerConfig(denoising_steps=19) in world._recorded

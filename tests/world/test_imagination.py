@@ -62,11 +62,12 @@ def assert_same_rows(state: FrameStackState, rows: list[int], other: FrameStackS
 def test_start() -> None:
     imagination, _, starts = dreams()
     state = imagination.start(5)
-    frames, actions = starts.drawn[0]
+    (frames, actions), (ahead, ahead_actions) = starts.drawn
     assert torch.equal(state.dream.frames, frames) and torch.equal(state.dream.actions, actions)
-    assert torch.equal(state.context, frames) and torch.equal(state.frame, frames[:, -1])
-    assert state.steps.tolist() == [0] * 5
+    assert state.steps.tolist() == [0] * 5 and state.taken == 0
     assert torch.equal(imagination.frames(state), frames[:, -1])
+    assert len(ahead) == 10 and torch.equal(imagination.burn_in(state), ahead[:, :-1])
+    assert_same_rows(state.starts, [3], imagination.world.start(ahead, ahead_actions), [3])
 
 
 @pytest.mark.parametrize("space", [CHOICE, VECTOR], ids=["choice", "vector"])
@@ -78,12 +79,11 @@ def test_shapes_and_kinds_of_an_outcome(space: ActionSpace) -> None:
         assert outcome.next_frames.shape == (4, 3, *SIZE) and not outcome.next_frames.requires_grad
         assert outcome.rewards.shape == (4,) and set(outcome.rewards.tolist()) <= {-1.0, 0.0, 1.0}
         assert outcome.ends.dtype == outcome.truncated.dtype == torch.bool
-        expected = torch.nonzero(outcome.ends | outcome.truncated).squeeze(1)
-        assert torch.equal(outcome.restarted, expected)
-        assert outcome.burn_in.shape == (len(expected), N - 1, 3, *SIZE)
-        assert state.context.shape == (4, N, 3, *SIZE)
+        over = outcome.ends | outcome.truncated
+        assert outcome.start.dtype == torch.int64 and torch.equal(outcome.start >= 0, over)
+        assert state.dream.context.shape == (4, N, 3, *SIZE)
         assert state.dream.actions.shape == ((4, N) if space.is_discrete else (4, N, space.size))
-        assert (state.steps < 3).all() and (state.steps[expected] == 0).all()
+        assert (state.steps < 3).all() and (state.steps[over] == 0).all()
 
 
 @pytest.mark.parametrize("horizon", [1, 3])
@@ -95,12 +95,13 @@ def test_horizon_truncates_and_restarts(horizon: int) -> None:
         at_horizon = step % horizon == 0
         assert outcome.truncated.tolist() == [at_horizon] * 2
         assert outcome.ends.tolist() == [False] * 2
-        assert len(starts.drawn) == 1 + step // horizon
         if at_horizon:
-            fresh, _ = starts.drawn[-1]
-            assert torch.equal(state.context, fresh)
-            assert torch.equal(outcome.burn_in, fresh[:, :-1])
-            assert not torch.equal(outcome.next_frames, fresh[:, -1]), "the dream's own last frame"
+            fresh, _ = starts.drawn[1]
+            first = 2 * (step // horizon - 1)
+            assert outcome.start.tolist() == [first, first + 1]
+            assert torch.equal(state.dream.context, fresh[first : first + 2])
+            assert not torch.equal(outcome.next_frames, fresh[:2, -1]), "the dream's own last frame"
+    assert len(starts.drawn) == 2, "no window is drawn while dreams go on"
 
 
 def test_only_rows_that_are_over_restart() -> None:
@@ -109,13 +110,12 @@ def test_only_rows_that_are_over_restart() -> None:
     action = torch.tensor([1, 2, 3])
     following, prediction = same_noise(lambda: imagination.world.step(state.dream, action, torch.randn))  # type: ignore[misc]
     after, outcome = same_noise(lambda: imagination.step(state, action))  # type: ignore[misc]
-    assert outcome.restarted.tolist() == [1]
+    assert outcome.start.tolist() == [-1, 0, -1]
     assert torch.equal(outcome.next_frames, prediction.frames)
     assert_same_rows(after.dream, [0, 2], following, [0, 2])
     fresh, actions = starts.drawn[-1]
-    assert len(fresh) == 1
-    assert torch.equal(after.context[1], fresh[0]) and torch.equal(after.dream.actions[1], actions[0])
-    assert after.steps.tolist() == [1, 0, 2]
+    assert torch.equal(after.dream.context[1], fresh[0]) and torch.equal(after.dream.actions[1], actions[0])
+    assert after.steps.tolist() == [1, 0, 2] and after.taken == 1
     assert_same_rows(after.dream, [1], imagination.world.start(fresh, actions), [0])
 
 
@@ -123,8 +123,32 @@ def test_an_end_restarts_at_once_and_is_no_truncation() -> None:
     imagination, _, starts = dreams(horizon=10, end=YES)
     state, outcome = imagination.step(imagination.start(2), torch.tensor([0, 0]))
     assert outcome.ends.all() and not outcome.truncated.any()
-    assert outcome.restarted.tolist() == [0, 1]
-    assert torch.equal(state.context, starts.drawn[1][0])
+    assert outcome.start.tolist() == [0, 1]
+    assert torch.equal(state.dream.context, starts.drawn[1][0][:2])
+
+
+def test_starts_that_are_taken_are_replaced_in_their_order() -> None:
+    imagination, _, starts = dreams(horizon=10)
+    state = replace(imagination.start(2), steps=torch.tensor([9, 3]))
+    assert imagination.refill(state) is state, "nothing is taken, nothing is drawn"
+    state, _ = imagination.step(state, torch.tensor([0, 0]))
+    again = imagination.refill(state)
+    assert again.taken == 0 and len(starts.drawn[2][0]) == 1
+    assert torch.equal(again.starts.frames, torch.cat([starts.drawn[1][0][1:], starts.drawn[2][0]]))
+    assert_same_rows(again.starts, [3], imagination.world.start(*starts.drawn[2]), [0])
+    assert again.dream is state.dream and again.steps is state.steps
+
+
+def test_starts_serve_again_where_a_rollout_needs_more_than_there_are() -> None:
+    imagination, _, starts = dreams(horizon=1)
+    state, taken = imagination.start(2), []
+    for _ in range(5):
+        state, outcome = imagination.step(state, torch.tensor([0, 0]))
+        taken.append(outcome.start.tolist())
+    assert taken == [[0, 1], [2, 3], [0, 1], [2, 3], [0, 1]] and state.taken == 10
+    assert torch.equal(state.dream.context, starts.drawn[1][0][:2])
+    refilled = imagination.refill(state)
+    assert torch.equal(refilled.starts.frames, starts.drawn[2][0]) and len(starts.drawn[2][0]) == 4
 
 
 @pytest.mark.parametrize(("kind", "sign"), [(0, -1), (1, 0), (2, 1)])
@@ -147,29 +171,29 @@ def test_one_context_frame_needs_no_burn_in() -> None:
     imagination, _, starts = dreams(horizon=1, context_frames=1)
     state = imagination.start(2)
     assert not lstm_of(state)[0].any()
-    state, outcome = imagination.step(state, torch.tensor([0, 1]))
-    assert outcome.burn_in.shape == (2, 0, 3, *SIZE)
-    assert torch.equal(state.context, starts.drawn[1][0])
+    state, _ = imagination.step(state, torch.tensor([0, 1]))
+    assert imagination.burn_in(state).shape == (4, 0, 3, *SIZE)
+    assert torch.equal(state.dream.context, starts.drawn[1][0][:2])
 
 
 def test_a_world_that_knows_neither_rewards_nor_ends_pays_nothing_and_goes_on() -> None:
-    imagination, _, starts = dreams(horizon=3, judged=False)
+    imagination, _, _ = dreams(horizon=3, judged=False)
     state = imagination.start(2)
     for step in range(1, 7):
         state, outcome = imagination.step(state, torch.tensor([0, 1]))
         assert outcome.rewards.dtype == torch.float32 and not outcome.rewards.any()
         assert outcome.ends.dtype == torch.bool and not outcome.ends.any()
         assert outcome.truncated.tolist() == [step % 3 == 0] * 2
-    assert len(starts.drawn) == 3
+    assert state.taken == 4
 
 
 @pytest.mark.parametrize("judged", [True, False])
 def test_a_state_comes_back_from_plain_tensors(judged: bool) -> None:
     imagination, _, _ = dreams(horizon=3, judged=judged)
     state, _ = imagination.step(imagination.start(2), torch.tensor([0, 1]))
-    plain = {"dream": dict(vars(state.dream)), "steps": state.steps}
+    plain = {name: dict(vars(x)) if name in ("dream", "starts") else x for name, x in vars(state).items()}
     again = imagination.state_from(plain)
     assert again == state and isinstance(again.dream, FrameStackState)
     one, _ = same_noise(lambda: imagination.step(state, torch.tensor([2, 3])))  # type: ignore[misc]
     other, _ = same_noise(lambda: imagination.step(again, torch.tensor([2, 3])))  # type: ignore[misc]
-    assert torch.equal(one.context, other.context)
+    assert torch.equal(one.dream.context, other.dream.context)

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from diffworld.spec import ActionSpace, Choice, Keys
+from diffworld.world import draw_index
 
 
 def draw_actions(
@@ -23,7 +24,8 @@ def draw_actions(
     pieces = []
     for part, piece in _pieces(space, scaled):
         if isinstance(part, Choice):
-            drawn = F.one_hot(_draw_choice(piece, temperature, generator), part.size)
+            values = torch.arange(part.size, device=piece.device)  # one_hot would look at what is drawn
+            drawn = (_draw_choice(piece, temperature, generator)[..., None] == values).long()
         elif temperature == 0:
             drawn = (piece > 0).long()
         else:
@@ -82,7 +84,7 @@ def _pieces(space: ActionSpace, numbers: Tensor) -> Iterator[tuple[Choice | Keys
 def _draw_choice(logits: Tensor, temperature: float, generator: torch.Generator | None) -> Tensor:
     if temperature == 0:
         return logits.argmax(-1)
-    return torch.multinomial(logits.softmax(-1), 1, generator=generator).squeeze(1)
+    return draw_index(logits.softmax(-1), generator)
 
 
 def _allowed(part: Keys, down: Tensor) -> Tensor:

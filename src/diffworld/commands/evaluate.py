@@ -6,15 +6,20 @@ from typing import Annotated, Literal
 
 import tyro
 
-from diffworld.commands.parsing import parse_checked, until_stopped
+from diffworld.commands.parsing import demo_named, parse_checked, until_stopped
 from diffworld.data import Dataset
+from diffworld.envs import ActionCounter
+from diffworld.evaluation.blind import play_blind
 from diffworld.evaluation.games import TestGames
 from diffworld.evaluation.protocol import atari_game, protocol_of
 from diffworld.evaluation.saved import Evaluation, save_evaluation
 from diffworld.report.scores import load_benchmark
 from diffworld.runs import Model, RunFolder
 from diffworld.runs.loading import DEMO, load
-from diffworld.runtime.checked import Amount, Count, Natural
+from diffworld.runtime.checked import Amount, Count, Games, Natural
+from diffworld.runtime.device import use_threads
+from diffworld.runtime.files import check_writable
+from diffworld.runtime.memory import lowering
 from diffworld.runtime.metrics import METRICS_FILE, read_metrics
 from diffworld.runtime.progress import Display
 
@@ -25,11 +30,13 @@ class EvaluateOptions:
 
     The games' seeds are fixed and never those of training games, so the same command gives the same scores. With the
     run's own settings and number of games they are those of its last test. Needs one checkpoint, not a finished run.
+    Beside the agent two players who never look at the screen play the same games: one presses the best constant action,
+    one draws the agent's own actions as often as the agent pressed them. An agent should beat both.
     Saved as RUN/evaluations/NAME.json, once all games are over; `diffworld report RUN` uses it.
     """
 
     run: Annotated[Path, tyro.conf.Positional]
-    """The run folder. Of demo, the model that comes with the package, nothing is saved."""
+    """The run folder. Of demo (or --demo), the model that comes with the package, nothing is saved."""
     episodes: Count = 100
     """Games to play."""
     policy: Literal["agent", "random"] = "agent"
@@ -38,7 +45,7 @@ class EvaluateOptions:
     """Temperature of the agent's actions (default: the run's own, `evaluation.temperature`)."""
     seed: Natural | None = None
     """Which list of test games to play (default: that of the run's seed)."""
-    num_envs: Count | None = None
+    num_envs: Games | None = None
     """Games played side by side (default: the run's own, `evaluation.num_envs`)."""
     device: str = "auto"
     """Where the network runs: auto, cpu, cuda or mps."""
@@ -46,19 +53,22 @@ class EvaluateOptions:
 
 def main(arguments: list[str]) -> int:
     """Evaluate a run, save the result and sum it up; Ctrl-C saves nothing."""
-    options = parse_checked(EvaluateOptions, "diffworld evaluate", arguments)
+    options = parse_checked(EvaluateOptions, "diffworld evaluate", demo_named(arguments))
     return until_stopped(lambda: evaluate(options), "nothing was saved; the same command begins anew")
 
 
 def evaluate(options: EvaluateOptions) -> None:
     """Play, save, print; UserError for options or a run that cannot be used."""
     run, demo = RunFolder(options.run), str(options.run) == DEMO
+    if not demo and run.exists():
+        check_writable(run.path / "evaluations")
     actor_critic, env_steps, progress = None, 0, {}
     if options.policy == "random" and (known := run.spec()) is not None:  # no checkpoint is needed then
         config, spec = run.config(), known
     else:
         model = load(options.run, options.device)
         config, spec = model.config, model.spec
+        use_threads(model.threads)
         if options.policy == "agent":
             actor_critic, progress = model.require_policy(), dict(model.progress)
             env_steps = config.collection.total_steps if demo else _env_steps(model, run)
@@ -66,8 +76,10 @@ def evaluate(options: EvaluateOptions) -> None:
     seed = config.seed if options.seed is None else options.seed
     temperature = e.temperature if options.temperature is None else options.temperature
     tests = TestGames(spec, seed, min(options.num_envs or e.num_envs, options.episodes), temperature)
-    with Display().bar(options.policy, "game", options.episodes) as advance:
-        results = tests.play(actor_critic, options.episodes, on_episode=lambda _: advance(1))
+    display, pressed = Display(), ActionCounter()
+    with lowering("--num-envs"), display.bar(options.policy, "game", options.episodes) as advance:
+        results = tests.play(actor_critic, options.episodes, on_episode=lambda _: advance(1), on_step=pressed)
+    blind = play_blind(tests, pressed, options.episodes, display) if actor_critic is not None else None
     evaluation = Evaluation(
         env=spec.name,
         policy=options.policy,
@@ -85,12 +97,16 @@ def evaluate(options: EvaluateOptions) -> None:
             outside_experience=bool(config.data or config.init_from),
         ),
         episodes=tuple(results),
+        blind=blind,
     )
     reference = load_benchmark().reference(atari_game(spec.name))
     where = "not saved, for demo is no run folder"
-    if not demo:
-        where = f"saved in {save_evaluation(run.path, evaluation, reference)}"
-    print("\n".join([*evaluation.in_words(reference), f"  {where}"]))
+    try:
+        if not demo:
+            where = f"saved in {save_evaluation(run.path, evaluation, reference)}"
+    finally:  # whatever becomes of the file, the games took long
+        print("\n".join(evaluation.in_words(reference)))
+    print(f"  {where}")
 
 
 def _env_steps(model: Model, run: RunFolder) -> int:

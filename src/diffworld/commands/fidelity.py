@@ -1,13 +1,12 @@
 """`diffworld fidelity`."""
 
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
 
-from diffworld.commands.parsing import parse_checked, until_stopped
+from diffworld.commands.parsing import demo_named, parse_checked, until_stopped
 from diffworld.data import Dataset, held_out_episodes
 from diffworld.evaluation.fidelity.figures import draw_curves, draw_strip, write_film
 from diffworld.evaluation.fidelity.films import TrainingFrames
@@ -24,9 +23,9 @@ from diffworld.evaluation.games import TestGames
 from diffworld.runs import Model
 from diffworld.runs.loading import DEMO, load
 from diffworld.runtime.checked import Count, Natural
-from diffworld.runtime.device import resolve_precision
+from diffworld.runtime.device import resolve_precision, use_threads
 from diffworld.runtime.errors import UserError
-from diffworld.runtime.files import without_nan, write_json
+from diffworld.runtime.files import check_writable, without_nan, write_json
 from diffworld.runtime.progress import Display
 from diffworld.runtime.versions import versions
 from diffworld.spec import GameSpec
@@ -47,7 +46,7 @@ class FidelityOptions:
     """
 
     run: Annotated[Path, tyro.conf.Positional]
-    """The run folder; or demo, the model that comes with the package."""
+    """The run folder; or demo (or --demo), the model that comes with the package."""
     horizon: Count = 500
     """Steps of a dream. Rows whose game ends before stop counting there: every curve says how many are left."""
     starts: Count = 32
@@ -78,7 +77,7 @@ class FidelityOptions:
 
 def main(arguments: list[str]) -> int:
     """Measure a run and write what was found; Ctrl-C writes nothing."""
-    options = parse_checked(FidelityOptions, "diffworld fidelity", arguments)
+    options = parse_checked(FidelityOptions, "diffworld fidelity", demo_named(arguments))
     return until_stopped(lambda: fidelity(options), "nothing was written; the same command begins anew")
 
 
@@ -92,6 +91,7 @@ def fidelity(options: FidelityOptions) -> None:
     check_writable(out)
     model = load(options.run, options.device)
     world, config = model.require_world(), model.config
+    use_threads(model.threads)
     dtype = resolve_precision(config.precision if options.precision == "run" else options.precision, model.device)
     training = _training_frames(options, model)
     if training is None:
@@ -125,25 +125,20 @@ def fidelity(options: FidelityOptions) -> None:
         "versions": versions(),
         **study.record,
     }
-    _write(out, record, study.shown)
-    for line in [*summary_lines(record), f"see {out / CURVES}, {STRIP}, {FILM} and {RECORD}"]:
-        display.line(line)
+    try:
+        _write(out, record, study.shown)
+    finally:  # whatever becomes of the files, the dreams took long
+        for line in summary_lines(record):
+            display.line(line)
+    display.line(f"see {out / CURVES}, {STRIP}, {FILM} and {RECORD}")
 
 
 def _write(out: Path, record: dict[str, Any], films: dict[str, Any]) -> None:
-
     draw_curves(record, out / CURVES)
     shown = {name: film for name, film in films.items() if record["films"][name]["kind"] != "baseline"}
     draw_strip(shown, out / STRIP)
     write_film(shown, out / FILM)
     write_json(out / RECORD, without_nan(record))  # last: where it is, the rest is too
-
-
-def check_writable(folder: Path) -> None:
-    """UserError now rather than after hours, if files cannot be written to a folder that may not be there yet."""
-    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK):
-        raise UserError(f"cannot write to {folder}: choose another --out")
 
 
 def _denoising_steps(text: str) -> list[int]:

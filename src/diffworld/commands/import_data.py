@@ -59,13 +59,10 @@ def main(arguments: list[str]) -> int:
     options = parse_checked(ImportDataOptions, "diffworld import-data", arguments)
     if not options.sources:
         raise UserError("say what to import: files, or folders with recordings")
-    settings = Settings(
-        parse_size(options.size),
-        options.fps,
-        options.shift,
-        tuple(Cut.parse(text) for text in options.cut),
-        KeyMap.read(options.keymap),
-    )
+    for text in options.cut:
+        Cut.parse(text)  # UserError, before anything is read
+    size, keymap = parse_size(options.size), KeyMap.read(options.keymap)
+    settings = Settings(size, options.fps, options.shift, options.cut, keymap)
     recordings, said = find_recordings(options.sources, options.format, options.camera)
     display = Display()
     for line in said:

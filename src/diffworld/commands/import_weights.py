@@ -23,7 +23,7 @@ from diffworld.envs import make_env
 from diffworld.runs import Checkpoint, RunFolder, load
 from diffworld.runtime.checked import Natural
 from diffworld.runtime.errors import UserError
-from diffworld.runtime.files import atomic_folder
+from diffworld.runtime.files import atomic_folder, check_writable
 from diffworld.runtime.progress import Display
 
 
@@ -52,6 +52,7 @@ def main(arguments: list[str]) -> int:
     out = options.out or Path("runs") / f"published-{game}"
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise UserError(f"{out} exists: choose another --out, or move it away")
+    check_writable(out.parent)
     _import(_published(options, game), f"atari/{game}", out, options.steps)
     return 0
 

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import tyro
 
 from diffworld.runtime.checked import checked
-from diffworld.runtime.errors import UserError
+from diffworld.runtime.errors import HelpShown, UserError, one_line
 
 T = TypeVar("T")
 
@@ -18,7 +18,7 @@ T = TypeVar("T")
 def parse(options: type[T], program: str, arguments: list[str], default: T | None = None) -> T:
     """Parse arguments into a dataclass with tyro, from `default` where given.
 
-    Raises: UserError, one line, in place of tyro's boxes; SystemExit(0) after `--help` was printed.
+    Raises: UserError, one line, in place of tyro's boxes; HelpShown after `--help` was printed.
     """
     kwargs: dict[str, Any] = {} if default is None else {"default": default}
     said = io.StringIO()
@@ -28,8 +28,8 @@ def parse(options: type[T], program: str, arguments: list[str], default: T | Non
             return tyro.cli(options, prog=program, args=arguments, **kwargs)
     except SystemExit as exit_:
         if not exit_.code:
-            raise
-        raise UserError(f"{_in_one_line(said.getvalue())[:300]} (try: {program} --help)") from None
+            raise HelpShown(0) from None
+        raise UserError(f"{one_line(_in_one_line(said.getvalue()), 300)} (try: {program} --help)") from None
 
 
 def parse_checked(options: type[T], program: str, arguments: list[str], default: T | None = None) -> T:
@@ -57,6 +57,11 @@ def _in_one_line(box: str) -> str:
     """What a box of tyro's says between rules of dashes, without its title and its last part, which names --help."""
     title, *parts = [" ".join(part.split()) for part in re.split(r"^[ -]*--[ -]*$", box, flags=re.MULTILINE)]
     return " ".join(part for part in parts if not part.startswith("For full helptext")) or title
+
+
+def demo_named(arguments: list[str], *before: str) -> list[str]:
+    """`--demo` as what it stands for: the model that comes with the package, named "demo", after `before`."""
+    return [word for argument in arguments for word in ([*before, "demo"] if argument == "--demo" else [argument])]
 
 
 def given_option(arguments: list[str], name: str) -> str | None:

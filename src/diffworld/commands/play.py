@@ -1,6 +1,7 @@
 """`diffworld play`."""
 
 import os
+import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ import tyro
 from diffworld.commands.parsing import parse_checked
 from diffworld.runtime.checked import Count
 from diffworld.runtime.errors import UserError
+from diffworld.runtime.files import check_writable
 
 
 @dataclass(frozen=True)
@@ -40,28 +42,29 @@ class PlayOptions:
 
 def main(arguments: list[str]) -> int:
     """Load the model, print the address, serve until Ctrl-C."""
-    options = parse_checked(PlayOptions, "diffworld play", arguments)
+    options = parse_checked(PlayOptions, "diffworld play", ["--demo" if a == "demo" else a for a in arguments])
     if (options.run is None) != options.demo:
         raise UserError("give a run folder, or --demo to play the model that comes with the package")
+    if options.recordings:
+        check_writable(options.recordings)
     from diffworld.play.server import listen
 
     listener, address = listen(options.host, options.port)  # first: it fails fast
     try:
-        import torch
-
         from diffworld.play.compiling import compile_in_background, compiling_pays
-        from diffworld.play.dreaming import use_threads
         from diffworld.play.library import Library
         from diffworld.play.server import serve
         from diffworld.play.server_state import ServerState
         from diffworld.runs import load
+        from diffworld.runtime.device import use_threads
 
-        threads = torch.get_num_threads()
         use_threads(1)  # the thread that draws has them all
         model = load(options.run or "demo", options.device)
         recordings = options.recordings or (options.run / "recordings" if options.run else Path("diffworld-recordings"))
         library = Library({"recordings": recordings, **model.datasets})
-        state = ServerState(model, library, recordings, options.max_players, threads)
+        # Whoever comes with a token need not know this machine's folders.
+        command = "diffworld play" if address.token else shlex.join(["diffworld", "play", *arguments])
+        state = ServerState(model, library, recordings, options.max_players, command)
         if model.world and (options.compile == "on" or (options.compile == "auto" and compiling_pays(model))):
             compile_in_background(state.dreamer)
         print(f"{model.title}: open {address.url} (Ctrl-C stops)", flush=True)

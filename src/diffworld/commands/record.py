@@ -3,19 +3,21 @@
 import sys
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
-from diffworld.commands.parsing import given_option, parse_checked
+from diffworld.commands.parsing import demo_named, given_option, parse_checked
 from diffworld.data import Dataset, EpisodeWriter, GameStep
 from diffworld.envs import Driver, EnvironmentConfig, EpisodeResult, Policy, RandomPolicy, VectorEnv, make_env
 from diffworld.envs.seeds import training_seed
 from diffworld.runs import Model, load
-from diffworld.runtime.checked import Amount, Count, Natural, Share
+from diffworld.runtime.checked import Amount, Count, Games, Natural, Share, read_as
+from diffworld.runtime.device import use_threads
 from diffworld.runtime.errors import UserError
+from diffworld.runtime.files import check_writable
 from diffworld.runtime.progress import Display
 
 RANDOM = "random"
@@ -32,13 +34,14 @@ class RecordOptions:
     out: Annotated[Path, tyro.conf.arg(metavar="DIR")]
     """The folder of the data set: a new one, or empty."""
     env: str = ""
-    """atari/<Game>, gym/<registered id> or minatar/<game>; a run's own game if its agent plays."""
+    """atari/<Game>, minatar/<game>, gym/<registered id>, or gym/<module>:<Id> of a module that registers it; a
+    run's own game if its agent plays."""
     policy: str = RANDOM
-    """Who plays: random, or a run folder (or demo) whose agent plays. A run brings the settings of its game as
-    defaults."""
+    """Who plays: random, or the agent of a run folder or of the package's model (demo, or --demo for short). A run
+    brings the settings of its game as defaults."""
     steps: Count = 10_000
     """Real steps to record (rounded up to a multiple of num_envs)."""
-    num_envs: Count = 1
+    num_envs: Games = 1
     """Games played side by side."""
     seed: Natural = 0
     """Of the games and of the actions drawn."""
@@ -55,8 +58,10 @@ class RecordOptions:
 
 def main(arguments: list[str]) -> int:
     """Record a data set; Ctrl-C keeps what is there."""
+    arguments = demo_named(arguments, "--policy")
     model = _player(arguments)  # first: the defaults of the game's settings are its own
-    environment = EnvironmentConfig(**model.spec.presented) if model else EnvironmentConfig()
+    presented = dict(model.spec.presented) if model else asdict(EnvironmentConfig())
+    environment = read_as(EnvironmentConfig, presented, "the game's settings")
     options = RecordOptions(tyro.MISSING, environment=environment)
     options = _checked(parse_checked(RecordOptions, "diffworld record", arguments, options), model)
     with closing(make_env(options.env, options.environment, options.num_envs)) as env:
@@ -117,6 +122,7 @@ def _player(arguments: list[str]) -> Model | None:
     model = load(str(name), given_option(arguments, "--device") or "auto")
     if model.no_game:
         raise UserError(f"{model.no_game}: there is nothing to record")
+    use_threads(model.threads)
     return model
 
 
@@ -136,6 +142,7 @@ def _checked(options: RecordOptions, model: Model | None) -> RecordOptions:
     out = options.out
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out} already holds something: choose another --out (a recording is not resumed)")
+    check_writable(out)
     return options
 
 

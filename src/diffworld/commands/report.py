@@ -6,7 +6,8 @@ from typing import Annotated
 
 import tyro
 
-from diffworld.commands.parsing import parse
+from diffworld.commands.parsing import demo_named, parse
+from diffworld.runtime.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class ReportOptions:
 
 def main(arguments: list[str]) -> int:
     """Gather, work out, write; the folder appears whole or not at all."""
+    if "demo" in demo_named(arguments) and not Path("demo").exists():
+        raise UserError("the packaged demo has no run folder to report on: diffworld evaluate demo prints its scores")
     options = parse(ReportOptions, "diffworld report", arguments)
     from diffworld.report.contents import gather
     from diffworld.report.write import PAGE, check_place, write_report

@@ -13,7 +13,7 @@ from diffworld.commands.parsing import parse_checked
 from diffworld.commands.train import resolve
 from diffworld.config import Config
 from diffworld.report.contents import gather
-from diffworld.report.runs import last_test
+from diffworld.report.runs import Run, last_test
 from diffworld.report.scores import load_benchmark
 from diffworld.report.write import PAGE, check_place, write_report
 from diffworld.runs.folder import RunFolder
@@ -24,6 +24,9 @@ from diffworld.sweep.campaign import Campaign, last_line
 from diffworld.sweep.plan import REPORT, PlannedRun, Sweep, naming, read_sweep
 from diffworld.training.interrupt import Interrupted
 from diffworld.training.run import check_new_run
+
+PLAYERS = ("random", "best constant action", "blind mixture")
+"""Columns of the table of all runs, beside the agent's."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ class SweepOptions:
     file: Annotated[Path, tyro.conf.Positional]
     """The sweep file (TOML)."""
     jobs: Count = 1
-    """Runs side by side; they share the processor's threads. A run goes on bit for bit only with the same number."""
+    """Runs side by side; they share the processor's cores."""
     dry_run: bool = False
     """Check everything, list the runs with their state and their commands, and train nothing."""
 
@@ -70,7 +73,7 @@ def main(arguments: list[str]) -> int:
         _print_plan(sweep, list(configs))
         return 0
     display = Display()
-    campaign = Campaign(sweep.out, {run: config.total_epochs for run, config in configs.items()}, options.jobs, display)
+    campaign = Campaign(sweep.out, configs, options.jobs, display)
     try:
         campaign.train()
     except Interrupted:
@@ -121,11 +124,11 @@ def _conclude(out: Path, runs: Sequence[PlannedRun], failures: Mapping[PlannedRu
 
     settings = {run.folder: run.setting for run in runs if run.finished and last_test(RunFolder(run.folder))}
     contents = gather(list(settings), settings) if settings else None
-    scores = {run.path: (str(run.random or ""), str(run.interval)) for run in contents.runs} if contents else {}
-    rows = [("setting", "game", "seed", "random", "agent (mean and 95 % interval over games)")]
+    scores = {run.path: _cells(run) for run in contents.runs} if contents else {}
+    rows: list[tuple[str, ...]] = [("setting", "game", "seed", *PLAYERS, "agent (mean and 95 % interval over games)")]
     for run in runs:
         none = f"failed, {failures[run]}" if run in failures else "no agent"
-        results = scores.get(run.folder) or ("", none)
+        results = scores.get(run.folder) or (*[""] * len(PLAYERS), none)
         rows.append((run.setting, run.game, str(run.seed), *results))
     widths = [max(map(len, column)) for column in zip(*(row[:-1] for row in rows), strict=True)]
     print()
@@ -138,3 +141,10 @@ def _conclude(out: Path, runs: Sequence[PlannedRun], failures: Mapping[PlannedRu
         return
     write_report(contents, out / REPORT)
     print(f"open {out / REPORT / PAGE}")
+
+
+def _cells(run: Run) -> tuple[str, ...]:
+    """A run's scores, in the columns of `PLAYERS` and the agent's."""
+    blind = run.test.blind
+    constant = f"{blind.constant} always {blind.action}" if blind else "-"
+    return str(run.random or "-"), constant, str(blind.mixture if blind else "-"), str(run.interval)

@@ -24,25 +24,31 @@ class TrainOptions:
     out: Path | None = None
     """The run folder (default: runs/PRESET-GAME-SEED)."""
     dry_run: bool = False
-    """Print the resolved configuration, sizes and an estimated time, and train nothing."""
+    """Open the game or the data, measure a little of each phase, print time, memory and sizes, and train nothing."""
+    show_config: bool = False
+    """Print the whole configuration as JSON, and train nothing."""
 
 
 def main(arguments: list[str]) -> int:
-    """Train, resume, or with --dry-run only say what would be trained."""
+    """Train, resume, or only say what would be trained."""
     options = resolve(arguments)
     config = options.config
     game = (Path(config.data).name if config.data else config.env).replace("/", "-")
     out = options.out or Path("runs") / f"{options.preset}-{game}-{config.seed}"
+    if options.show_config:
+        config.check()
+        print(config.to_json(), end="")
     if options.dry_run:
         from diffworld.training.dry_run import dry_run
 
-        dry_run(config)
+        dry_run(config, options.preset)
+    if options.show_config or options.dry_run:
         return 0
     from diffworld.training.interrupt import Interrupted
     from diffworld.training.run import train
 
     try:
-        train(config, out)
+        train(config, out, options.preset)
     except Interrupted:
         print(f"stopped; everything is saved in {out}, and the same command goes on from here", file=sys.stderr)
         return 130

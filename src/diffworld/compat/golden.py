@@ -16,9 +16,12 @@ from torch import nn
 
 from diffworld.compat.checks import Result, check_file
 from diffworld.compat.names import load_published
-from diffworld.compat.published import read_config
+from diffworld.compat.published import read_config, refuse_bomb
 from diffworld.compat.sizes import build_parts
-from diffworld.runtime.errors import UserError
+from diffworld.runtime.errors import UserError, one_line
+
+LARGEST_FILE = 2**30
+"""Bytes of a file of numbers, unpacked."""
 
 
 def fill_weights(parts: Mapping[str, nn.Module], shapes: Mapping[str, list[int]], salt: str) -> None:
@@ -53,11 +56,12 @@ def verify_golden(folder: Path, salt: str = "") -> Iterator[Result]:
         except UserError:
             raise
         except Exception as error:  # a configuration from elsewhere may hold anything
-            reason = " ".join(f"{type(error).__name__} {error}".split())
+            reason = one_line(f"{type(error).__name__} {error}")
             raise UserError(f"{path} is not a network configuration: {reason}") from error
     with torch.no_grad():
         for path in files:
             try:
+                refuse_bomb(path, LARGEST_FILE)
                 with path.open("rb") as file, np.load(file, allow_pickle=False) as data:
                     arrays = {name: torch.from_numpy(np.asarray(data[name])) for name in data.files}
             except Exception as error:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from diffworld.compat.published import Published, read_config
 from diffworld.envs.make import ATARI_100K_GAMES
-from diffworld.runtime.errors import UserError
+from diffworld.runtime.errors import UserError, one_line
 
 REPOSITORY = "eloialonso/diamond"
 WEIGHTS = "atari_100k/models/{game}.pt"
@@ -46,7 +46,7 @@ def _get(name: str, revision: str | None = None) -> Path:
     try:
         return Path(hf_hub_download(REPOSITORY, name, revision=revision))
     except Exception as error:  # of the network, of the hub, of the disk
-        reason = " ".join(str(error).split())[:160]
+        reason = one_line(error, 160)
         raise UserError(
             f"cannot get {name} of {REPOSITORY} from the Hugging Face hub or its local cache ({reason}): "
             "connect to the internet, or give the file itself with --env atari/<Game>"

@@ -6,6 +6,7 @@ hub. Nothing read here is run: of weights only tensors are taken, of a configura
 
 import hashlib
 import json
+import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -19,8 +20,9 @@ from diffworld.compat.names import load_published
 from diffworld.compat.sizes import sizes_from_config, sizes_from_tensors, tensor_size
 from diffworld.config import Config, preset
 from diffworld.recipes import Networks, build_networks
+from diffworld.recipes.networks import require_layers
 from diffworld.runtime.checked import read_as
-from diffworld.runtime.errors import UserError
+from diffworld.runtime.errors import UserError, one_line
 from diffworld.runtime.files import write_json
 from diffworld.runtime.versions import versions
 from diffworld.spec import GameSpec
@@ -41,10 +43,14 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     The file is read as tensors only: whatever else it holds is refused and never run.
     """
     try:
+        size = path.stat().st_size
         if path.suffix == ".safetensors":
             data = safetensors.torch.load_file(path)
         else:
+            refuse_bomb(path, size)  # torch does not compress what it saves
             data = torch.load(path, map_location="cpu", weights_only=True)
+    except UserError:
+        raise
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error
     except Exception as error:  # what a damaged or hostile file can raise has no end
@@ -54,7 +60,18 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         ) from error
     if not isinstance(data, dict) or not data or not all(map(_is_plain, data.keys(), data.values())):
         raise UserError(f"{path} is no flat state dict: it should hold names with a tensor of floats each")
+    if sum(tensor.nbytes for tensor in data.values()) > size:  # views of one number, or of each other
+        raise UserError(f"{path} has tensors of more numbers than it holds: it is damaged, or made to fill the memory")
     return data
+
+
+def refuse_bomb(path: Path, most: int) -> None:
+    """UserError for an archive that would unpack to more than so many bytes."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            unpacked = sum(entry.file_size for entry in archive.infolist())
+        if unpacked > most:
+            raise UserError(f"{path} would unpack to {unpacked:,} bytes, more than it can hold: give the original file")
 
 
 def _is_plain(name: object, value: object) -> bool:
@@ -71,14 +88,14 @@ def _is_plain(name: object, value: object) -> bool:
 def read_config(path: Path) -> dict[str, Any]:
     """A published configuration from JSON or YAML, as data; UserError, one line, if it cannot be read."""
     try:
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
         data = _read_yaml(text) if path.suffix in (".yaml", ".yml") else json.loads(text)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error
     except UserError:
         raise
     except Exception as error:  # a file from elsewhere may hold anything
-        raise UserError(f"{path} is no JSON or YAML: {' '.join(str(error).split())[:120]}") from error
+        raise UserError(f"{path} is no JSON or YAML: {one_line(error)}") from error
     if not isinstance(data, dict):
         raise UserError(f"{path} is no published configuration: it should map names to settings")
     return data
@@ -116,6 +133,9 @@ def imported_networks(config: Config, spec: GameSpec, tensors: Mapping[str, Tens
             f"the weights are for a game of {published} actions and {spec.name} has {spec.actions.size}: "
             "give the game they were trained on with --env"
         )
+    require_layers((config.denoiser.depths, config.reward_end.depths), len(tensors))
+    with (nowhere := torch.device("meta")):  # first: a configuration from elsewhere may ask for any size
+        load_published(dict(build_networks(config, spec, nowhere).items()), tensors)
     networks = build_networks(config, spec, torch.device("cpu"))
     load_published(dict(networks.items()), tensors)
     for name, tensor in networks.tensors().items():

@@ -17,7 +17,7 @@ from diffworld.models.actor_critic import ActorCritic, ActorCriticConfig
 from diffworld.models.denoiser import Conditioning, Denoiser, DenoiserConfig
 from diffworld.models.diffusion import SIGMA_DATA
 from diffworld.models.reward_end import RewardEndConfig, RewardEndModel
-from diffworld.runtime.errors import UserError
+from diffworld.runtime.errors import UserError, one_line
 from diffworld.spec import ActionSpace, Keys, numbered
 
 LARGEST_SIDE = 512  # of the square frames that shapes are compared with
@@ -103,7 +103,7 @@ def sizes_from_config(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) 
             (height, width),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        reason = " ".join(f"{type(error).__name__} {error}".split())[:120]
+        reason = one_line(f"{type(error).__name__} {error}")
         raise UserError(f"this is no published configuration of an Atari agent: {reason}") from error
 
 

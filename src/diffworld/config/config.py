@@ -17,12 +17,17 @@ from diffworld.models.denoiser import DenoiserConfig
 from diffworld.models.reward_end import RewardEndConfig
 from diffworld.models.sampler import SamplerConfig
 from diffworld.nn.blocks import num_groups, num_heads
-from diffworld.runtime.checked import Amount, Count, Natural, Positive, Share, checked, read_as
+from diffworld.runtime.checked import MOST_GAMES, Amount, Count, Games, Natural, Positive, Share, checked, read_as
 from diffworld.runtime.errors import UserError
+from diffworld.runtime.files import read_json
 
 NetworkName = Literal["denoiser", "reward_end", "actor_critic"]
 NETWORKS: tuple[NetworkName, ...] = get_args(NetworkName)
 RecipeName = Literal["diamond", "world", "model_free"]
+
+SMALL_BELOW = 64
+"""Networks whose levels all have fewer channels are small: for their arithmetic neither casting to a narrower format
+nor waking a second core pays; see docs/performance.md."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,7 @@ class CollectionConfig:
     """Share of uniformly random actions."""
     temperature: Amount = 1.0
     """Temperature of the policy's actions."""
-    num_envs: Count = 1
+    num_envs: Games = 1
     """Games played side by side."""
 
 
@@ -75,7 +80,7 @@ class EvaluationConfig:
     """Games of the last test, by the agent and as many at random."""
     temperature: Amount = 1.0
     """Temperature of the policy's actions."""
-    num_envs: Count = 20
+    num_envs: Games = 20
     """Games played side by side."""
 
 
@@ -87,7 +92,8 @@ class Config:
     """What is trained: diamond (world model and agent, collecting), world (a world model from --data, no game needed)
     or model_free (the same agent in the real game itself)."""
     env: str = "atari/Breakout"
-    """The real game: atari/<Game>, gym/<registered id> or minatar/<game>; not looked at with --data."""
+    """The real game: atari/<Game>, minatar/<game>, gym/<registered id>, or gym/<module>:<Id> of a module that registers
+    it; not looked at with --data."""
     data: str = ""
     """Data set to learn from (recipe world)."""
     networks: tuple[NetworkName, ...] = ()
@@ -132,6 +138,12 @@ class Config:
         return settings
 
     @property
+    def small(self) -> bool:
+        """Whether the network that takes most of the time is so small that one core in float32 is the fastest."""
+        network = self.actor_critic if self.recipe == "model_free" else self.denoiser
+        return max(network.channels) < SMALL_BELOW
+
+    @property
     def learnt(self) -> tuple[NetworkName, ...]:
         """The networks that learn something in such a run, or come from another one."""
         trained = [name for name in NETWORKS if self.updates(name).first_steps or self.updates(name).steps]
@@ -157,6 +169,23 @@ class Config:
     def check(self) -> None:
         """UserError for a value out of its range, and for values that cannot work together."""
         checked(self)
+        self.check_networks()
+        if self.sampler.sigma_min > self.sampler.sigma_max:
+            raise UserError("sampler.sigma_max must be no less than sampler.sigma_min")
+        if bool(self.data) != (self.recipe == "world"):
+            raise UserError("recipe world and --data go together: give both or neither")
+        if self.recipe == "model_free" and not self.actor_critic_updates.steps:
+            raise UserError("actor_critic_updates.steps is 0: the model-free baseline would never take all real steps")
+        if self.recipe == "model_free" and self.actor_critic_updates.batch_size > MOST_GAMES:
+            raise UserError(
+                f"actor_critic_updates.batch_size is {self.actor_critic_updates.batch_size}; the model-free baseline "
+                f"plays a game for each row, at most {MOST_GAMES}"
+            )
+        if self.recipe == "world" and not self.epochs:
+            raise UserError("epochs is 0: nothing would be trained on the data; give --epochs")
+
+    def check_networks(self) -> None:
+        """UserError for networks that cannot be built."""
         for name in ("denoiser", "reward_end"):
             c = getattr(self, name)
             if not len(c.channels) == len(c.depths) == len(c.attention) >= 1:
@@ -167,26 +196,14 @@ class Config:
             for channels in getattr(self, name).channels:
                 if channels % num_groups(channels) or channels % num_heads(channels):
                     raise UserError(f"{name}.channels has {channels}: take multiples of 32, or of 8 below 32")
-        if self.sampler.sigma_min > self.sampler.sigma_max:
-            raise UserError("sampler.sigma_max must be no less than sampler.sigma_min")
         d = self.denoiser
         if d.cond_channels % 2 or d.cond_channels % d.context_frames:
             raise UserError("denoiser.cond_channels must be even and a multiple of denoiser.context_frames")
-        if bool(self.data) != (self.recipe == "world"):
-            raise UserError("recipe world and --data go together: give both or neither")
-        if self.recipe == "model_free" and not self.actor_critic_updates.steps:
-            raise UserError("actor_critic_updates.steps is 0: the model-free baseline would never take all real steps")
-        if self.recipe == "world" and not self.epochs:
-            raise UserError("epochs is 0: nothing would be trained on the data; give --epochs")
 
 
 def read_config(path: Path) -> Config:
     """Read a run's `config.json`, also of the version before; UserError, one line, if it is damaged."""
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"cannot read {path}: {error}") from error
-    return read_as(Config, upgraded(data), path.name)
+    return read_as(Config, upgraded(read_json(path)), path.name)
 
 
 def upgraded(data: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from diffworld.data.episodes import Episodes
-from diffworld.data.log import FrameLog
-from diffworld.data.schema import DESCRIPTION, FINAL, FRAMES, ROWS, STEP, TERMINATED, TRUNCATED, DatasetSchema
+from diffworld.data.log import FrameLog, Synced
+from diffworld.data.schema import DESCRIPTION, FINAL, FRAMES, ROWS, STEP, SYNCED, TERMINATED, TRUNCATED, DatasetSchema
 from diffworld.runtime.errors import UserError
+from diffworld.runtime.files import write_error, write_json
 from diffworld.spec import Encoded, GameSpec
 
 MAX_EPISODES = 2**32  # ids are stored in 32 bits
@@ -26,8 +28,9 @@ class Dataset(AbstractContextManager["Dataset"]):
     tells how many full-size rows at the tail opening left out, as damaged or an open end. `num_steps` counts
     environment steps, over all episodes.
 
-    sync(): wait until all steps are on the disk itself; a kill needs no `sync`, a power loss does.
-    close(): release the files and the writer's lock. Nothing is pending: every step was written at once.
+    sync(): wait until all steps are on the disk itself; a kill needs no `sync`, a power loss does. A writer does so
+    every second, and opening refuses a data set that has lost what was synced.
+    close(): sync, and release the files and the writer's lock. Every step was written at once.
     """
 
     def __init__(self, log: FrameLog, schema: DatasetSchema) -> None:
@@ -52,11 +55,10 @@ class Dataset(AbstractContextManager["Dataset"]):
                 file.touch()
                 if file.stat().st_size:
                     raise UserError(f"{file} is there without its {DESCRIPTION}: choose another folder")
+            write_json(folder / SYNCED, asdict(Synced(0)))
             schema.write(folder)  # last: a folder with a description is a whole data set
         except OSError as error:
-            raise UserError(
-                f"cannot create a data set at {folder} ({error.strerror}): choose a folder you can write to"
-            ) from error
+            raise write_error(folder, error) from error
         return cls.open(folder, writable=True)
 
     @classmethod
@@ -65,7 +67,7 @@ class Dataset(AbstractContextManager["Dataset"]):
 
         With `num_rows` (a checkpoint's) only that many rows are looked at, and a writer cuts the rest off:
         the same as `truncate` after opening, but damage in the rows to be cut does not matter. UserError if
-        there is no data set, it is corrupt, shorter than `num_rows`, or another process writes it.
+        there is no data set, it is corrupt, shorter than it was or than `num_rows`, or another process writes it.
         """
         schema = DatasetSchema.read(Path(path))
         return cls(FrameLog(Path(path), schema, writable, num_rows), schema)
@@ -167,5 +169,9 @@ class Dataset(AbstractContextManager["Dataset"]):
         self._growing: set[int] = set(episodes.ids[~episodes.ended].tolist())
         self._next_id = int(episodes.ids.max(initial=-1)) + 1
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, kind: object, *_: object) -> None:
+        try:
+            self.close()
+        except UserError:
+            if kind is None:  # else what went wrong first is what is to be told
+                raise

@@ -1,64 +1,84 @@
 """The append-only log under a data set: one file of frames, one of records, row by row.
 
 A row's frame is written before its record, so a process killed at any moment leaves whole rows and at most a
-torn tail, which opening drops. Checksums find what a power loss or a bad disk has done.
+torn tail, which opening drops. Checksums find what a power loss or a bad disk has done, and `synced.json` tells how
+many rows there must be: it is written once they are on the disk itself, every second and on closing.
 """
 
 from __future__ import annotations
 
 import fcntl
+import json
 import mmap
 import os
+import shlex
+import time
 import weakref
 from contextlib import suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from zlib import crc32
 
 import numpy as np
 import numpy.typing as npt
 
-from diffworld.data.schema import ENDED, FINAL, FRAMES, ROWS, STEP, DatasetSchema, Records
+from diffworld.data.schema import ENDED, FINAL, FRAMES, ROWS, STEP, SYNCED, DatasetSchema, Records
+from diffworld.runtime.checked import Natural, read_as
 from diffworld.runtime.errors import UserError
+from diffworld.runtime.files import read_json, write_json
 
 CRC_BYTES = 4
 ROWS_PER_APPEND = 2  # an ended step and its final observation
+SYNC_SECONDS = 1.0
+"""Time between two syncs while rows are added."""
+
+
+@dataclass(frozen=True)
+class Synced:
+    """What `synced.json` says."""
+
+    rows: Natural
+    """Rows that were on the disk itself when it was written; with fewer, the data set is damaged."""
 
 
 class FrameLog:
     """Rows in the order they came; `records` are in memory, `frames` are mapped.
 
     Opening raises UserError if the files are missing or unreadable, locked by another writer, corrupt before
-    their tail, or hold fewer sound rows than `num_rows`. With `num_rows`, a reader does not look at the rows
-    from there on, and a writer cuts them off.
+    their tail, or hold fewer sound rows than were synced. With `num_rows` they must hold that many instead: a reader
+    does not look at the rows from there on, and a writer cuts them off.
     """
 
     def __init__(self, folder: Path, form: DatasetSchema, writable: bool, num_rows: int | None = None) -> None:
         self.folder, self.writable, self.num_rows = folder, writable, 0
         self._form, self._record = form, form.record
         self._map: npt.NDArray[np.uint8] | None = None
+        self._synced_at = time.monotonic()
         descriptors: list[int] = []
-        self.close = weakref.finalize(self, _close_all, descriptors)
+        self._release = weakref.finalize(self, _close_all, descriptors)
         try:
             for name in (FRAMES, ROWS):
                 descriptors.append(os.open(folder / name, os.O_RDWR if writable else os.O_RDONLY))
             self._frames_fd, self._rows_fd = descriptors
             if writable:
                 fcntl.flock(self._rows_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            records = self._read_records(num_rows)
-            self.num_rows = _sound_rows(folder, form, records, num_rows)
+            self._synced = _synced_rows(folder)  # first: a live writer adds rows, and then says so
+            whole = self._whole_rows()
+            records = self._read_records(min(whole), num_rows)
+            self.num_rows = self._sound_rows(records, max(whole), num_rows)
             self._records = records[: self.num_rows].copy()
             # Rows of full size in both files, and before `num_rows`, that are not kept.
             self.dropped_rows = len(records) - self.num_rows
             if writable:
                 self._cut_files()
         except BlockingIOError:
-            self.close()
+            self._release()
             raise UserError(f"{folder} is being written by another process: stop that one first") from None
         except OSError as error:
-            self.close()
+            self._release()
             raise UserError(f"cannot open the data set {folder} ({error.strerror}): check it") from error
         except UserError:
-            self.close()
+            self._release()
             raise
 
     @property
@@ -86,6 +106,8 @@ class FrameLog:
         UserError if the disk refuses: the log is then as it was before the call.
         """
         self._require_writable()
+        if time.monotonic() - self._synced_at >= SYNC_SECONDS:
+            self.sync()
         for row, frame in enumerate(frames):
             body = records[row : row + 1].tobytes()[:-CRC_BYTES]
             records["crc"][row] = crc32(body, crc32(frame.tobytes()))
@@ -120,16 +142,32 @@ class FrameLog:
             raise UserError(f"cannot cut {self.folder} ({error.strerror}): check its permissions") from error
 
     def sync(self) -> None:
-        """Wait until every row is on the disk itself, not only in the system's memory."""
+        """Wait until every row is on the disk itself, not only in the system's memory, and let `synced.json` say so."""
         self._require_open()
+        self._synced_at = time.monotonic()
+        if not self.writable or self._synced == self.num_rows:
+            return
         try:
             os.fsync(self._frames_fd)
             os.fsync(self._rows_fd)
         except OSError as error:
             raise UserError(f"cannot sync {self.folder} ({error.strerror}): check the disk") from error
+        self._say_synced()
+
+    def close(self) -> None:
+        """Sync what was written, and release the files and the writer's lock; once is enough."""
+        try:
+            if self._release.alive:
+                self.sync()
+        finally:
+            self._release()
+
+    def _say_synced(self) -> None:
+        write_json(self.folder / SYNCED, asdict(Synced(self.num_rows)))
+        self._synced = self.num_rows
 
     def _require_open(self) -> None:
-        if not self.close.alive:
+        if not self._release.alive:
             raise UserError(f"the data set {self.folder} is closed: open it again")
 
     def _require_writable(self) -> None:
@@ -137,13 +175,34 @@ class FrameLog:
         if not self.writable:
             raise UserError(f"the data set {self.folder} is read-only: open it with writable=True")
 
-    def _read_records(self, num_rows: int | None) -> Records:
-        """Records of all rows that both files hold whole (records first: a live writer adds them last)."""
-        size = os.fstat(self._rows_fd).st_size // self._record.itemsize
-        count = min(size, os.fstat(self._frames_fd).st_size // self._form.frame_bytes)
+    def _read_records(self, count: int, num_rows: int | None) -> Records:
+        """Records of the first `num_rows` of the `count` rows that both files hold whole, by default of all."""
         if num_rows is not None and not 0 <= num_rows <= count:
             raise UserError(_too_short(self.folder, count, num_rows))
         return np.fromfile(self.folder / ROWS, self._record, count=count if num_rows is None else num_rows)
+
+    def _whole_rows(self) -> tuple[int, int]:
+        """How many rows are of full size in the records, and in the frames: a live writer adds those first."""
+        records = os.fstat(self._rows_fd).st_size // self._record.itemsize
+        return records, os.fstat(self._frames_fd).st_size // self._form.frame_bytes
+
+    def _sound_rows(self, records: Records, whole: int, wanted: int | None) -> int:
+        """How many rows to keep: all but a torn tail and an open end. UserError if there is other damage.
+
+        `whole` is how many are of full size in the longer file.
+        """
+        sound = _checksums(self.folder / FRAMES, self._form, records) == records["crc"]
+        keep = len(records) if sound.all() else int(np.argmin(sound))
+        # Of a data set that says nothing of syncs, only the last append can be torn.
+        promised = whole - ROWS_PER_APPEND if self._synced is None else self._synced
+        short = keep < (promised if wanted is None else wanted)
+        bad = keep if keep < len(records) and (short or sound[keep:].any()) else _misplaced_row(records[:keep])
+        if bad is not None:
+            raise UserError(f"row {bad} of {self.folder} is corrupt: {_ways_out(self.folder, bad)}")
+        if short:
+            lost = f"{self.folder} has {keep:,} of {max(whole, promised):,} rows: {FRAMES} or {ROWS} was cut short"
+            raise UserError(f"{lost}; {_ways_out(self.folder, keep)}")
+        return _without_open_end(records[:keep])
 
     def _remember(self, records: Records) -> None:
         total = self.num_rows + len(records)
@@ -156,25 +215,29 @@ class FrameLog:
 
     def _cut_files(self) -> None:
         """Cut both files after the last row; records first, so that none is ever without its frame."""
+        if self._synced is not None and self._synced > self.num_rows:
+            self._say_synced()
         os.ftruncate(self._rows_fd, self.num_rows * self._record.itemsize)
         os.ftruncate(self._frames_fd, self.num_rows * self._form.frame_bytes)
 
 
-def _sound_rows(folder: Path, form: DatasetSchema, records: Records, expected: int | None) -> int:
-    """How many rows to keep: all but a torn tail and an open end. UserError if there is other damage."""
-    sound = _checksums(folder / FRAMES, form, records) == records["crc"]
-    keep = len(records) if sound.all() else int(np.argmin(sound))
-    # Nothing sound at all is no torn tail, but two files (or a description) that do not belong together.
-    damaged = sound[keep:].any() or (keep == 0 and len(records) > ROWS_PER_APPEND)
-    bad = keep if damaged else _misplaced_row(records[:keep])
-    if bad is not None:
-        raise UserError(
-            f"row {bad} of {folder} is corrupt: restore the folder from a copy, or keep the rows before it "
-            f'with Dataset.open("{folder}", writable=True, num_rows={bad})'
-        )
-    if expected is not None and keep < expected:
-        raise UserError(_too_short(folder, keep, expected))
-    return _without_open_end(records[:keep])
+def _synced_rows(folder: Path) -> int | None:
+    """Rows that were once on the disk itself; None if nothing says so, as in data sets of the version before."""
+    path, advice = folder / SYNCED, "restore it from a copy, or delete it"
+    if not path.exists():
+        return None
+    data = read_json(path, advice)
+    try:
+        return read_as(Synced, data, str(path)).rows
+    except UserError as error:
+        raise UserError(f"{error}; {advice}") from error
+
+
+def _ways_out(folder: Path, rows: int) -> str:
+    """What to do about rows that are damaged or lost, where `rows` are left before them."""
+    name, restore = json.dumps(str(folder)), "restore the folder from a copy"
+    code = f"from diffworld.data import Dataset; Dataset.open({name}, writable=True, num_rows={rows})"
+    return f"{restore}, or keep only its first {rows:,} rows with: python -c {shlex.quote(code)}" if rows else restore
 
 
 def _checksums(path: Path, form: DatasetSchema, records: Records) -> npt.NDArray[np.uint32]:
@@ -208,7 +271,8 @@ def _without_open_end(records: Records) -> int:
 
 
 def _too_short(folder: Path, rows: int, wanted: int) -> str:
-    return f"{folder} holds {rows} rows, not the {wanted} asked for: use the data set of this checkpoint"
+    advice = "restore it from a copy, or use the data set of this checkpoint"
+    return f"{folder} holds {rows} rows, not the {wanted} asked for: {advice}"
 
 
 def _write_all(descriptor: int, data: bytes, offset: int) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,12 +9,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from diffworld.runtime.errors import UserError
-from diffworld.runtime.files import write_json
+from diffworld.runtime.errors import UserError, one_line
+from diffworld.runtime.files import read_json, write_json
 from diffworld.spec import ActionSpace, GameSpec, Keys, numbered
 
 FORMAT_VERSION = 2
-DESCRIPTION, FRAMES, ROWS = "dataset.json", "frames.bin", "rows.bin"
+DESCRIPTION, FRAMES, ROWS, SYNCED = "dataset.json", "frames.bin", "rows.bin", "synced.json"
 
 # Flags of a row: one of the two kinds and, on the last step of an ended episode, why it ended.
 STEP, FINAL, TERMINATED, TRUNCATED = 1, 2, 4, 8
@@ -63,20 +62,18 @@ class DatasetSchema:
     @classmethod
     def read(cls, folder: Path) -> DatasetSchema:
         """Read `dataset.json`; UserError if it is missing, damaged or of a version unknown here."""
-        path = folder / DESCRIPTION
+        path, advice = folder / DESCRIPTION, "restore it from a copy"
+        if not path.exists():
+            raise UserError(f"no data set at {folder} ({DESCRIPTION} is missing): check the path")
+        description = read_json(path, advice)
         try:
-            description = json.loads(path.read_text(encoding="utf-8"))
             version = description["format_version"]
             if version == FORMAT_VERSION:
                 return cls(GameSpec.from_json(description["game"]), dict(description["info"]))
             if version == 1:
                 return _from_version_1(description)
-        except FileNotFoundError:
-            raise UserError(f"no data set at {folder} ({DESCRIPTION} is missing): check the path") from None
-        except OSError as error:
-            raise UserError(f"cannot read {path} ({error.strerror}): check its permissions") from error
         except (UserError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-            raise UserError(f"{path} is damaged: restore it from a copy") from error
+            raise UserError(f"{path} is damaged ({one_line(error)}): {advice}") from error
         raise UserError(f"{path} has format version {version}, not {FORMAT_VERSION}: use the diffworld that wrote it")
 
 
@@ -93,4 +90,5 @@ def _from_version_1(description: dict[str, Any]) -> DatasetSchema:
     else:
         actions = ActionSpace((Keys(numbered(action["size"])),))
     presented = dict(info.get("environment") or {})
-    return DatasetSchema(GameSpec(str(info.get("env", "")), height, width, actions, presented=presented), info)
+    spec = GameSpec(str(info.get("env", "")), height, width, actions, presented=presented)
+    return DatasetSchema(GameSpec.from_json(spec.to_json()), info)  # checks the types

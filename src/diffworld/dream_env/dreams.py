@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from diffworld.data import Dataset
 from diffworld.runs import Model, Starts, load, window_tensors
 from diffworld.runs.starts import windows_of
+from diffworld.runtime.device import computing_with
 from diffworld.runtime.errors import UserError
 from diffworld.runtime.frames import Film, to_numpy
 from diffworld.world import FrameStackState, KeyedGenerators, Prediction, StepKey, row_noise
@@ -148,7 +149,8 @@ class Dreams:
             else:
                 keys.append(StepKey(int(rng.integers(2**32) if seed is None else seed), 0, 0))
         windows = [self.starts.draw(key.seed, key.episode) for key in keys]
-        dream = self.world.start(*window_tensors(windows, self.world.device))
+        with computing_with(self.model.threads):
+            dream = self.world.start(*window_tensors(windows, self.world.device))
         self._put(rows, DreamsState(dream, tuple(keys), (False,) * len(keys)))
 
     def step(self, rows: Sequence[int], actions: Sequence[Any]) -> Step:
@@ -159,7 +161,8 @@ class Dreams:
         encoded = torch.from_numpy(np.stack([self._encoded(action) for action in actions]))
         standing = before if len(rows) == self.num_rows else before.rows(rows)
         noise = row_noise([self._noise[row].noise(key) for row, key in zip(rows, standing.keys, strict=True)])
-        dream, prediction = self.world.step(standing.dream, encoded.to(self.world.device), noise)
+        with computing_with(self.model.threads):
+            dream, prediction = self.world.step(standing.dream, encoded.to(self.world.device), noise)
         rewards, ends, infos = self._judged(prediction, standing.keys)
         keys = tuple(replace(key, step=key.step + 1) for key in standing.keys)
         truncated = np.array([key.step >= self.horizon for key in keys]) & ~ends

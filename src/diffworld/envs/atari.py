@@ -125,4 +125,6 @@ def _find_rom(game: str) -> str:
     by_lower_name = {name.lower(): name for name in games}
     close = get_close_matches(game.lower().replace("_", ""), by_lower_name, n=3, cutoff=0.5)
     hint = f"did you mean {', '.join(f'atari/{by_lower_name[name]}' for name in close)}?" if close else ""
-    raise UserError(f"no Atari game {game!r}; {hint or 'use one of the names list_envs() gives'}")
+    raise UserError(
+        f"no Atari game {game!r}; {hint or 'use a name such as atari/Breakout (diffworld.envs.list_envs() has all)'}"
+    )

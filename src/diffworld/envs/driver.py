@@ -1,5 +1,6 @@
 """The one loop that plays real games: rows of an environment, a policy, and callbacks for what happens."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -48,6 +49,24 @@ class RandomPolicy:
             actions = np.where(held if actions.ndim == 1 else held[:, None], self._last, actions)
         self._last = actions
         return actions
+
+
+class BlindPolicy:
+    """Draws each action with the same weights whatever the screen shows, the same for the same seed and calls.
+
+    Of one action alone it is the policy that presses nothing else.
+    """
+
+    def __init__(self, actions: Sequence[Encoded], weights: Sequence[float] = (), seed: int = 0) -> None:
+        """`weights` need not sum to 1; without any all actions are as likely."""
+        found = np.array(actions)
+        self._actions = found if found.ndim == 1 else found.astype(np.uint8)
+        self._shares = np.array(weights) / np.sum(weights) if len(weights) else None
+        self._generator = np.random.default_rng(seed)
+
+    def act(self, frames: NDArray[np.uint8], fresh: NDArray[np.bool_]) -> NDArray[Any]:
+        """Return one action for each of the N rows, whatever they show."""
+        return self._actions[self._generator.choice(len(self._actions), size=len(frames), p=self._shares)]
 
 
 @dataclass(frozen=True)
@@ -232,3 +251,19 @@ class FilmRecorder:
     def video(self) -> NDArray[np.uint8]:
         """Return the frames seen, uint8 (T, H, W, 3)."""
         return np.stack(self.frames)
+
+
+@dataclass
+class ActionCounter:
+    """An `on_step` that counts how often each action was pressed."""
+
+    counts: Counter[Any] = field(default_factory=Counter)
+    """By number, or by the tuple of an encoded vector."""
+
+    def __call__(self, step: GameStep) -> None:
+        """Count the action of this step."""
+        self.counts[step.action if isinstance(step.action, int) else tuple(step.action.tolist())] += 1
+
+    def player(self) -> BlindPolicy:
+        """Whoever presses the same, as often and without looking."""
+        return BlindPolicy(list(self.counts), list(self.counts.values()))

@@ -33,7 +33,8 @@ def make_env(env_id: str, settings: EnvironmentConfig, num_envs: int = 1) -> Vec
     family, _, name = env_id.partition("/")
     if not name or family not in ("atari", "gym", "minatar"):
         raise UserError(
-            f"unknown environment {env_id!r}; use atari/<Game>, minatar/<game> or gym/<registered Gymnasium id>"
+            f"unknown environment {env_id!r}; use atari/<Game>, minatar/<game>, gym/<registered Gymnasium id> or, for "
+            "a game of your own, gym/<module>:<Id>, whose module registers the Id"
         )
     # Imported on demand: each family brings libraries the others do without.
     env: VectorEnv = import_module(f"diffworld.envs.{family}").make(name, num_envs, settings)

@@ -31,27 +31,25 @@ class TestGames:
 
     def play(
         self,
-        actor_critic: ActorCritic | None,
+        player: ActorCritic | Policy | None,
         games: int,
         *,
         on_episode: Callable[[EpisodeResult], None] | None = None,
         on_step: OnStep | None = None,
         policy_seed: int = 0,
     ) -> list[EpisodeResult]:
-        """Play whole games with the agent, or the random policy where it is None.
+        """Play whole games with an agent's network, another policy, or at random where the player is None.
 
-        The policy's draws come from a generator of their own, so that testing does not change what training does next.
+        Draws come from a generator of their own, so that testing does not change what training does next.
         """
         with closing(make_game(self.spec, min(self.num_envs, games))) as env:
-            policy: Policy = RandomPolicy(self.spec.actions, seed=policy_seed)
-            if actor_critic is not None:
-                device = next(actor_critic.parameters()).device
-                generator = torch.Generator(device).manual_seed(policy_seed)
-                policy = ActorCriticPolicy(
-                    actor_critic, env.num_envs, temperature=self.temperature, generator=generator
-                )
+            if isinstance(player, ActorCritic):
+                generator = torch.Generator(next(player.parameters()).device).manual_seed(policy_seed)
+                player = ActorCriticPolicy(player, env.num_envs, temperature=self.temperature, generator=generator)
+            elif player is None:
+                player = RandomPolicy(self.spec.actions, seed=policy_seed)
             seeds = [test_seed(self.seed, game) for game in range(games)]
-            return play_episodes(env, policy, seeds, on_episode, on_step)
+            return play_episodes(env, player, seeds, on_episode, on_step)
 
 
 def scores(results: Sequence[EpisodeResult]) -> list[float]:

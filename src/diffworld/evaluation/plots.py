@@ -19,7 +19,7 @@ from diffworld.runtime.files import atomic_file
 
 # A palette that colour-blind readers can tell apart (Okabe and Ito 2008).
 _BLUE, _ORANGE, _GREEN, _GREY = "#0072B2", "#D55E00", "#009E73", "#777777"
-_REFERENCE_COLOURS = (_GREY, "#CC79A7", "#E69F00")
+_REFERENCE_COLOURS = (_GREY, "#CC79A7", "#E69F00", "#56B4E9")
 _COUNTER_NAMES = {"env_steps": "environment steps"}
 _SMOOTH_FROM = 40  # points: from here on a curve is drawn smoothed over its own faint line
 
@@ -89,9 +89,8 @@ def learning_curves(
 
     Raises: UserError if the file cannot be written.
     """
-    panels = [panel for panel in PANELS if _recorded(panel, metrics) or (reference and panel is REAL_GAME)] or [
-        REAL_GAME
-    ]
+    shown = [panel for panel in PANELS if _recorded(panel, metrics) or (reference and panel is REAL_GAME)]
+    panels = shown or [REAL_GAME]
     columns = min(len(panels), 2 if len(panels) == 4 else 3)
     lines = -(-len(panels) // columns)
     figure = padded_figure(4.67 * columns, 3.75 * lines, 0.12, 0.1)
@@ -124,7 +123,7 @@ def _draw(axes: Axes, panel: Panel, metrics: Sequence[Mapping[str, Any]], refere
     measured = [(curve, xy) for curve, xy in curves if xy.size]
     for (label, interval), colour in zip(reference.items(), _REFERENCE_COLOURS * len(reference), strict=False):
         axes.axhspan(interval.low, interval.high, color=colour, alpha=0.2, linewidth=0)
-        axes.axhline(interval.mean, color=colour, linewidth=1.2, linestyle="--", label=label)
+        axes.axhline(interval.mean, color=colour, linewidth=1.2, linestyle="--", label=label.replace("$", r"\$"))
     for curve, (x, y) in measured:
         _draw_curve(axes, curve, x, y)
 

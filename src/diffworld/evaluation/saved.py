@@ -1,6 +1,5 @@
 """Evaluations on disk: `RUN/evaluations/NAME.json`, one file for each, with every game's result."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -8,11 +7,12 @@ from pathlib import Path
 from typing import Literal
 
 from diffworld.envs import EpisodeResult
+from diffworld.evaluation.blind import BlindGames
 from diffworld.evaluation.protocol import Protocol, departures
 from diffworld.evaluation.statistics import Interval, mean_interval
 from diffworld.runtime.checked import read_as
-from diffworld.runtime.errors import UserError
-from diffworld.runtime.files import write_json
+from diffworld.runtime.errors import UserError, one_line
+from diffworld.runtime.files import read_json, write_json
 from diffworld.runtime.versions import versions
 
 FORMAT = 1
@@ -46,6 +46,8 @@ class Evaluation:
     """The rules."""
     episodes: tuple[EpisodeResult, ...]
     """One for each game."""
+    blind: BlindGames | None = None
+    """The same games played without looking, to compare an agent with; evaluations of before have none."""
 
     @property
     def scores(self) -> list[float]:
@@ -84,12 +86,18 @@ class Evaluation:
             f"  median            {scores[games // 2]:.4g}   lowest {scores[0]:.4g}, highest {scores[-1]:.4g}",
             f"  length            {steps:,.0f} steps a game" + (f"; {cut} cut by the limit of length" if cut else ""),
         ]
+        if self.blind:
+            blind, names = self.blind.scores, (f"always {self.blind.action}", "blind mixture")
+            lines.append(f"  {names[0]:17} {blind.constant}   (the best constant action)")
+            lines.append(f"  {names[1]:17} {blind.mixture}   (the agent's own actions, drawn without looking)")
         if self.departures:
             reasons = "; ".join(self.departures)
             lines.append(f"  human-normalised  not given, for this is not the Atari 100k protocol: {reasons}")
         elif reference:
             normalised = self.normalised(*reference)
             lines.append(f"  human-normalised  {normalised}   (random play 0, human play 1)")
+        if self.blind and (note := self.blind.scores.note(mean_interval(scores))):
+            lines.append(f"  note: {note}")
         return lines
 
 
@@ -105,6 +113,7 @@ def save_evaluation(run: Path, evaluation: Evaluation, reference: tuple[float, f
     normalised = evaluation.normalised(*reference) if reference and comparable else None
     summary = {
         "mean": asdict(mean),
+        "blind": {**asdict(blind := evaluation.blind.scores), "note": blind.note(mean)} if evaluation.blind else None,
         "interval": "95 % bootstrap interval of the mean over games",
         "human_normalised": asdict(normalised) if normalised else None,
         "reference": dict(zip(("random", "human"), reference, strict=True)) if reference else None,
@@ -119,15 +128,17 @@ def save_evaluation(run: Path, evaluation: Evaluation, reference: tuple[float, f
 
 def read_evaluation(path: Path) -> Evaluation:
     """Read an evaluation; UserError, one line, if the file is damaged or of another version."""
+    advice = "delete it and run diffworld evaluate again"
+    data = read_json(path, advice)
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(data, dict) or data.get("format") != FORMAT:
             raise UserError(f"it is no evaluation of format {FORMAT}")
-        evaluation = read_as(Evaluation, data["evaluation"], "evaluation")
-        check_scores(evaluation.scores)
-    except (OSError, ValueError, KeyError, UserError) as error:
-        reason = " ".join(str(error).split())[:120]
-        raise UserError(f"cannot read {path} ({reason}): delete it and run diffworld evaluate again") from error
+        evaluation = read_as(Evaluation, {"blind": None, **data["evaluation"]}, "evaluation")
+        blind = (evaluation.blind.constant, evaluation.blind.mixture) if evaluation.blind else ()
+        for games in (evaluation.episodes, *blind):
+            check_scores([game.score for game in games])
+    except (ValueError, KeyError, TypeError, UserError) as error:
+        raise UserError(f"cannot read {path} ({one_line(error)}): {advice}") from error
     return evaluation
 
 

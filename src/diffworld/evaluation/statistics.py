@@ -43,6 +43,6 @@ def mean_interval(scores: Sequence[float], confidence: float = 0.95, resamples: 
     return Interval(float(first + above.mean()), float(low), float(high))
 
 
-def apart(a: Interval, b: Interval) -> bool:
-    """Whether the two intervals have no point in common: a cautious sign that the means differ."""
-    return a.high < b.low or b.high < a.low
+def clearly_above(a: Interval, b: Interval) -> bool:
+    """Whether all of one interval lies above all of the other: a cautious sign that its mean is higher."""
+    return a.low > b.high

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 import re
-import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,11 +17,20 @@ from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from diffworld.importing import log
-from diffworld.importing.controls import Ints, Outcomes, Ticks
-from diffworld.importing.recording import BadRecording, Footage, check_size, shrunk
+from diffworld.importing.controls import Ints, Outcomes, Ticks, columns_of
+from diffworld.importing.recording import (
+    BadRecording,
+    Footage,
+    Recording,
+    check_size,
+    files_in,
+    name_in,
+    picked,
+    picture,
+    shrunk,
+)
 from diffworld.runtime.frames import Frame
 from diffworld.spec import MAX_ACTIONS, numbered
 
@@ -48,30 +56,24 @@ class Header:
     dtype: np.dtype[Any]
     fortran: bool
 
-    @property
-    def bytes(self) -> int:
-        """Of all its values."""
-        return math.prod(self.shape) * self.dtype.itemsize
-
 
 class Arrays:
-    """The arrays of an .npz archive or of the .npy files in a folder, by what they are."""
+    """The arrays of an .npz archive or of the .npy files in a folder, by what they are (`NAMES`)."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
             if path.is_dir():
-                there = {file.stem: file for file in sorted(path.glob("*.npy"))}
-                self._parts: Mapping[str, Path | str] = there
+                self._parts: Mapping[str, Path | str] = {file.stem: file for file in sorted(path.glob("*.npy"))}
             else:
                 with zipfile.ZipFile(path) as archive:
-                    self._check(archive)
+                    _check_sizes(archive)
                     self._parts = {name.removesuffix(".npy"): name for name in archive.namelist()}
         except (zipfile.BadZipFile, OSError, NotImplementedError) as error:
             raise BadRecording(f"it is no archive of arrays ({error})") from error
 
     def has(self, what: str) -> bool:
-        """Whether there is an array of that kind (`NAMES`)."""
+        """Whether there is an array of that kind."""
         return any(name in self._parts for name in NAMES[what])
 
     @property
@@ -80,39 +82,29 @@ class Arrays:
         return list(self._parts)
 
     def header(self, what: str) -> Header:
-        """Shape and type of an array."""
+        """Shape and type of an array; BadRecording for Python objects, which would have to be executed."""
         with self._file(what) as file:
             return _header(file, what)
 
     def load(self, what: str) -> NDArray[Any]:
         """A whole array that is not frames."""
+        header = self.header(what)
+        if (size := math.prod(header.shape) * header.dtype.itemsize) > LARGEST_ARRAY:
+            raise BadRecording(f"its {what} take {size / 2**30:.1f} GB, which no log of actions does")
         with self._file(what) as file:
-            header = _header(file, what)
-            if header.bytes > LARGEST_ARRAY:
-                raise BadRecording(f"its {what} take {header.bytes / 2**30:.1f} GB, which no log of actions does")
-            data = file.read(header.bytes)
-        if len(data) < header.bytes:
-            raise BadRecording(f"its {what} end early")
-        return np.frombuffer(data, header.dtype).reshape(header.shape, order="F" if header.fortran else "C")
+            try:
+                return np.asarray(np.lib.format.read_array(file, allow_pickle=False))
+            except ValueError as error:
+                raise BadRecording(f"its {what} end early") from error
 
     def frames(self, picks: Ints) -> Iterator[NDArray[Any]]:
         """The frames at those places (not decreasing); fewer if the file ends early."""
         with self._file("frames") as file:
             header = _header(file, "frames")
-            one = Header(header.shape[1:], header.dtype, False)
-            shown, place = None, -1
-            for pick in picks:
-                while place < pick:  # an archive can only be read on and on
-                    skipped = pick - place - 1
-                    if skipped and not isinstance(file, zipfile.ZipExtFile):
-                        file.seek(skipped * one.bytes, 1)
-                        place += int(skipped)
-                    data = file.read(one.bytes)
-                    if len(data) < one.bytes:
-                        return
-                    shown, place = np.frombuffer(data, one.dtype).reshape(one.shape), place + 1
-                assert shown is not None
-                yield shown
+            size = math.prod(header.shape[1:])
+            for data in picked(iter(lambda: file.read(size), b""), picks):
+                if len(data) == size:
+                    yield np.frombuffer(data, np.uint8).reshape(header.shape[1:])
 
     @contextmanager
     def _file(self, what: str) -> Iterator[IO[bytes]]:
@@ -127,17 +119,16 @@ class Arrays:
         except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError) as error:
             raise BadRecording(f"its {what} cannot be read ({error})") from error
 
-    @staticmethod
-    def _check(archive: zipfile.ZipFile) -> None:
-        for part in archive.infolist():
-            large, packed = part.file_size > _BOMB[0], part.file_size > _BOMB[1] * max(part.compress_size, 1)
-            if large and packed:
-                size = f"{part.file_size / 2**30:.1f} GB from {part.compress_size / 2**20:.1f} MB"
-                raise BadRecording(f"its part {part.filename[:60]!r} unpacks to {size}: that is no recording")
+
+def _check_sizes(archive: zipfile.ZipFile) -> None:
+    for part in archive.infolist():
+        large, packed = part.file_size > _BOMB[0], part.file_size > _BOMB[1] * max(part.compress_size, 1)
+        if large and packed:
+            size = f"{part.file_size / 2**30:.1f} GB from {part.compress_size / 2**20:.1f} MB"
+            raise BadRecording(f"its part {part.filename[:60]!r} unpacks to {size}: that is no recording")
 
 
 def _header(file: IO[bytes], what: str) -> Header:
-    """Read an array's first bytes; BadRecording for Python objects, which would have to be executed."""
     try:
         version = np.lib.format.read_magic(file)
         read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
@@ -150,61 +141,55 @@ def _header(file: IO[bytes], what: str) -> Header:
 
 
 @dataclass(frozen=True)
-class ArrayClip:
+class ArrayClip(Recording):
     """Frames and actions as arrays."""
 
-    name: str
     path: Path
 
     def open(self) -> Footage:
         """See `Recording`."""
         arrays = Arrays(self.path)
         header = arrays.header("frames")
-        lay = _layout(header)
-        height, width = lay(np.empty(header.shape[1:], np.uint8)).shape[:2]
-        controls = _controls(arrays, header.shape[0])
+        lay, count = _layout(header), header.shape[0]
+        controls = _controls(arrays)
 
         def read(picks: Ints, size: tuple[int, int]) -> Iterator[Frame]:
-            for frame in arrays.frames(picks):
-                yield shrunk(lay(frame), size)
+            return (shrunk(lay(frame), size) for frame in arrays.frames(picks))
 
-        notes = [f"{header.shape[0]:,} frames, {len(controls.times):,} actions"]
-        return Footage(np.arange(header.shape[0], dtype=np.float64), False, (height, width), controls, read, notes)
+        height, width = lay(np.empty(header.shape[1:], np.uint8)).shape[:2]
+        notes = [f"{count:,} frames, {len(controls.times):,} actions"]
+        return Footage(np.arange(count, dtype=np.float64), False, (height, width), controls, read, notes)
 
 
 def _layout(header: Header) -> Callable[[NDArray[Any]], NDArray[Any]]:
     """What turns one stored frame into (H, W, 3) or (H, W); BadRecording for arrays that are no frames."""
     shape = header.shape
-    if header.dtype != np.uint8 or header.fortran or len(shape) not in (3, 4):
-        order = " in Fortran's order" if header.fortran else ""
-        raise BadRecording(f"its frames are {header.dtype} {shape}{order}: give uint8 (T, H, W, 3)")
-    if len(shape) == 3 or shape[3] == 1:
-        check_size(*shape[1:3])
-        return lambda frame: frame.reshape(shape[1:3])
-    if shape[3] in (3, 4):
-        check_size(*shape[1:3])
-        return lambda frame: frame[..., :3]
-    if shape[1] in (1, 3):
-        check_size(*shape[2:])
-        return lambda frame: np.ascontiguousarray(frame.transpose(1, 2, 0).squeeze())
-    raise BadRecording(f"its frames are {header.dtype} {shape}: give uint8 (T, H, W, 3)")
+    if header.dtype == np.uint8 and not header.fortran and len(shape) in (3, 4):
+        if len(shape) == 3 or shape[3] == 1:
+            check_size(*shape[1:3])
+            return lambda frame: frame.reshape(shape[1:3])
+        if shape[3] in (3, 4):
+            check_size(*shape[1:3])
+            return lambda frame: frame[..., :3]
+        if shape[1] in (1, 3):
+            check_size(*shape[2:])
+            return lambda frame: np.ascontiguousarray(frame.transpose(1, 2, 0).squeeze())
+    order = " in Fortran's order" if header.fortran else ""
+    raise BadRecording(f"its frames are {header.dtype} {shape}{order}: give uint8 (T, H, W, 3)")
 
 
-def _controls(arrays: Arrays, frames: int) -> Ticks:
+def _controls(arrays: Arrays) -> Ticks:
     """Actions, rewards and ends; the action i is the one taken on frame i."""
     if not arrays.has("actions"):
         raise BadRecording(f"it has no array 'actions', only {', '.join(arrays.names)[:200]}")
     actions = arrays.load("actions")
-    rest = {what: arrays.load(what).reshape(-1) for what in ("rewards", "terminated", "truncated") if arrays.has(what)}
-    for what, values in rest.items():
+    told = {what: arrays.load(what).reshape(-1) for what in ("rewards", "terminated", "truncated") if arrays.has(what)}
+    for what, values in told.items():
         if values.dtype.kind not in "biuf" or len(values) < len(actions):
             raise BadRecording(f"it has {len(values)} {what} of type {values.dtype} for {len(actions)} actions")
-    names = arrays.load("names") if arrays.has("names") else None
-    ends = {what: rest[what][: len(actions)] != 0 for what in ("terminated", "truncated") if what in rest}
-    rewards = rest["rewards"][: len(actions)].astype(np.float64) if "rewards" in rest else None
-    told = Outcomes(rewards, ends.get("terminated"), ends.get("truncated"))
-    given = [] if names is None else [str(name) for name in names.reshape(-1)]
-    return replace(ticks_of(actions, given), told=told)
+        told[what] = values[: len(actions)].astype(np.float64 if what == "rewards" else np.bool_)
+    names = [str(name) for name in arrays.load("names").reshape(-1)] if arrays.has("names") else []
+    return replace(ticks_of(actions, names), told=Outcomes(**told))
 
 
 def ticks_of(actions: NDArray[Any], names: Sequence[str] = ()) -> Ticks:
@@ -213,111 +198,75 @@ def ticks_of(actions: NDArray[Any], names: Sequence[str] = ()) -> Ticks:
 
     `names`: of the values of one choice, else of the K columns.
     """
-    if actions.dtype.kind not in "biuf" or actions.ndim not in (1, 2) or not actions.size:
+    kind, width = actions.dtype.kind, actions.shape[1] if actions.ndim == 2 else 1
+    if kind not in "biuf" or actions.ndim not in (1, 2) or not actions.size:
         raise BadRecording(f"its actions are {actions.dtype} {actions.shape}: give numbers (T,) or (T, K)")
-    times = np.arange(len(actions), dtype=np.float64)
-    columns = actions[:, None] if actions.ndim == 1 else actions
-    whole = actions.dtype.kind != "f"
-    if columns.shape[1] == 1 and whole and actions.dtype.kind != "b":
-        numbers = columns[:, 0].astype(np.int64)
-        labels = tuple(names) or numbered(int(numbers.max()) + 1)
-        if numbers.min() < 0 or numbers.max() >= min(len(labels), MAX_ACTIONS):
-            raise BadRecording(f"its actions go from {numbers.min()} to {numbers.max()}, and have {len(labels)} names")
-        return Ticks(times, choices={"action": numbers}, labels={"action": labels})
-    own = len(names) == columns.shape[1]
-    called = (
-        list(names) if own else ["action"] if columns.shape[1] == 1 else [f"action {i}" for i in range(len(columns[0]))]
-    )
-    if columns.shape[1] > MAX_ACTIONS:
-        raise BadRecording(f"its actions have {columns.shape[1]} columns")
-    if whole and np.isin(columns, (0, 1)).all():
-        keys = called if own else [name.replace("action", "key") for name in called]
-        return Ticks(times, {name: columns[:, i] == 1 for i, name in enumerate(keys)})
-    if whole:
-        if columns.min() < 0 or columns.max() >= MAX_ACTIONS:
-            raise BadRecording(f"its actions go from {columns.min()} to {columns.max()}")
-        choices = {name: columns[:, i].astype(np.int64) for i, name in enumerate(called)}
-        counted = {name: numbered(int(values.max()) + 1) for name, values in choices.items()}
-        return Ticks(times, choices=choices, labels=counted)
-    return Ticks(times, axes={name: columns[:, i].astype(np.float64) for i, name in enumerate(called)})
+    if width > MAX_ACTIONS:
+        raise BadRecording(f"its actions have {width} columns")
+    times, one = np.arange(len(actions), dtype=np.float64), width == 1 and kind in "iu"
+    if not one and kind != "f" and np.isin(actions, (0, 1)).all():
+        return Ticks(times, buttons={name: down == 1 for name, down in columns_of(actions, "key", names).items()})
+    columns = columns_of(actions, "action", () if one else names)
+    if kind == "f":
+        return Ticks(times, axes={name: values.astype(np.float64) for name, values in columns.items()})
+    choices = {name: values.astype(np.int64) for name, values in columns.items()}
+    most = int(actions.max()) + 1
+    labels = {
+        name: tuple(names) if one and names else numbered(int(values.max()) + 1) for name, values in choices.items()
+    }
+    if actions.min() < 0 or most > MAX_ACTIONS or (one and most > len(labels["action"])):
+        given = f", and have {len(names)} names" if one and names else ""
+        raise BadRecording(f"its actions go from {actions.min()} to {actions.max()}{given}")
+    return Ticks(times, choices=choices, labels=labels)
 
 
 @dataclass(frozen=True)
-class PictureClip:
+class PictureClip(Recording):
     """A folder of pictures, in the order of their names' numbers, and a log or an array of actions in it or beside."""
 
-    name: str
     folder: Path
+    actions: Path
 
     def open(self) -> Footage:
         """See `Recording`."""
-        pictures = pictures_in(self.folder)
-        if not pictures:
-            raise BadRecording("it has no pictures")
-        with _picture(pictures[0]) as first:
+        found = [path for path in self.folder.iterdir() if path.suffix.lower() in PICTURES and path.is_file()]
+        pictures = sorted(found, key=lambda path: _counted(path.stem))
+        with picture(pictures[0], _FORMATS, pictures[0].name) as first:
             size = (first.height, first.width)
         times = np.arange(len(pictures), dtype=np.float64)
-        source = actions_of(self.folder)
-        if source is None:
-            raise BadRecording("it has no actions beside its pictures: actions.npy, actions.jsonl or actions.csv")
-        if source.suffix in log.SUFFIXES:
-            controls, notes = log.read_log(source).controls(times, clock=False)
+        if self.actions.suffix in log.SUFFIXES:
+            controls, notes = log.read_log(self.actions).controls(times, clock=False)
         else:
-            arrays = Arrays(source if source.suffix == ".npz" else source.parent)
-            controls, notes = _controls(arrays, len(pictures)), []
+            arrays = Arrays(self.actions if self.actions.suffix == ".npz" else self.actions.parent)
+            controls, notes = _controls(arrays), []
 
         def read(picks: Ints, size: tuple[int, int]) -> Iterator[Frame]:
             for pick in picks:
-                with _picture(pictures[pick]) as picture:
-                    frame = shrunk(picture, size)
+                with picture(pictures[pick], _FORMATS, pictures[pick].name) as opened:
+                    frame = shrunk(opened, size)
                 yield frame
 
         return Footage(times, False, size, controls, read, [f"{len(pictures):,} pictures", *notes])
 
 
-def pictures_in(folder: Path) -> list[Path]:
-    """The pictures that lie in a folder itself, frame 2 before frame 10."""
-    found = [path for path in folder.iterdir() if path.suffix.lower() in PICTURES and path.is_file()]
-    return sorted(found, key=lambda path: [int(part) if part.isdigit() else part for part in _parts(path.stem)])
+def _counted(stem: str) -> list[Any]:
+    """What puts frame 2 before frame 10."""
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", stem)]
 
 
-def actions_of(folder: Path) -> Path | None:
-    """The file with the actions of a folder of pictures."""
-    around = (folder, folder.parent) if folder.name in NAMES["frames"] else (folder,)
-    names = [f"actions{suffix}" for suffix in (".npy", ".npz", *log.SUFFIXES)]
-    return next((path for place in around for name in names if (path := place / name).is_file()), None)
+def find(source: Path) -> list[ArrayClip]:
+    """The archives, and the folders that have arrays as files."""
+    archives = [path for _, path in files_in(source, {".npz"}) if path.stem != "actions"]
+    folders = [path.parent for _, path in files_in(source, {".npy"}) if path.stem in NAMES["frames"]]
+    return [ArrayClip(name_in(source, path), path) for path in sorted({*archives, *folders} - {source.parent})]
 
 
-def _parts(stem: str) -> list[str]:
-    return re.split(r"(\d+)", stem)
-
-
-@contextmanager
-def _picture(path: Path) -> Iterator[Image.Image]:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=_FORMATS) as picture:
-                check_size(picture.height, picture.width)
-                yield picture
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise BadRecording(f"its picture {path.name} has too many pixels") from error
-    except (OSError, SyntaxError, ValueError) as error:
-        raise BadRecording(f"its picture {path.name} cannot be read ({' '.join(str(error).split())[:80]})") from error
-
-
-def find(folder: Path) -> list[ArrayClip]:
-    """The archives in a folder and the folders in it, and the folders that have arrays as files."""
-    archives = [path for path in folder.rglob("*.npz") if path.is_file() and path.stem != "actions"]
-    folders = [path.parent for name in NAMES["frames"] for path in folder.rglob(f"{name}.npy")]
-    return [ArrayClip(_relative(path, folder), path) for path in sorted({*archives, *folders})]
-
-
-def find_pictures(folder: Path) -> list[PictureClip]:
+def find_pictures(source: Path) -> list[PictureClip]:
     """The folders of pictures that have actions, a folder itself and those in it."""
-    folders = {path.parent for path in folder.rglob("*") if path.suffix.lower() in PICTURES}
-    return [PictureClip(_relative(path, folder), path) for path in sorted(folders) if actions_of(path)]
-
-
-def _relative(path: Path, folder: Path) -> str:
-    return folder.name if path == folder else path.relative_to(folder).as_posix()
+    found = []
+    for folder in sorted({path.parent for _, path in files_in(source, PICTURES)} - {source.parent}):
+        around = (folder, folder.parent) if folder.name in NAMES["frames"] else (folder,)
+        names = [f"actions{suffix}" for suffix in (".npy", ".npz", *log.SUFFIXES)]
+        if actions := next((path for place in around for name in names if (path := place / name).is_file()), None):
+            found.append(PictureClip(name_in(source, folder), folder, actions))
+    return found

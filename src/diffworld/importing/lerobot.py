@@ -5,18 +5,29 @@ from __future__ import annotations
 import functools
 import io
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
-from diffworld.importing.controls import Ints, Outcomes, Ticks
-from diffworld.importing.recording import BadRecording, Footage, check_size, filled_template, inside, needs, shrunk
+from diffworld.importing.controls import Ints, Outcomes, Ticks, columns_of
+from diffworld.importing.recording import (
+    BadRecording,
+    Footage,
+    Recording,
+    check_size,
+    inside,
+    needs,
+    picked,
+    picture,
+    shrunk,
+)
 from diffworld.importing.video import Video
 from diffworld.runtime.errors import UserError
+from diffworld.runtime.files import read_json
 from diffworld.runtime.frames import Frame
 
 INFO = "meta/info.json"
@@ -28,14 +39,10 @@ class Source:
 
     def __init__(self, root: Path, camera: str) -> None:
         self.root = root
-        try:
-            self.info = json.loads((root / INFO).read_text(encoding="utf-8"))
-            self.version = str(self.info["codebase_version"])
-            self.features: Mapping[str, Any] = dict(self.info["features"])
-            self.fps = float(self.info["fps"])
-            self.chunk = int(self.info.get("chunks_size", 1000))
-        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-            raise UserError(f"{root / INFO} is damaged ({error}): restore it from a copy") from error
+        self.info = read_json(root / INFO)
+        self.version, self.fps = str(self.info["codebase_version"]), float(self.info["fps"])
+        self.features: Mapping[str, Any] = dict(self.info["features"])
+        self.chunk = int(self.info.get("chunks_size", 1000))
         if not self.version.startswith(("v3.", "v2.")) or not 0 < self.fps < 1e4 or self.chunk < 1:
             raise UserError(
                 f"{root} is LeRobot {self.version} with {self.fps:g} frames a second: v3.0 and v2.1 are known"
@@ -63,45 +70,39 @@ class Source:
 
     @property
     def axes(self) -> list[str]:
-        """A name for each number of an action."""
-        feature = self.features["action"]
-        names = feature.get("names")
+        """A name for each number of an action, as far as they have any."""
+        names = self.features["action"].get("names")
         if isinstance(names, dict):
             names = [name for part in names.values() for name in (part if isinstance(part, list) else [part])]
-        count = int(np.prod(feature["shape"]))
-        good = isinstance(names, list) and len(names) == count and len(set(map(str, names))) == count
-        return [str(name) for name in names] if good else [f"action {i}" for i in range(count)]
+        return [str(name) for name in names] if isinstance(names, list) else []
 
     def episodes(self) -> list[Episode]:
         """All episodes, in order."""
         if self.version.startswith("v2."):
             lines = (self.root / "meta/episodes.jsonl").read_text(encoding="utf-8").splitlines()
-            return [self._old(int(json.loads(line)["episode_index"])) for line in lines if line.strip()]
-        parquet = needs("pyarrow.parquet", "lerobot")
+            numbers = [int(json.loads(line)["episode_index"]) for line in lines if line.strip()]
+            places = [{"episode_chunk": number // self.chunk, "episode_index": number} for number in numbers]
+            return [self._episode(place["episode_index"], place, place, 0.0) for place in places]
+        parquet, key = needs("pyarrow.parquet", "lerobot"), f"videos/{self.camera}/"
         found = []
         for file in sorted((self.root / "meta/episodes").glob("*/*.parquet")):
             names = [name for name in parquet.read_schema(file).names if not name.startswith(("stats/", "tasks"))]
-            found += [self._new(row) for row in parquet.read_table(file, columns=names).to_pylist()]
+            for row in parquet.read_table(file, columns=names).to_pylist():
+                data, video = (
+                    {name: int(row.get(kind + name, 0)) for name in ("chunk_index", "file_index")}
+                    for kind in ("data/", key)
+                )
+                begin = float(row.get(f"{key}from_timestamp", 0))
+                found.append(self._episode(int(row["episode_index"]), data, video, begin))
         if not found:
             raise UserError(f"{self.root} has no episodes: none in meta/episodes")
         return sorted(found, key=lambda episode: episode.index)
 
-    def _new(self, row: Mapping[str, Any]) -> Episode:
-        values = {"chunk_index": int(row["data/chunk_index"]), "file_index": int(row["data/file_index"])}
-        data, video, begin = filled_template(self.info["data_path"], **values), "", 0.0
-        if self.features[self.camera]["dtype"] == "video":
-            key = f"videos/{self.camera}"
-            values = {"chunk_index": int(row[f"{key}/chunk_index"]), "file_index": int(row[f"{key}/file_index"])}
-            video = filled_template(self.info["video_path"], video_key=self.camera, **values)
-            begin = float(row[f"{key}/from_timestamp"])
-        return Episode(self, int(row["episode_index"]), data, video, begin)
-
-    def _old(self, index: int) -> Episode:
-        values = {"episode_chunk": index // self.chunk, "episode_index": index}
-        video = ""
-        if self.features[self.camera]["dtype"] == "video":
-            video = filled_template(self.info["video_path"], video_key=self.camera, **values)
-        return Episode(self, index, filled_template(self.info["data_path"], **values), video, 0.0)
+    def _episode(self, index: int, data: Mapping[str, int], video: Mapping[str, int], begin: float) -> Episode:
+        filmed = self.features[self.camera]["dtype"] == "video"
+        path = _filled(self.info["video_path"], video_key=self.camera, **video) if filmed else ""
+        name = f"{self.root.name} episode {index}"
+        return Episode(name, self, index, _filled(self.info["data_path"], **data), path, begin)
 
     @functools.lru_cache(maxsize=4)  # noqa: B019, the files of neighbours are the same
     def table(self, path: Path) -> Any:
@@ -113,7 +114,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Episode:
+class Episode(Recording):
     """One episode: where its rows are, and from which second on its frames."""
 
     source: Source
@@ -121,11 +122,6 @@ class Episode:
     data: str
     video: str
     begin: float
-
-    @property
-    def name(self) -> str:
-        """See `Recording`."""
-        return f"{self.source.root.name} episode {self.index}"
 
     def open(self) -> Footage:
         """See `Recording`."""
@@ -137,68 +133,68 @@ class Episode:
             raise BadRecording(f"{self.data} has no rows of it")
         if (np.diff(rows) != 1).any():
             raise BadRecording(f"its rows in {self.data} do not follow each other")
-        mine = table.slice(int(rows[0]), len(rows))
-        times = np.arange(len(rows)) / source.fps
+        first, times = int(rows[0]), np.arange(len(rows)) / source.fps
         if self.video:
             video = Video(inside(source.root, self.video))
             if not video.path.is_file():
                 raise BadRecording(f"its video {self.video} is missing")
 
-            def read(picks: Ints, size: tuple[int, int]) -> Iterator[Frame]:
-                yield from video.read(self.begin + times[picks], size)
+        def read(picks: Ints, size: tuple[int, int]) -> Iterator[Frame]:
+            if self.video:
+                return video.read(self.begin + times[picks], size)
+            return _pictures(source, path, first + picks, size)
 
-        else:
-
-            def read(picks: Ints, size: tuple[int, int]) -> Iterator[Frame]:
-                for picture in _pictures(source, path, int(rows[0]) + picks):
-                    yield shrunk(picture, size)
-
+        ticks = _ticks(source, table.slice(first, len(rows)))
         notes = [f"{len(source.cameras)} cameras: {source.camera} is taken (--camera)"] if source.cameras[1:] else []
-        return Footage(times, True, source.size, _ticks(source, mine), read, notes, whole=True)
+        return Footage(times, True, source.size, ticks, read, notes, whole=True)
 
 
 def _ticks(source: Source, table: Any) -> Ticks:
-    times = np.arange(len(table)) / source.fps
     column = table["action"].combine_chunks()
     while hasattr(column, "flatten") and column.type.num_fields:
         column = column.flatten()
     numbers = column.to_numpy(zero_copy_only=False).reshape(len(table), -1)
-    names = source.axes
-    if numbers.shape[1] != len(names):
-        raise BadRecording(f"its actions have {numbers.shape[1]} numbers, not the {len(names)} described")
+    described = int(np.prod(source.features["action"]["shape"]))
+    if numbers.shape[1] != described:
+        raise BadRecording(f"its actions have {numbers.shape[1]} numbers, not the {described} described")
 
-    def flag(name: str) -> Any:
-        return table[name].to_numpy().astype(bool).reshape(-1) if name in table.column_names else None
+    def told(name: str, kind: type) -> Any:
+        return table[name].to_numpy().astype(kind).reshape(-1) if name in table.column_names else None
 
-    rewards = None
-    if _REWARD in table.column_names:
-        rewards = table[_REWARD].to_numpy().astype(np.float64)
-    told = Outcomes(rewards, flag(_DONE), flag(_TRUNCATED))
+    times = np.arange(len(table)) / source.fps
+    outcomes = Outcomes(told(_REWARD, float), told(_DONE, bool), told(_TRUNCATED, bool))
+    columns = columns_of(numbers, "action", source.axes)
     if numbers.dtype == bool:
-        return Ticks(times, {name: numbers[:, i] for i, name in enumerate(names)}, told=told)
-    return Ticks(times, axes={name: numbers[:, i].astype(np.float64) for i, name in enumerate(names)}, told=told)
+        return Ticks(times, outcomes, buttons=columns)
+    return Ticks(times, outcomes, axes={name: values.astype(float) for name, values in columns.items()})
 
 
-def _pictures(source: Source, path: Path, rows: Ints) -> Iterator[Image.Image]:
+def _pictures(source: Source, path: Path, rows: Ints, size: tuple[int, int]) -> Iterator[Frame]:
     """The pictures that stand in those rows (not decreasing) of a data file."""
-    parquet = needs("pyarrow.parquet", "lerobot")
-    with parquet.ParquetFile(path) as file:
+    with needs("pyarrow.parquet", "lerobot").ParquetFile(path) as file:
         sizes = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
-        ends = np.cumsum(sizes)
-        group = int(np.searchsorted(ends, rows[0], "right"))
-        at, place = int(ends[group]) - sizes[group], 0
-        groups = list(range(group, len(sizes)))
-        for batch in file.iter_batches(batch_size=16, row_groups=groups, columns=[source.camera]):
-            cells = batch.column(0).to_pylist()
-            while place < len(rows) and rows[place] < at + len(cells):
-                cell = cells[int(rows[place]) - at]
-                data = cell.get("bytes")
-                opened = io.BytesIO(data) if data else inside(source.root, str(cell.get("path")))
-                with Image.open(opened, formats=("PNG", "JPEG")) as picture:
-                    check_size(picture.height, picture.width)
-                    yield picture.convert("RGB")
-                place += 1
-            at += len(cells)
+        group = int(np.searchsorted(np.cumsum(sizes), rows[0], "right"))
+        batches = file.iter_batches(16, row_groups=list(range(group, len(sizes))), columns=[source.camera])
+        cells = (cell for batch in batches for cell in batch.column(0))
+        for cell in picked(cells, rows, sum(sizes[:group])):
+            stored = cell.as_py()
+            data = stored.get("bytes")
+            where = io.BytesIO(data) if data else inside(source.root, str(stored.get("path")))
+            with picture(where, ("PNG", "JPEG")) as opened:
+                frame = shrunk(opened, size)
+            yield frame
+
+
+def _filled(template: str, **values: str | int) -> str:
+    """A path such as "data/chunk-{chunk_index:03d}/x.parquet" with its values; nothing else is looked up in it."""
+
+    def value(match: re.Match[str]) -> str:
+        name, width = match.group(1), match.group(2)
+        if name not in values:
+            raise BadRecording(f"its path {template[:100]!r} asks for {name}, which is not known")
+        return str(values[name]).zfill(int(width or 0))
+
+    return re.sub(r"\{(\w+)(?::0?(\d{1,2})d)?\}", value, template)
 
 
 def find(folder: Path, camera: str) -> list[Episode]:

@@ -10,14 +10,14 @@ import json
 import math
 import re
 from array import array
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from diffworld.importing.controls import Bools, Controls, Events, Floats, Outcomes, Ticks
+from diffworld.importing.controls import Bools, Changes, Floats, Ints, Outcomes, Ticks, filled
 from diffworld.importing.keys import plain
 from diffworld.importing.recording import BadRecording
 
@@ -26,10 +26,13 @@ LONGEST_LINE, MOST_COLUMNS, DEEPEST = 2**20, 512, 4
 
 # How a column is called -> seconds of its unit; None: told by its size.
 _CLOCKS: dict[str, float | None] = {
-    "t": None, "time": None, "timestamp": None, "ts": None, "seconds": 1.0, "sec": 1.0, "time_s": 1.0,
-    "timestamp_s": 1.0, "ms": 1e-3, "milli": 1e-3, "millis": 1e-3, "time_ms": 1e-3, "timestamp_ms": 1e-3,
-    "us": 1e-6, "time_us": 1e-6, "timestamp_us": 1e-6, "ns": 1e-9, "time_ns": 1e-9, "timestamp_ns": 1e-9,
-}  # fmt: skip
+    **dict.fromkeys("t time timestamp ts".split()),
+    **dict.fromkeys("seconds sec time_s timestamp_s".split(), 1.0),
+    **dict.fromkeys("ms milli millis time_ms timestamp_ms".split(), 1e-3),
+    **dict.fromkeys("us time_us timestamp_us".split(), 1e-6),
+    **dict.fromkeys("ns time_ns timestamp_ns".split(), 1e-9),
+}
+_UNITS = {1.0: "seconds", 1e-3: "milliseconds", 1e-6: "microseconds", 1e-9: "nanoseconds"}
 _DATES = ((1e17, 1e-9), (1e14, 1e-6), (1e11, 1e-3), (1e9, 1.0))  # numbers so large are dates, in that unit
 _FRAMES = ("frame", "frame_index", "frame_id", "frame_number")
 _COUNTERS = ("tick", "step", "index", "line", "server_tick", "servertick", "id", "i", "episode")
@@ -118,54 +121,58 @@ def _parsed(text: str) -> Any:
 
 
 class Columns:
-    """Lines of states, gathered column by column; of a key only the lines are kept in which it was held."""
+    """Lines of states, gathered column by column; of each column only the lines that have something in it.
+
+    held: the lines in which a key is down. numbers, words: the lines of a column, and what stands there, words by their
+    number in `known`.
+    """
 
     def __init__(self) -> None:
         self.lines = 0
-        self.held: dict[str, array[int]] = defaultdict(lambda: array("q"))
-        self.numbers: dict[str, array[float]] = {}
-        self.words: dict[str, tuple[dict[str, int], array[int]]] = {}
+        self.held: dict[str, array[int]] = {}
+        self.numbers: dict[str, tuple[array[int], array[float]]] = {}
+        self.words: dict[str, tuple[array[int], array[float]]] = {}
+        self.known: dict[str, dict[str, int]] = {}
 
     def hold(self, name: str) -> None:
         """The key is down in this line."""
-        if not self.held[name] or self.held[name][-1] != self.lines:
-            self.held[name].append(self.lines)
-        self._check(self.held)
+        self.held.setdefault(name, array("q")).append(self.lines)
 
     def number(self, name: str, value: float) -> None:
         """A column's number in this line."""
-        column = self.numbers.setdefault(name, array("d"))
-        column.extend([math.nan] * (self.lines - len(column)))
-        column.append(value)
-        self._check(self.numbers)
+        lines, values = self.numbers.setdefault(name, (array("q"), array("d")))
+        lines.append(self.lines)
+        values.append(value)
 
-    def word(self, name: str, value: str) -> None:
-        """A column's word in this line; a line without has the word of the one before."""
-        known, column = self.words.setdefault(name, ({}, array("q")))
-        number = known.setdefault(value[:100], len(known))
-        column.extend([column[-1] if column else number] * (self.lines - len(column)))
-        column.append(number)
-        self._check(self.words)
+    def word(self, name: str, word: str) -> None:
+        """A column's word in this line."""
+        known = self.known.setdefault(name, {})
+        lines, values = self.words.setdefault(name, (array("q"), array("d")))
+        lines.append(self.lines)
+        values.append(known.setdefault(word[:100], len(known)))
 
-    def _check(self, columns: Mapping[str, Any]) -> None:
-        if len(columns) > MOST_COLUMNS:
+    def end_line(self) -> None:
+        """Begin the next line; BadRecording if there are more columns than any log has."""
+        self.lines += 1
+        if len(self.held) + len(self.numbers) + len(self.words) > MOST_COLUMNS:
             raise BadRecording(f"its log has more than {MOST_COLUMNS} columns")
 
     def down(self, name: str) -> Bools:
-        """(lines,) whether the key was held."""
-        found = np.zeros(self.lines, np.bool_)
-        found[np.asarray(self.held[name], np.int64)] = True
-        return found
+        """(lines,) whether the key is down."""
+        return np.isin(np.arange(self.lines), np.asarray(self.held[name]))
 
     def column(self, name: str) -> Floats:
         """(lines,) numbers, nan where there is none."""
-        values = self.numbers[name]
-        return np.concatenate([np.asarray(values, np.float64), np.full(self.lines - len(values), np.nan)])
+        return self._dense(*self.numbers[name])
 
-    def choice(self, name: str) -> tuple[np.ndarray, tuple[str, ...]]:
-        """(lines,) numbers of its words, and the words."""
-        known, values = self.words[name]
-        return np.pad(np.asarray(values, np.int64), (0, self.lines - len(values)), mode="edge"), tuple(known)
+    def choice(self, name: str) -> tuple[Ints, tuple[str, ...]]:
+        """(lines,) words by number, where there is none the one before; and all words."""
+        return filled(self._dense(*self.words[name])).astype(np.int64), tuple(self.known[name])
+
+    def _dense(self, lines: array[int], values: array[float]) -> Floats:
+        found = np.full(self.lines, np.nan)
+        found[np.asarray(lines)] = values
+        return found
 
 
 class StateLog:
@@ -178,7 +185,7 @@ class StateLog:
         """Take one line."""
         for name, value in fields.items():
             self._field(name, value, 0)
-        self.columns.lines += 1
+        self.columns.end_line()
 
     def _field(self, name: str, value: Any, depth: int) -> None:
         low, columns = name.lower(), self.columns
@@ -201,7 +208,7 @@ class StateLog:
                 self.frame = self.frame or (name if low in _FRAMES else "")
             columns.number(name, _finite(value))
 
-    def controls(self, frames: Floats, clock: bool = True) -> tuple[Controls, list[str]]:
+    def controls(self, frames: Floats, clock: bool = True) -> tuple[Ticks, list[str]]:
         """What it says of frames that are shown at those seconds; and how its lines were told to belong to them.
 
         Without a `clock`, frames are 0, 1, 2 and so on, and times in the log mean nothing.
@@ -209,7 +216,7 @@ class StateLog:
         columns = self.columns
         times, order, said = self._times(frames, clock)
         held = {name: columns.down(name)[order] for name in columns.held}
-        movements, axes, outcomes = {}, {}, dict[str, Floats]()
+        axes, moves, outcomes = dict[str, Floats](), set[str](), dict[str, Floats]()
         cursor = {name.lower() for name in columns.numbers} & {"mouse.dx", "dx"}
         for name in columns.numbers:
             low, values = name.lower(), columns.column(name)[order]
@@ -218,48 +225,46 @@ class StateLog:
             if low in _OUTCOMES:
                 outcomes[_OUTCOMES[low]] = values
             elif low in _MOVEMENTS:
-                movements[_MOVEMENTS[low]] = values
+                axes[_MOVEMENTS[low]] = values
+                moves.add(_MOVEMENTS[low])
             elif np.isin(values[np.isfinite(values)], (0, 1)).all():
                 held[_button(name, False)] = values == 1
             else:
                 axes[name.replace(".", " ")] = values
-        words = {name: columns.choice(name) for name in columns.words}
         ends = {name: np.nan_to_num(outcomes[name]) > 0 for name in ("terminated", "truncated") if name in outcomes}
-        told = Outcomes(outcomes.get("reward"), ends.get("terminated"), ends.get("truncated"))
-        choices = {name: numbers[order] for name, (numbers, _) in words.items()}
-        labels = {name: names for name, (_, names) in words.items()}
-        return Ticks(times, held, movements, axes, choices, labels, told), said
+        choices = {name: columns.choice(name) for name in columns.words}
+        ticks = Ticks(
+            times,
+            Outcomes(outcomes.get("reward"), ends.get("terminated"), ends.get("truncated")),
+            buttons=held,
+            axes=axes,
+            moves=frozenset(moves),
+            choices={name: numbers[order] for name, (numbers, _) in choices.items()},
+            labels={name: words for name, (_, words) in choices.items()},
+        )
+        return ticks, [said]
 
-    def _times(self, frames: Floats, clock: bool) -> tuple[Floats, np.ndarray, list[str]]:
+    def _times(self, frames: Floats, clock: bool) -> tuple[Floats, Ints, str]:
         """Seconds of each line that has a place, in order; those lines; and in words how they were told."""
         lines, count = self.columns.lines, len(frames)
-        every = np.arange(lines)
         if self.frame:
             places = self.columns.column(self.frame)
             good = np.flatnonzero((places >= 0) & (places < count))
             order = good[np.argsort(places[good], kind="stable")]
-            return frames[places[order].astype(np.int64)], order, [f"lines name their frames ('{self.frame}')"]
+            return frames[places[order].astype(np.int64)], order, f"lines name their frames ('{self.frame}')"
         if not self.clock or not clock or abs(lines - count) <= 1:
-            step = float(np.median(np.diff(frames))) if count > 1 else 1.0
-            beyond = (frames[-1] if count else 0.0) + step * np.arange(1, max(0, lines - count) + 1)
-            return (
-                np.concatenate([frames[:lines], beyond]),
-                every,
-                [f"a line a frame: {lines:,} lines, {count:,} frames"],
-            )
+            return a_line_a_frame(frames, lines), np.arange(lines), f"a line a frame: {lines:,} lines, {count:,} frames"
         times, said = in_seconds(self.columns.column(self.clock), self.clock, frames)
         order = np.flatnonzero(np.isfinite(times))
         order = order[np.argsort(times[order], kind="stable")]
-        return times[order], order, [f"lines have times ('{self.clock}', {said})"]
+        return times[order], order, f"lines have times ('{self.clock}', {said})"
 
 
 class EventLog:
     """A log whose lines say what changed, and when."""
 
     def __init__(self) -> None:
-        self.times = array("d")
-        self.changes: list[tuple[str, float]] = []  # (name, 1 down, 0 up), or (axis, amount)
-        self.moves: list[bool] = []
+        self.times, self.changes = array("d"), Changes()
         self.clock, self.start, self.cursor = "", math.nan, dict[str, float]()
         self.unknown: Counter[str] = Counter()
 
@@ -270,19 +275,20 @@ class EventLog:
         time = low.get(self.clock)
         if not isinstance(time, int | float):
             raise BadRecording(f"line {number} of its log is an event without a time ('t' or 'timestamp')")
-        seconds, kind = _finite(time), event_kind(low)
+        kind = event_kind(low)
         key = next((low[name] for name in ("key", "button", "code", "name") if low.get(name) is not None), None)
         if kind == "start":
-            self.start = seconds
+            self.start = _finite(time)
         elif kind in ("move", "wheel"):
-            self._move(seconds, kind, low)
+            self._move(kind, low)
         elif kind is not None and key is not None:
             down = bool(low.get("pressed", True)) if kind == "click" else kind.endswith("down")
-            self._change(seconds, _button(key, "button" in low and "key" not in low), float(down), False)
+            self.changes.key(_button(key, "button" in low and "key" not in low), down)
         else:
             self.unknown[str(next((low[name] for name in _EVENTS if name in low), "?"))[:40]] += 1
+        self.times.extend([_finite(time)] * (len(self.changes) - len(self.times)))
 
-    def _move(self, seconds: float, kind: str, low: Mapping[str, Any]) -> None:
+    def _move(self, kind: str, low: Mapping[str, Any]) -> None:
         for side in "xy":
             amount, axis = low.get(f"d{side}"), f"mouse {side}" if kind == "move" else "wheel"
             if amount is None and isinstance(low.get(side), int | float):  # a place, not a way
@@ -290,61 +296,20 @@ class EventLog:
                 amount = place - self.cursor.get(axis, place)
                 self.cursor[axis] = place
             if isinstance(amount, int | float):
-                self._change(seconds, axis, _finite(amount), True)
+                self.changes.move(axis, _finite(amount))
 
-    def _change(self, seconds: float, name: str, value: float, moves: bool) -> None:
-        self.times.append(seconds)
-        self.changes.append((name, value))
-        self.moves.append(moves)
-
-    def controls(self, frames: Floats, clock: bool = True) -> tuple[Controls, list[str]]:
+    def controls(self, frames: Floats, clock: bool = True) -> tuple[Ticks, list[str]]:
         """As `StateLog.controls`."""
         if not clock:
             raise BadRecording("its log has events with times, and its frames have none: give a line a frame")
-        raw = np.asarray(self.times, np.float64)
-        if not len(raw):
+        if not self.times:
             raise BadRecording("its log has no event that is known: key down, key up, mouse move")
-        times, said = in_seconds(raw, self.clock, frames, self.start)
-        states: dict[str, list[tuple[float, float]]] = defaultdict(list)
-        moved: dict[str, list[tuple[float, float]]] = defaultdict(list)
-        for place in np.argsort(times, kind="stable"):
-            name, value = self.changes[place]
-            if math.isfinite(times[place]):
-                (moved if self.moves[place] else states)[name].append((float(times[place]), value))
+        times, said = in_seconds(np.asarray(self.times), self.clock, frames, self.start)
         notes = [f"events with times ('{self.clock}', {said})"]
         if self.unknown:
             kinds = ", ".join(list(self.unknown)[:5])
             notes.append(f"events of other kinds ({kinds}), left out: {sum(self.unknown.values()):,}")
-        return pressed_and_moved(states, moved), notes
-
-
-def pressed_and_moved(
-    states: Mapping[str, list[tuple[float, float]]], moved: Mapping[str, list[tuple[float, float]]]
-) -> Events:
-    """Events from (seconds, whether down) of each key and (seconds, amount) of each axis, in order of time.
-
-    A key that goes down again while it is down (a keyboard repeating) stays down; one that first goes up was down
-    from the beginning; one that never goes up stays down.
-    """
-    presses, releases = {}, {}
-    for name, changes in states.items():
-        down: list[float] = [] if changes[0][1] else [-math.inf]
-        up: list[float] = []
-        for seconds, value in changes:
-            if value and len(down) == len(up):
-                down.append(seconds)
-            elif not value and len(down) > len(up):
-                up.append(max(seconds, down[-1] + 1e-6))  # as short as it may be, it was pressed
-        up += [math.inf] * (len(down) - len(up))
-        presses[name], releases[name] = np.asarray(down), np.asarray(up)
-    moves = {name: (np.array([s for s, _ in m]), np.array([a for _, a in m])) for name, m in moved.items()}
-    return Events(presses, releases, moves)
-
-
-def event_kind(low: Mapping[str, Any]) -> str | None:
-    """What kind of event a line tells; None if it is none that is known."""
-    word = next((low[name] for name in _EVENTS if name in low), None)
-    return _KINDS.get(re.sub(r"[^a-z]", "", word.lower())) if isinstance(word, str) else None
+        return self.changes.ticks(times), notes
 
 
 def read_log(path: Path) -> StateLog | EventLog:
@@ -359,6 +324,19 @@ def read_log(path: Path) -> StateLog | EventLog:
     return log
 
 
+def event_kind(low: Mapping[str, Any]) -> str | None:
+    """What kind of event a line tells; None if it is none that is known."""
+    word = next((low[name] for name in _EVENTS if name in low), None)
+    return _KINDS.get(re.sub(r"[^a-z]", "", word.lower())) if isinstance(word, str) else None
+
+
+def a_line_a_frame(frames: Floats, lines: int) -> Floats:
+    """(lines,) seconds of lines that follow each other as the frames do, at their pace beyond the last frame."""
+    step = float(np.median(np.diff(frames))) if len(frames) > 1 else 1.0
+    last = frames[-1] if len(frames) else 0.0
+    return np.concatenate([frames[:lines], last + step * np.arange(1, max(0, lines - len(frames)) + 1)])
+
+
 def in_seconds(raw: Floats, name: str, frames: Floats, start: float = math.nan) -> tuple[Floats, str]:
     """Times of a column as seconds of the video, and in words how that was told.
 
@@ -370,16 +348,18 @@ def in_seconds(raw: Floats, name: str, frames: Floats, start: float = math.nan) 
         raise BadRecording(f"its log has no times in '{name}'")
     first, span = float(good.min()), float(good.max() - good.min())
     length = float(frames[-1]) if len(frames) else 0.0
-    unit, date = _CLOCKS[name.lower()], next((unit for size, unit in _DATES if first >= size), None)
+
+    def misfit(unit: float) -> float:
+        return abs(math.log(max(span * unit, 1e-9) / max(length, 1e-9)))
+
+    unit = _CLOCKS[name.lower()] or next((unit for size, unit in _DATES if first >= size), None)
     if unit is None:
-        fits: Callable[[float], float] = lambda u: abs(math.log(max(span * u, 1e-9) / max(length, 1e-9)))  # noqa: E731
-        unit = date or (1.0 if span <= 3 * length or not length else min((1.0, 1e-3, 1e-6, 1e-9), key=fits))
-    said = {1.0: "seconds", 1e-3: "milliseconds", 1e-6: "microseconds", 1e-9: "nanoseconds"}[unit]
+        unit = 1.0 if span <= 3 * length or not length else min(_UNITS, key=misfit)
     if math.isfinite(start):
-        return (raw - start) * unit, f"{said} since its start event"
+        return (raw - start) * unit, f"{_UNITS[unit]} since its start event"
     if first * unit > length:
-        return (raw - first) * unit, f"{said} since its first line, taken as the first frame"
-    return raw * unit, f"{said} since the first frame"
+        return (raw - first) * unit, f"{_UNITS[unit]} since its first line, taken as the first frame"
+    return raw * unit, f"{_UNITS[unit]} since the first frame"
 
 
 def _listed(value: list[Any] | str | dict[str, Any]) -> list[Any]:

@@ -6,8 +6,7 @@ The environment that a data set names is never made: that would run its code.
 from __future__ import annotations
 
 import io
-import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,11 +14,21 @@ from typing import Any
 import gymnasium.spaces as spaces
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from diffworld.importing.controls import Ints, Outcomes, Ticks
-from diffworld.importing.recording import BadRecording, Footage, check_size, inside, needs, shrunk
-from diffworld.runtime.errors import UserError
+from diffworld.importing.controls import Ints, Outcomes, Ticks, columns_of
+from diffworld.importing.recording import (
+    BadRecording,
+    Footage,
+    Recording,
+    check_size,
+    inside,
+    needs,
+    picked,
+    picture,
+    shrunk,
+)
+from diffworld.runtime.errors import UserError, one_line
+from diffworld.runtime.files import read_json
 from diffworld.runtime.frames import Frame
 from diffworld.spec import numbered
 
@@ -34,21 +43,17 @@ class Source:
     def __init__(self, data: Path, camera: str) -> None:
         minari = needs("minari.serialization", "minari")
         self.data = data
-        try:
-            metadata = json.loads((data / METADATA).read_text(encoding="utf-8"))
-            self.format, self.count = str(metadata.get("data_format", "hdf5")), int(metadata["total_episodes"])
-            described = [metadata.get(name) for name in ("observation_space", "action_space")]
-            if None in described:
-                raise UserError(f"{data} does not describe its spaces, and its environment is not run to ask for them")
-            self.observations, self.actions = (minari.deserialize_space(text) for text in described)
-        except (OSError, ValueError, KeyError, TypeError, NotImplementedError, RecursionError) as error:
-            raise UserError(f"{data / METADATA} is damaged ({error}): restore it from a copy") from error
+        metadata = read_json(data / METADATA)
+        self.format, self.count = str(metadata.get("data_format", "hdf5")), int(metadata["total_episodes"])
+        described = [metadata.get(name) for name in ("observation_space", "action_space")]
+        if None in described:
+            raise UserError(f"{data} does not describe its spaces, and its environment is not run to ask for them")
+        self.observations, self.actions = (minari.deserialize_space(text) for text in described)
         if self.format not in ("hdf5", "arrow", "parquet"):
             raise UserError(f"{data} is stored as {self.format}: hdf5, arrow and parquet are known")
         pictures = dict(_pictures(self.observations, ()))
         if not pictures:
-            said = " ".join(str(self.observations).split())[:120]
-            raise UserError(f"{data} has observations {said}, and no pictures to learn from")
+            raise UserError(f"{data} has observations {one_line(self.observations)}, and no pictures to learn from")
         names = {"/".join(path) or "observation": path for path in pictures}
         if camera and camera not in names:
             raise UserError(f"{data} has no pictures '{camera}': choose one of {', '.join(names)}")
@@ -58,34 +63,24 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Episode:
+class Episode(Recording):
     """One episode: T + 1 observations and T actions."""
 
     source: Source
     index: int
 
-    @property
-    def name(self) -> str:
-        """See `Recording`."""
-        folder = self.source.data
-        return f"{(folder.parent if folder.name == 'data' else folder).name} episode {self.index}"
-
     def open(self) -> Footage:
         """See `Recording`."""
         source = self.source
         stored: _Hdf5 | _Arrow = (_Hdf5 if source.format == "hdf5" else _Arrow)(source, self.index)
-        image = ("observations", *source.camera)
         rewards, terminated, truncated = (stored.array((name,)) for name in ("rewards", "terminations", "truncations"))
-        count = len(rewards)
-        times = np.arange(count + 1, dtype=np.float64)
-        ticks = Ticks(
-            times[:count], told=Outcomes(rewards.astype(np.float64), terminated.astype(bool), truncated.astype(bool))
-        )
-        ticks = _with_actions(ticks, source.actions, ("actions",), stored, count)
+        times = np.arange(len(rewards) + 1, dtype=np.float64)
+        told = Outcomes(rewards.astype(np.float64), terminated.astype(bool), truncated.astype(bool))
+        ticks = _with_actions(Ticks(times[:-1], told), source.actions, ("actions",), stored)
 
         def read(picks: Ints, size: tuple[int, int]) -> Iterator[Frame]:
-            for value in stored.rows(image, picks):
-                yield shrunk(_picture(value, source.shape), size)
+            for value in stored.rows(("observations", *source.camera), picks):
+                yield _frame(value, source.shape, size)
 
         return Footage(times, False, (source.shape[0], source.shape[1]), ticks, read, whole=True)
 
@@ -137,14 +132,10 @@ class _Arrow:
 
     def rows(self, path: tuple[str, ...], picks: Ints) -> Iterator[NDArray[Any]]:
         """Those rows of a column, one after the other."""
-        at, place = 0, 0
-        for column in self._pieces(path):
-            while place < len(picks) and picks[place] < at + len(column):
-                cell = column.slice(int(picks[place]) - at, 1)
-                binary = self._arrow.types.is_binary(cell.type)
-                yield np.frombuffer(cell[0].as_py(), np.uint8) if binary else _numbers(cell)[0]
-                place += 1
-            at += len(column)
+        cells = (column.slice(place, 1) for column in self._pieces(path) for place in range(len(column)))
+        for cell in picked(cells, picks):
+            binary = self._arrow.types.is_binary(cell.type)
+            yield np.frombuffer(cell[0].as_py(), np.uint8) if binary else _numbers(cell)[0]
 
     def _pieces(self, path: tuple[str, ...]) -> Iterator[Any]:
         for file in self._files:
@@ -190,58 +181,54 @@ def _pictures(space: spaces.Space[Any], path: tuple[str, ...]) -> Iterator[tuple
                 yield path, space.shape
 
 
-def _picture(value: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any] | Image.Image:
-    """A stored picture: pixels, or a JPEG."""
+def _frame(value: NDArray[Any], shape: tuple[int, ...], size: tuple[int, int]) -> Frame:
+    """A frame of a stored picture: pixels, or a JPEG."""
     if value.size == int(np.prod(shape)):
-        return value.reshape(shape).squeeze()
-    with Image.open(io.BytesIO(value.tobytes()), formats=("JPEG",)) as picture:
-        check_size(picture.height, picture.width)
-        return picture.convert("RGB")
+        return shrunk(value.reshape(shape).squeeze(), size)
+    with picture(io.BytesIO(value.tobytes()), ("JPEG",)) as opened:
+        return shrunk(opened, size)
 
 
-def _with_actions(
-    ticks: Ticks, space: spaces.Space[Any], path: tuple[str, ...], stored: _Hdf5 | _Arrow, count: int
-) -> Ticks:
+def _with_actions(ticks: Ticks, space: spaces.Space[Any], path: tuple[str, ...], stored: _Hdf5 | _Arrow) -> Ticks:
     """Ticks with the actions of a space, part by part."""
     name = " ".join(path[1:]).replace("_index_", "") or "action"
     match space:
         case spaces.Dict() | spaces.Tuple():
-            inner = space.items() if isinstance(space, spaces.Dict) else enumerate(space.spaces)
-            for key, part in inner:
+            pairs = space.items() if isinstance(space, spaces.Dict) else enumerate(space.spaces)
+            for key, part in pairs:
                 place = str(key) if isinstance(space, spaces.Dict) else f"_index_{key}"
-                ticks = _with_actions(ticks, part, (*path, place), stored, count)
+                ticks = _with_actions(ticks, part, (*path, place), stored)
             return ticks
         case spaces.Discrete():
-            numbers = stored.array(path).astype(np.int64).reshape(-1) - int(space.start)
-            return _chosen(ticks, name, numbers, numbered(int(space.n), int(space.start)))
+            return _chosen(ticks, {name: stored.array(path).reshape(-1)}, [int(space.n)], [int(space.start)])
         case spaces.MultiDiscrete() if space.nvec.ndim == 1:
-            columns = stored.array(path).astype(np.int64).reshape(count, -1) - space.start
-            for column, size in enumerate(space.nvec.tolist()):
-                ticks = _chosen(ticks, f"{name} {column}", columns[:, column], numbered(size))
-            return ticks
+            columns = columns_of(stored.array(path), name)
+            return _chosen(ticks, columns, space.nvec.tolist(), space.start.tolist())
         case spaces.MultiBinary():
-            flat = stored.array(path).reshape(count, -1)
-            return replace(
-                ticks, buttons={**ticks.buttons, **{f"{name} {i}": flat[:, i] == 1 for i in range(len(flat[0]))}}
-            )
+            down = {each: values == 1 for each, values in columns_of(stored.array(path), name).items()}
+            return replace(ticks, buttons={**ticks.buttons, **down})
         case spaces.Box():
-            flat = stored.array(path).astype(np.float64).reshape(count, -1)
-            names = [name] if flat.shape[1] == 1 else [f"{name} {i}" for i in range(flat.shape[1])]
-            return replace(ticks, axes={**ticks.axes, **{each: flat[:, i] for i, each in enumerate(names)}})
-    raise BadRecording(f"its actions of {' '.join(str(space).split())[:80]} are neither choices nor keys nor numbers")
+            axes = columns_of(stored.array(path).astype(np.float64), name)
+            return replace(ticks, axes={**ticks.axes, **axes})
+    raise BadRecording(f"its actions of {one_line(space, 80)} are neither choices nor keys nor numbers")
 
 
-def _chosen(ticks: Ticks, name: str, numbers: Ints, labels: tuple[str, ...]) -> Ticks:
-    if len(numbers) and not 0 <= numbers.min() <= numbers.max() < len(labels):
-        raise BadRecording(f"its actions go from {numbers.min()} to {numbers.max()}, of {len(labels)}")
-    return replace(ticks, choices={**ticks.choices, name: numbers}, labels={**ticks.labels, name: labels})
+def _chosen(ticks: Ticks, columns: Mapping[str, NDArray[Any]], sizes: list[int], starts: list[int]) -> Ticks:
+    """Ticks with choices, each a column of numbers from its start on."""
+    choices, labels = dict(ticks.choices), dict(ticks.labels)
+    for (name, values), size, start in zip(columns.items(), sizes, starts, strict=True):
+        choices[name], labels[name] = values.astype(np.int64) - start, numbered(size, start)
+        if not ((choices[name] >= 0) & (choices[name] < size)).all():
+            raise BadRecording(f"its actions go from {values.min()} to {values.max()}, of {size} from {start} on")
+    return replace(ticks, choices=choices, labels=labels)
 
 
 def find(folder: Path, camera: str) -> list[Episode]:
     """The episodes of the data set in a folder, or of those in the folders in it."""
     found: list[Episode] = []
     for path in sorted({*folder.glob(METADATA), *folder.glob(f"data/{METADATA}"), *folder.rglob(f"*/data/{METADATA}")}):
-        if (path.parent / HDF5).is_file() or any(path.parent.glob("0/*")):
-            source = Source(path.parent, camera)
-            found += [Episode(source, index) for index in range(source.count)]
+        data = path.parent
+        if (data / HDF5).is_file() or any(data.glob("0/*")):
+            source, name = Source(data, camera), (data.parent if data.name == "data" else data).name
+            found += [Episode(f"{name} episode {index}", source, index) for index in range(source.count)]
     return found

@@ -7,21 +7,20 @@ from __future__ import annotations
 
 import json
 import struct
-from collections import defaultdict
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from array import array
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import unquote
 
 import numpy as np
 
-from diffworld.importing.controls import Ints
+from diffworld.importing.controls import Changes
 from diffworld.importing.keys import VIRTUAL_KEYS
-from diffworld.importing.log import pressed_and_moved
-from diffworld.importing.recording import BadRecording, Footage, inside, needs
+from diffworld.importing.recording import BadRecording, Footage, Recording, files_in, inside, needs
 from diffworld.importing.video import Video
-from diffworld.runtime.frames import Frame
+from diffworld.runtime.errors import one_line
 
 LARGEST_CHUNK = 2**28  # bytes of one chunk once it is unpacked
 _TOPICS = ("screen", "keyboard", "keyboard/state", "mouse", "mouse/raw", "mouse/state")
@@ -30,74 +29,75 @@ _WHEEL = 0x0400
 _CHUNK_HEAD = struct.Struct("<1x 8x 8x 8x Q 4x I")  # the unpacked size, and how long the compression's name is
 
 
-@dataclass
 class _Desk:
-    """What the messages say, gathered in the order of their times."""
+    """What the messages say, gathered in the order of their times.
 
-    frames: list[tuple[int, int, str]] = field(default_factory=list)  # (stamp, stamp in the video, file)
-    states: dict[str, list[tuple[float, float]]] = field(default_factory=lambda: defaultdict(list))
-    moved: dict[str, list[tuple[float, float]]] = field(default_factory=lambda: defaultdict(list))
-    down: set[str] = field(default_factory=set)
-    raw: bool = False  # whether the mouse itself was recorded, and not only its pointer
-    pointer: tuple[float, float] | None = None
+    frames: (stamp, stamp in the video, file) of each. raw: whether the mouse itself was recorded, and not only its
+    pointer.
+    """
+
+    def __init__(self) -> None:
+        self.frames: list[tuple[int, int, str]] = []
+        self.stamps, self.changes = array("q"), Changes()
+        self.raw, self.down = False, set[str]()
+        self.pointer: tuple[float, float] | None = None
 
     def take(self, topic: str, stamp: int, message: Mapping[str, Any]) -> None:
         """One message."""
         if topic == "screen":
             self.frames.append((stamp, *_reference(message)))
         elif topic == "keyboard":
-            self._set(stamp, _key(message["vk"]), message["event_type"] == "press")
+            self._set(_key(message["vk"]), message["event_type"] == "press")
         elif topic == "mouse":
-            self._mouse(stamp, message)
+            self._mouse(message)
         elif topic == "mouse/raw":
-            self._raw(stamp, message)
+            self._raw(message)
         else:
-            self._state(topic, stamp, message)
+            self._state(message["buttons"], topic == "mouse/state")
+        self.stamps.extend([stamp] * (len(self.changes) - len(self.stamps)))
 
-    def _set(self, stamp: int, name: str, down: bool) -> None:
+    def _set(self, name: str, down: bool) -> None:
         if down != (name in self.down):
             (self.down.add if down else self.down.discard)(name)
-            self.states[name].append((stamp, float(down)))
+            self.changes.key(name, down)
 
-    def _mouse(self, stamp: int, message: Mapping[str, Any]) -> None:
+    def _mouse(self, message: Mapping[str, Any]) -> None:
         kind = message["event_type"]
         if kind == "click" and message.get("button"):
-            self._set(stamp, f"mouse {message['button']}", bool(message["pressed"]))
+            self._set(f"mouse {message['button']}", bool(message["pressed"]))
         elif kind == "scroll":
-            self.moved["wheel"].append((stamp, float(message.get("dy") or 0)))
+            self.changes.move("wheel", float(message.get("dy") or 0))
         x, y = float(message["x"]), float(message["y"])
         if self.pointer is not None and not self.raw and kind == "move":
-            self.moved["mouse x"].append((stamp, x - self.pointer[0]))
-            self.moved["mouse y"].append((stamp, y - self.pointer[1]))
+            self.changes.move("mouse x", x - self.pointer[0])
+            self.changes.move("mouse y", y - self.pointer[1])
         self.pointer = (x, y)
 
-    def _raw(self, stamp: int, message: Mapping[str, Any]) -> None:
+    def _raw(self, message: Mapping[str, Any]) -> None:
         if int(message.get("us_flags", 0)) & 1 == 0:  # a way, not a place
-            self.moved["mouse x"].append((stamp, float(message["last_x"])))
-            self.moved["mouse y"].append((stamp, float(message["last_y"])))
+            self.changes.move("mouse x", float(message["last_x"]))
+            self.changes.move("mouse y", float(message["last_y"]))
         flags = int(message.get("button_flags", 0))
         for place, name in enumerate(_RAW_BUTTONS):
             for down, flag in ((True, 1 << 2 * place), (False, 2 << 2 * place)):
                 if flags & flag:
-                    self._set(stamp, name, down)
+                    self._set(name, down)
         if flags & _WHEEL:
             turned = int(message.get("button_data", 0))
-            self.moved["wheel"].append((stamp, float(turned - 65536 if turned >= 32768 else turned)))
+            self.changes.move("wheel", float(turned - 65536 if turned >= 32768 else turned))
 
-    def _state(self, topic: str, stamp: int, message: Mapping[str, Any]) -> None:
+    def _state(self, pressed: list[Any], mouse: bool) -> None:
         """A list of all that is down: what the events missed, above all before the first one."""
-        mouse = topic == "mouse/state"
-        now = {f"mouse {button}" for button in message["buttons"]} if mouse else {_key(vk) for vk in message["buttons"]}
+        now = {f"mouse {button}" if mouse else _key(button) for button in pressed}
         before = {name for name in self.down if name.startswith("mouse ") == mouse}
         for name in now ^ before:
-            self._set(stamp, name, name in now)
+            self._set(name, name in now)
 
 
 @dataclass(frozen=True)
-class Desktop:
+class Desktop(Recording):
     """One MCAP file."""
 
-    name: str
     path: Path
 
     def open(self) -> Footage:
@@ -105,26 +105,18 @@ class Desktop:
         desk = _gathered(self.path)
         files = {file for _, _, file in desk.frames}
         if len(desk.frames) < 2 or len(files) != 1:
-            raise BadRecording(
-                f"it has {len(desk.frames)} screen messages that point into {len(files)} videos, not one"
-            )
+            shown = f"{len(desk.frames)} screen messages that point into {len(files)} videos"
+            raise BadRecording(f"it has {shown}, not one")
         video = Video(inside(self.path.parent, files.pop()))
         if not video.path.is_file():
             raise BadRecording(f"the video {video.path.name} that it points into is missing")
-        desk.frames.sort()
-        stamps = np.array([stamp for stamp, _, _ in desk.frames], np.int64)
-        shown = np.array([place for _, place, _ in desk.frames], np.int64) / 1e9
-        zero = int(stamps[0])
-
-        def since(changes: dict[str, list[tuple[float, float]]]) -> dict[str, list[tuple[float, float]]]:
-            return {name: [((stamp - zero) / 1e9, value) for stamp, value in each] for name, each in changes.items()}
-
-        def read(picks: Ints, size: tuple[int, int]) -> Iterator[Frame]:
-            yield from video.read(shown[picks], size)
-
-        controls = pressed_and_moved(since(desk.states), since(desk.moved))
+        stamps, shown_at = np.array([(stamp, place) for stamp, place, _ in sorted(desk.frames)], np.int64).T
+        controls = desk.changes.ticks((np.asarray(desk.stamps) - stamps[0]) / 1e9)
         notes = [f"{len(stamps):,} screen messages" + (", the mouse's own movement" if desk.raw else "")]
-        return Footage((stamps - zero) / 1e9, True, video.facts.size, controls, read, notes)
+        times = (stamps - stamps[0]) / 1e9
+        return Footage(
+            times, True, video.facts.size, controls, lambda picks, size: video.read(shown_at[picks] / 1e9, size), notes
+        )
 
 
 def _gathered(path: Path) -> _Desk:
@@ -146,7 +138,7 @@ def _gathered(path: Path) -> _Desk:
             for _, channel, message in reader.iter_messages(topics=_TOPICS):
                 desk.take(channel.topic, message.log_time, json.loads(message.data))
     except (errors, OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise BadRecording(f"it cannot be read ({' '.join(str(error).split())[:100]})") from error
+        raise BadRecording(f"it cannot be read ({one_line(error)})") from error
     return desk
 
 
@@ -181,6 +173,6 @@ def _key(code: int) -> str:
     return VIRTUAL_KEYS.get(int(code), f"key {int(code)}")
 
 
-def find(folder: Path) -> list[Desktop]:
-    """All MCAP files in a folder and the folders in it."""
-    return [Desktop(path.relative_to(folder).as_posix(), path) for path in sorted(folder.rglob("*.mcap"))]
+def find(source: Path) -> list[Desktop]:
+    """All MCAP files."""
+    return [Desktop(name, path) for name, path in files_in(source, {".mcap"})]

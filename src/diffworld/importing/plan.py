@@ -70,6 +70,8 @@ def plan_rows(name: str, footage: Footage, fps: float, shift: int, cuts: Sequenc
     """
     if len(footage.times) < 2:
         raise BadRecording(f"it has {'one frame' if len(footage.times) else 'no frames'}, and a step needs two")
+    if not len(footage.controls.times):
+        raise BadRecording("its log covers none of its frames")
     picks, edges = _grid(footage, fps)
     count = len(picks)
     steps = footage.controls.between(_shifted(edges, shift, 1 / fps if footage.clock else 1.0))
@@ -77,33 +79,32 @@ def plan_rows(name: str, footage: Footage, fps: float, shift: int, cuts: Sequenc
     none = np.zeros(count, np.bool_)
     kept = ~np.any([none, *(cut.covers(name, edges[:-1], edges[1:]) for cut in cuts)], axis=0)
     terminated = none if told.terminated is None else told.terminated
-    stops = terminated | (none if told.truncated is None else told.truncated)
+    stops = terminated if told.truncated is None else terminated | told.truncated
     # The frame after an end shows the next episode, unless it is the very last one and no action belongs to it.
     known_final = none.copy()
     known_final[-2:-1] = not footage.controls.between(edges[-2:]).known[0]
     leads_on = kept & np.append(kept[1:], False) & (~stops | known_final)
     leads_on[-1] = False
-    taken = leads_on & steps.known & _same_episode(stops, shift)
     whole = footage.whole or told.terminated is not None
-    episodes = [part for run in _runs(taken) for part in ([run] if whole else _divided(*run))]
+    episodes = _episodes(leads_on & steps.known & _same_episode(stops, shift), None if whole else LONGEST)
     if not episodes:
         raise BadRecording(_why_empty(count, kept, steps.known))
+    places = np.concatenate([np.arange(first, last + 1) for first, last in episodes])
+    ends = np.cumsum([last - first + 1 for first, last in episodes]) - 1
+    last_rows = np.zeros(len(places), np.bool_)
+    last_rows[ends] = True
+    rewards = none.astype(np.float64) if told.rewards is None else told.rewards
+    row_rewards, row_terminated = np.where(last_rows, 0.0, rewards[places]), ~last_rows & terminated[places]
+    folded = ends[stops[places[ends]] & ~known_final[places[ends]]]
+    row_rewards[folded - 1] += rewards[places[folded]]
+    row_terminated[folded - 1] |= terminated[places[folded]]
     lost = {
         "frames cut out": int((~kept).sum()),
         "frames without a logged action": int((leads_on & ~steps.known).sum()),
         "entries of a log after the last frame": footage.controls.beyond(float(edges[-1])),
         "numbers that are none, taken as the one before or as no movement": steps.repaired,
+        "ends without their last frame, told a step earlier": int(terminated[places[folded]].sum()),
     }
-    places = np.concatenate([np.arange(first, last + 1) for first, last in episodes])
-    ends = np.cumsum([last - first + 1 for first, last in episodes]) - 1
-    last_rows = np.zeros(len(places), np.bool_)
-    last_rows[ends] = True
-    rewards = np.zeros(count) if told.rewards is None else told.rewards
-    row_rewards, row_terminated = np.where(last_rows, 0.0, rewards[places]), ~last_rows & terminated[places]
-    folded = ends[stops[places[ends]] & ~known_final[places[ends]]]
-    row_rewards[folded - 1] += rewards[places[folded]]
-    row_terminated[folded - 1] |= terminated[places[folded]]
-    lost["ends without their last frame, told a step earlier"] = int(terminated[places[folded]].sum())
     return Rows(
         picks[places],
         steps.take(places),
@@ -146,17 +147,16 @@ def _same_episode(stops: Bools, shift: int) -> Bools:
     return number == number[other]
 
 
-def _runs(taken: Bools) -> list[tuple[int, int]]:
-    """(first, last) frame of each stretch of steps that follow each other."""
+def _episodes(taken: Bools, longest: int | None) -> list[tuple[int, int]]:
+    """(first, last) frame of each stretch of steps that follow each other, longer ones in parts of about the same
+    length, each of which begins on the last frame of the one before."""
     change = np.flatnonzero(np.diff(np.concatenate([[False], taken, [False]]).astype(np.int8)))
-    return [(int(first), int(last)) for first, last in zip(change[::2], change[1::2], strict=True)]
-
-
-def _divided(first: int, last: int) -> list[tuple[int, int]]:
-    """Episodes of about the same length, at most `LONGEST` steps; each begins on the last frame of the one before."""
-    parts = -(-(last - first) // LONGEST)
-    bounds = np.linspace(first, last, parts + 1).round().astype(int).tolist()
-    return list(zip(bounds[:-1], bounds[1:], strict=True))
+    found = []
+    for first, last in change.reshape(-1, 2).tolist():
+        parts = -(-(last - first) // (longest or last))
+        bounds = np.linspace(first, last, parts + 1).round().astype(int).tolist()
+        found += list(zip(bounds[:-1], bounds[1:], strict=True))
+    return found
 
 
 def _why_empty(count: int, kept: Bools, known: Bools) -> str:

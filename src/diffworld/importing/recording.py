@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator
+import importlib
+import warnings
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import IO, Any, ClassVar, TypeVar
 
 import numpy as np
 from PIL import Image
 
-from diffworld.importing.controls import Controls, Floats, Ints, pace
-from diffworld.runtime.errors import UserError
+from diffworld.importing.controls import Floats, Ints, Ticks, pace
+from diffworld.runtime.errors import UserError, one_line
 from diffworld.runtime.frames import Frame
 
 LARGEST_SIDE, MOST_PIXELS = 16_384, 2**26
 """Frames beyond these are damage or an attack: 64 million pixels take 200 MB each."""
+
+T = TypeVar("T")
 
 
 class BadRecording(UserError):
@@ -34,17 +38,15 @@ class Footage:
         early where the recording is damaged.
     notes: what had to be repaired or is odd, in words.
     whole: whether the recording is one episode, not to be divided.
-    speed: steps a second at which people play, of a recording without a clock, if it is known.
     """
 
     times: Floats
     clock: bool
     size: tuple[int, int]
-    controls: Controls
+    controls: Ticks
     read: Callable[[Ints, tuple[int, int]], Iterator[Frame]]
     notes: list[str] = field(default_factory=list)
     whole: bool = False
-    speed: float | None = None
 
     @property
     def rate(self) -> float | None:
@@ -54,15 +56,28 @@ class Footage:
         return pace(self.times)[0]
 
 
-class Recording(Protocol):
-    """Where a recording lies; it costs nothing until it is opened."""
+@dataclass(frozen=True)
+class Recording:
+    """Where a recording lies; it costs nothing until it is opened. Its name tells it from all others of an import."""
 
-    @property
-    def name(self) -> str:
-        """What tells it from the other recordings of an import, and is shown."""
+    name: str
+    alone: ClassVar[bool] = False
+    """Whether it cannot be read while another one is."""
 
     def open(self) -> Footage:
         """Read all but the frames. BadRecording if it cannot be used."""
+        raise NotImplementedError
+
+
+@contextmanager
+def damage() -> Iterator[None]:
+    """Turn whatever goes wrong inside into BadRecording: somebody else wrote the file."""
+    try:
+        yield
+    except UserError:  # among them BadRecording
+        raise
+    except Exception as error:
+        raise BadRecording(f"it is damaged ({one_line(f'{type(error).__name__}: {error}')})") from error
 
 
 def check_size(height: int, width: int) -> None:
@@ -71,24 +86,17 @@ def check_size(height: int, width: int) -> None:
         raise BadRecording(f"its frames are {width}x{height} pixels: at most {LARGEST_SIDE} a side can be read")
 
 
-def inside(root: Path, relative: str) -> Path:
-    """A path that a file names, within the folder it may name; BadRecording for any other."""
-    path = (root / relative).resolve()
-    if "\0" in relative or not path.is_relative_to(root.resolve()):
-        raise BadRecording(f"it names the file {relative[:100]!r}, which lies outside of its folder")
-    return path
-
-
-def filled_template(template: str, **values: str | int) -> str:
-    """A path such as "data/chunk-{chunk_index:03d}/x.parquet" with its values; nothing else is looked up in it."""
-
-    def value(match: re.Match[str]) -> str:
-        name, width = match.group(1), match.group(2)
-        if name not in values:
-            raise BadRecording(f"its path {template[:100]!r} asks for {name}, which is not known")
-        return str(values[name]).zfill(int(width or 0))
-
-    return re.sub(r"\{(\w+)(?::0?(\d{1,2})d)?\}", value, template)
+def picked(frames: Iterable[T], picks: Ints, place: int = 0) -> Iterator[T]:
+    """Of frames that begin at a place, those at `picks` (not decreasing); fewer where they end early."""
+    coming, place = iter(frames), place - 1
+    for pick in picks:
+        while place < pick:
+            try:
+                frame = next(coming)
+            except StopIteration:
+                return
+            place += 1
+        yield frame
 
 
 def shrunk(image: Any, size: tuple[int, int]) -> Frame:
@@ -101,10 +109,44 @@ def shrunk(image: Any, size: tuple[int, int]) -> Frame:
     return np.asarray(picture, np.uint8)
 
 
+@contextmanager
+def picture(source: Path | IO[bytes], formats: Sequence[str], name: str = "") -> Iterator[Image.Image]:
+    """A picture of one of those formats (PIL's names), opened; BadRecording if it is damaged or too large."""
+    called = f"its picture {name}".strip()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            opened = Image.open(source, formats=list(formats))
+        with opened:
+            check_size(opened.height, opened.width)
+            yield opened
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise BadRecording(f"{called} has too many pixels") from error
+    except (OSError, SyntaxError, ValueError) as error:
+        raise BadRecording(f"{called} cannot be read ({one_line(error, 80)})") from error
+
+
+def inside(root: Path, relative: str) -> Path:
+    """A path that a file names, within the folder it may name; BadRecording for any other."""
+    path = (root / relative).resolve()
+    if "\0" in relative or not path.is_relative_to(root.resolve()):
+        raise BadRecording(f"it names the file {relative[:100]!r}, which lies outside of its folder")
+    return path
+
+
+def files_in(source: Path, suffixes: Collection[str]) -> list[tuple[str, Path]]:
+    """(name, path) of each file with such an end: the source itself, or those in a folder and the folders in it."""
+    paths = [source] if source.is_file() else sorted(path for path in source.rglob("*") if path.is_file())
+    return [(name_in(source, path), path) for path in paths if path.suffix.lower() in suffixes]
+
+
+def name_in(source: Path, path: Path) -> str:
+    """What a path in a source is called."""
+    return source.name if path == source else path.relative_to(source).as_posix()
+
+
 def needs(module: str, extra: str) -> Any:
     """An optional library; UserError that names the extra if it is not installed."""
-    import importlib
-
     try:
         return importlib.import_module(module)
     except ImportError as error:

@@ -76,10 +76,6 @@ def fitted(size: tuple[int, int], into: tuple[int, int]) -> tuple[int, int]:
 
 def padded(frame: Frame, size: tuple[int, int]) -> Frame:
     """A frame in the middle of a black one of that size."""
-    height, width = frame.shape[:2]
-    if (height, width) == size:
-        return frame
-    top, left = (size[0] - height) // 2, (size[1] - width) // 2
-    canvas = np.zeros((*size, 3), np.uint8)
-    canvas[top : top + height, left : left + width] = frame
-    return canvas
+    (height, width), (high, wide) = frame.shape[:2], size
+    top, left = (high - height) // 2, (wide - width) // 2
+    return np.pad(frame, ((top, high - height - top), (left, wide - width - left), (0, 0)))

@@ -71,21 +71,25 @@ class Video:
 
     def read(self, times: Floats, size: tuple[int, int]) -> Iterator[Frame]:
         """For each of the times (not decreasing) the frame shown then; ends early where the file does."""
-        place, wanted = 0, times + ROUNDING
-        held: tuple[float, Any] | None = None
-        drawn: Frame | None = None
-        for seconds, frame in self._frames(float(times[0])):
-            while held and place < len(wanted) and wanted[place] < seconds:
-                drawn = _drawn(held[1], self.facts, size) if drawn is None else drawn
+        place = 0
+        for frame, until in self._shown(float(times[0])):
+            drawn: Frame | None = None
+            while place < len(times) and times[place] + ROUNDING < until:
+                drawn = _drawn(frame, self.facts, size) if drawn is None else drawn
                 yield drawn
                 place += 1
-            if place == len(wanted):
+            if place == len(times):
                 return
-            held, drawn = (seconds, frame), None
-        while held and place < len(wanted) and times[place] <= held[0] + ROUNDING:
-            drawn = _drawn(held[1], self.facts, size) if drawn is None else drawn
-            yield drawn
-            place += 1
+
+    def _shown(self, start: float) -> Iterator[tuple[Any, float]]:
+        """Each frame, and until when it is shown; the last one for a moment."""
+        held, since = None, 0.0
+        for seconds, frame in self._frames(start):
+            if held is not None:
+                yield held, seconds
+            held, since = frame, seconds
+        if held is not None:
+            yield held, since + 3 * ROUNDING
 
     def _frames(self, start: float) -> Iterator[tuple[float, Any]]:
         """Seconds and frame in order, from `start` on or earlier."""

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from diffworld.importing.controls import Controls, Floats, Outcomes, Ticks
+from diffworld.importing.controls import Floats, Outcomes, Ticks
 from diffworld.importing.keys import plain
-from diffworld.importing.log import Columns, records
+from diffworld.importing.log import Columns, a_line_a_frame, records
 from diffworld.importing.recording import BadRecording
 
 BUTTONS = {0: "mouse left", 1: "mouse right", 2: "mouse middle"}
@@ -38,8 +38,7 @@ class VptLog:
     """The lines of one recording."""
 
     def __init__(self) -> None:
-        self.columns = Columns()
-        self.ticks = array("q")
+        self.columns, self.ticks = Columns(), array("q")
         self.stuck, self.freed, self.in_menus, self.turned = False, 0, 0, 0
         self._hotbar: int | None = None
 
@@ -47,27 +46,26 @@ class VptLog:
         """Take one line; BadRecording if it is not of this format."""
         columns = self.columns
         try:
-            mouse, keys, hotbar = fields["mouse"], fields["keyboard"]["keys"], fields.get("hotbar")
-            buttons, new = list(mouse["buttons"]), list(mouse["newButtons"])
-            self._unstick(buttons, new)
-            for button in buttons:
+            mouse, hotbar = fields["mouse"], fields.get("hotbar")
+            keys = {plain(str(key)[:100]) for key in fields["keyboard"]["keys"]}
+            for button in self._unstuck(list(mouse["buttons"]), list(mouse["newButtons"])):
                 columns.hold(BUTTONS.get(button, f"mouse {button}"))
-            for key in keys:
-                columns.hold(plain(str(key)[:100]))
             columns.number("mouse x", float(mouse["dx"]))
             columns.number("mouse y", float(mouse["dy"]))
             if hotbar is not None and self._hotbar not in (None, hotbar):
-                self.turned += str(hotbar + 1) not in {plain(str(key)) for key in keys}
-                columns.hold(str(hotbar + 1))
+                self.turned += str(hotbar + 1) not in keys
+                keys.add(str(hotbar + 1))
+            for key in sorted(keys):
+                columns.hold(key)
             self._hotbar = hotbar
             self.ticks.append(int(fields.get("tick", number)))
             self.in_menus += bool(fields.get("isGuiOpen"))
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise BadRecording(f"line {number} of its log is not as VPT's are ({error})") from error
-        columns.lines += 1
+        columns.end_line()
 
-    def _unstick(self, buttons: list[Any], new: list[Any]) -> None:
-        """Take an attack away that is down since the first line, until it is pressed anew."""
+    def _unstuck(self, buttons: list[Any], new: list[Any]) -> list[Any]:
+        """The buttons without an attack that is down since the first line, until it is pressed anew."""
         if self.columns.lines == 0:
             self.stuck = new == [ATTACK]
         elif ATTACK in new:
@@ -75,20 +73,19 @@ class VptLog:
         if self.stuck and ATTACK in buttons:
             buttons.remove(ATTACK)
             self.freed += 1
+        return buttons
 
-    def controls(self, frames: Floats) -> tuple[Controls, list[str]]:
+    def controls(self, frames: Floats) -> tuple[Ticks, list[str]]:
         """What it says of a video whose frames are shown at those seconds; and what was put right."""
         columns = self.columns
-        step = float(np.median(np.diff(frames))) if len(frames) > 1 else 0.05
-        last = frames[-1] if len(frames) else 0.0
-        beyond = last + step * np.arange(1, max(0, columns.lines - len(frames)) + 1)
-        missing = np.diff(np.asarray(self.ticks)) - 1 > MISSING_TICKS
-        gaps = np.append(missing, False)
+        gaps = np.append(np.diff(np.asarray(self.ticks)) - 1 > MISSING_TICKS, False)
+        axes = {name: columns.column(name) for name in columns.numbers}
         ticks = Ticks(
-            np.concatenate([frames[: columns.lines], beyond]),
-            {name: columns.down(name) for name in columns.held},
-            {name: columns.column(name) for name in columns.numbers},
-            told=Outcomes(truncated=gaps),
+            a_line_a_frame(frames, columns.lines),
+            Outcomes(truncated=gaps),
+            buttons={name: columns.down(name) for name in columns.held},
+            axes=axes,
+            moves=frozenset(axes),
         )
         said = {
             "lines with the attack button stuck, put right": self.freed,

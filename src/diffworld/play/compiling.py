@@ -20,7 +20,7 @@ SWITCH_SECONDS = 0.0005
 
 def compiling_pays(model: Model) -> bool:
     """Whether compiled drawing is worth its making: for networks that are not small and run in bfloat16."""
-    return not model.small and model.world is not None and model.world.dtype == torch.bfloat16
+    return not model.config.small and model.world is not None and model.world.dtype == torch.bfloat16
 
 
 def compiled_copy(denoiser: Denoiser, backend: str = "inductor") -> Denoiser:
@@ -44,8 +44,10 @@ def compile_in_background(dreamer: Dreamer, backend: str = "inductor") -> thread
 def _compile(dreamer: Dreamer, backend: str) -> None:
     sys.setswitchinterval(SWITCH_SECONDS)
     plain = dreamer.model.require_world()
-    rehearsing = Dreamer(dreamer.model, dreamer.threads)
+    rehearsing = Dreamer(dreamer.model)
     rehearsing.world = FrameStack(compiled_copy(plain.denoiser, backend), plain.reward_end, plain.sampler, plain.dtype)
+    if plain.device.type == "cuda":
+        rehearsing.world.record()
     try:
         _rehearse(rehearsing)
     finally:

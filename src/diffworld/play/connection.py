@@ -18,7 +18,6 @@ from typing import Any, TypeVar
 from fastapi import WebSocket, WebSocketDisconnect
 
 from diffworld.play import protocol
-from diffworld.play.dreaming import use_threads
 from diffworld.play.pace import Allowance, Meter, Pace
 from diffworld.play.players import HeldKeys
 from diffworld.play.protocol import ProtocolError
@@ -27,7 +26,9 @@ from diffworld.play.server_state import ServerState
 from diffworld.play.session import PlaySession
 from diffworld.play.settings import default_fps
 from diffworld.play.view import Pictures, View, describe
-from diffworld.runtime.errors import UserError
+from diffworld.runtime.device import use_threads
+from diffworld.runtime.errors import UserError, one_line
+from diffworld.runtime.memory import memory_error, out_of_memory
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -84,7 +85,10 @@ class Connection:
             case QueueFull():
                 code, reason = TRY_AGAIN_LATER, "too many players are waiting; try again later"
             case UserError():
-                code, reason = INTERNAL_ERROR, str(error)[:100]  # a reason may have 123 bytes
+                code, reason = INTERNAL_ERROR, one_line(error, 100)  # a reason may have 123 bytes
+            case _ if no_memory := memory_error(error):
+                log.error("a player's session failed: %s", out_of_memory(no_memory))
+                code, reason = TRY_AGAIN_LATER, "the server is out of memory"
             case _:
                 log.error("a player's session failed", exc_info=error)
                 code, reason = INTERNAL_ERROR, "the session failed; the server's terminal says why"
@@ -132,8 +136,8 @@ class Connection:
         except Exception:
             log.exception("could not answer a question")
             header, frames = {"error": "this failed; the server's terminal says why"}, None
-        self._queries -= 1
         await self._say({"type": "reply", "id": query.id, **header}, frames)
+        self._queries -= 1  # not before: answers that nobody reads would pile up
 
     # Playing
 
@@ -152,7 +156,8 @@ class Connection:
 
     async def _play(self, session: PlaySession) -> None:
         first = await self._call(session.reset)
-        await self._say({"type": "welcome", "info": await self._call(session.info)})
+        info = await self._call(session.info)
+        await self._say({"type": "welcome", "info": {**info, "command": self._server.command}})
         await self._tell_state(session)
         self._keep(first)
         while True:

@@ -17,7 +17,7 @@ from diffworld.play.batcher import DynamicBatcher
 from diffworld.play.players import PolicyOutput
 from diffworld.play.worlds import WorldStep
 from diffworld.runs import Model, Window, window_tensors
-from diffworld.runtime.device import autocast
+from diffworld.runtime.device import autocast, use_threads
 from diffworld.runtime.frames import to_numpy
 from diffworld.spec import Encoded
 from diffworld.world import FrameStackState, KeyedGenerators, StepKey, row_noise
@@ -69,15 +69,11 @@ class Dreamer:
     `world` is looked up at each batch: a compiled one may take its place meanwhile.
     """
 
-    def __init__(self, model: Model, threads: int = 1) -> None:
-        """`threads` is how many torch uses for a batch; everything else in the process should `use_threads(1)`.
-
-        A small model is fastest with one, whatever is given.
-        """
+    def __init__(self, model: Model) -> None:
+        """A batch is drawn with the model's number of threads; all else in the process should `use_threads(1)`."""
         self.model, self.world = model, model.world
-        self.threads = threads = 1 if model.small else threads
         self.step: DynamicBatcher[DreamRequest, tuple[FrameStackState, DreamStep]] = DynamicBatcher(
-            self._step, lambda r: (r.sampler, r.memory is None), prepare=lambda: use_threads(threads)
+            self._step, lambda r: (r.sampler, r.memory is None), prepare=lambda: use_threads(model.threads)
         )
 
     @torch.inference_mode()
@@ -136,16 +132,6 @@ class Dreamer:
             )
             steps.append((following.rows(slice(i, i + 1)), step))
         return steps
-
-
-def use_threads(count: int) -> None:
-    """Let torch compute with so many threads where the calling thread asks.
-
-    More than one is for a single thread of the process: where two have helpers, and so more run than there are cores,
-    OpenMP puts them all to sleep between two operations, and each frame takes twice as long.
-    """
-    torch.get_num_threads()  # else the first operation would take over what another thread set last
-    torch.set_num_threads(count)
 
 
 class Stopwatch:

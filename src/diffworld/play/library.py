@@ -7,6 +7,7 @@ import tempfile
 import threading
 import weakref
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,14 +18,19 @@ from numpy.typing import NDArray
 from diffworld.data import Dataset
 from diffworld.data.episodes import Episodes
 from diffworld.data.schema import DESCRIPTION, FRAMES, ROWS, DatasetSchema
-from diffworld.play.recording import FilmKind, export_film
+from diffworld.play.recording import FILMED_AS, FilmKind, Source, export_film, export_side_by_side, note
 from diffworld.play.worlds import Tape
 from diffworld.runtime.errors import UserError
+from diffworld.runtime.files import as_user_errors
 from diffworld.runtime.frames import Film, Frame
 
 MAX_FILMS = 32
 """Exported films kept, the last ones."""
 ID_LENGTH = 60
+RECORDINGS = "recordings"
+"""The root in which players record."""
+THUMBNAIL = 96
+"""A picture in the list is at most so many pixels high and broad."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,10 +38,28 @@ class Shelf:
     """One data set as it was when it was last looked at. Nothing of it is kept open."""
 
     folder: Path
-    size: int
-    """Bytes of its records, by which growth is noticed."""
+    stamp: tuple[int, int]
+    """By which a change is noticed: bytes of its records, and when it was last described."""
     schema: DatasetSchema
     episodes: Episodes
+
+    @property
+    def take(self) -> str | None:
+        """Of a player's recording (see `recording.Take`), what joins it to its other side; else None."""
+        take, source = self.schema.info.get("take"), self.schema.info.get("world")
+        return take if isinstance(take, str) and source in FILMED_AS else None
+
+    @property
+    def source(self) -> Source:
+        """Of a player's recording, where its frames come from."""
+        source: Source = self.schema.info["world"]
+        return source
+
+    @property
+    def games(self) -> list[Any]:
+        """Of a player's recording that has ended, which game each episode is of."""
+        games = self.schema.info.get("games")
+        return games if isinstance(games, list) else []
 
     def rows(self, episode: int) -> NDArray[np.int64]:
         """Rows of the log with the episode's frames, its final observation last."""
@@ -72,14 +96,19 @@ class Library:
         self._lock = threading.Lock()
 
     def datasets(self) -> list[dict[str, Any]]:
-        """What there is: id, name, kind (its root), episodes, steps, frame_size, info, and error where damaged."""
+        """What there is: id, name, kind (its root), episodes, steps, frame_size, info, and error where damaged.
+
+        Those that are `editable` can be renamed and deleted.
+        """
         listed = []
         for dataset_id, (root, folder) in self._find().items():
             facts: dict[str, Any] = {"episodes": 0, "steps": 0, "frame_size": None, "info": {}, "error": None}
+            facts["editable"] = False
             try:
                 shelf = self._open(folder)
                 facts |= {"episodes": len(shelf.episodes), "steps": int(shelf.episodes.lengths.sum())}
                 facts |= {"frame_size": list(shelf.schema.spec.frame_size), "info": shelf.schema.info}
+                facts["editable"] = self._is_editable(root, shelf)
             except UserError as error:
                 facts["error"] = str(error)
             listed.append({"id": dataset_id, "name": folder.name, "kind": root, **facts})
@@ -98,8 +127,37 @@ class Library:
             listed.append({**facts, "reward_steps": np.stack([rewarded, signs[rewarded]], axis=1).tolist()})
         return listed
 
+    def thumbnail(self, dataset_id: str, episode: int) -> Frame:
+        """The frame in the middle of an episode; of a large one, every other pixel or fewer."""
+        shelf = self._shelf(dataset_id)
+        rows = shelf.rows(episode)
+        frame = shelf.frames(rows[len(rows) // 2 :][:1])[0]
+        every = -(-max(frame.shape) // THUMBNAIL)
+        return frame[::every, ::every]
+
+    def rename(self, dataset_id: str, title: str) -> None:
+        """Give a recording a title, which is kept in its `info`; the folder keeps its name."""
+        note(self._editable(dataset_id).folder, title=title)
+
+    def delete(self, dataset_id: str) -> None:
+        """Remove a recording from the disk."""
+        folder = self._editable(dataset_id).folder
+        try:
+            Dataset.open(folder, writable=True).close()  # nobody else has it open for writing
+        except UserError as error:
+            raise UserError("this recording is still being made: end it first, or check its permissions") from error
+        gone = folder.with_name(f".{folder.name}.deleted")
+        with as_user_errors(folder):
+            folder.rename(gone)  # at once, so that nobody meets a half of it
+            shutil.rmtree(gone)
+        with self._lock:
+            self._shelves.pop(folder, None)
+
     def episode_table(self, dataset_id: str, episode: int) -> dict[str, Any]:
-        """All of an episode but its frames: actions, rewards, terminated, truncated, action_names, frames."""
+        """All of an episode but its frames: actions, rewards, terminated, truncated, action_names, frames.
+
+        `beside` is the source of its other side, where it was recorded together with one.
+        """
         shelf = self._shelf(dataset_id)
         found = shelf.episodes[shelf.episodes.position(episode)]
         return {
@@ -109,6 +167,7 @@ class Library:
             "truncated": found.truncated,
             "frames": found.length + found.ended,
             "action_names": list(shelf.schema.spec.actions.names),
+            "beside": next((source for source, other, _ in self._sides(shelf, episode) if other is not shelf), None),
         }
 
     def frame(self, dataset_id: str, episode: int, step: int) -> Frame:
@@ -126,14 +185,25 @@ class Library:
         actions = found.actions.tolist() if found.actions.ndim == 1 else list(found.actions)
         return Tape(frames, actions, found.rewards.tolist(), found.terminated, context_frames)
 
-    def export(self, dataset_id: str, episode: int, kind: FilmKind, fps: float) -> Path:
-        """The episode as a film, kept until `MAX_FILMS` newer ones are there, in a folder whose name is its key."""
+    def export(self, dataset_id: str, episode: int, kind: FilmKind, fps: float, beside: bool = False) -> Path:
+        """The episode as a film, kept until `MAX_FILMS` newer ones are there, in a folder whose name is its key.
+
+        `beside`: together with its other side, the dream on the left.
+        """
         shelf = self._shelf(dataset_id)
         rows = shelf.rows(episode)
-        wanted, name = (dataset_id, episode, len(rows), kind, fps), f"{dataset_id}-episode-{episode}.{kind}"
+        name = f"{dataset_id}-episode-{episode}{'-side-by-side' if beside else ''}.{kind}"
+        wanted = (dataset_id, episode, len(rows), kind, fps, beside)
         path = self._films.get(wanted, self._films_folder / secrets.token_urlsafe(16) / name)
         if not path.exists():
-            export_film(path, shelf.frames(rows), kind, fps)
+            if beside:
+                sides = self._sides(shelf, episode)
+                if len(sides) < 2:
+                    raise UserError("this episode was recorded alone: record in both worlds for films side by side")
+                films = {source: each.frames(each.rows(number)) for source, each, number in sides}
+                export_side_by_side(path, films, kind, fps)
+            else:
+                export_film(path, shelf.frames(rows), kind, fps)
             with self._lock:
                 self._films[wanted] = path
                 for old in list(self._films)[:-MAX_FILMS]:
@@ -159,6 +229,30 @@ class Library:
                     found[plain] = root, each
         return found
 
+    def _sides(self, shelf: Shelf, episode: int) -> list[tuple[Source, Shelf, int]]:
+        """All that was recorded of the game of this episode, the dream first: source, data set and episode of each."""
+        sides: list[tuple[Source, Shelf, int]] = []
+        if shelf.take is None or not 0 <= episode < len(shelf.games):
+            return sides
+        game = shelf.games[episode]
+        for root, folder in self._find().values():
+            with suppress(UserError):  # one that is damaged is not shown beside another
+                other = self._open(folder)
+                if root == RECORDINGS and other.take == shelf.take and game in other.games:
+                    sides.append((other.source, other, other.games.index(game)))
+        return sorted(sides, key=lambda side: side[0])
+
+    def _is_editable(self, root: str, shelf: Shelf) -> bool:
+        """Only what a player recorded: a run's own data may lie in the same folder, or be the folder itself."""
+        own = {folder.resolve() for name, folder in self._roots.items() if name != RECORDINGS}
+        return root == RECORDINGS and shelf.take is not None and shelf.folder.resolve() not in own
+
+    def _editable(self, dataset_id: str) -> Shelf:
+        shelf = self._shelf(dataset_id)
+        if not self._is_editable(self._find()[dataset_id][0], shelf):
+            raise UserError("this is no recording of a player: only those can be renamed or deleted here")
+        return shelf
+
     def _shelf(self, dataset_id: str) -> Shelf:
         found = self._find()
         if dataset_id not in found:
@@ -166,15 +260,15 @@ class Library:
         return self._open(found[dataset_id][1])
 
     def _open(self, folder: Path) -> Shelf:
-        """Opening checks every row, so it is done once, and again when the data set has grown."""
+        """Opening checks every row, so it is done once, and again when the data set has changed."""
         with self._lock:
             known = self._shelves.get(folder)
             try:
-                size = (folder / ROWS).stat().st_size
+                stamp = (folder / ROWS).stat().st_size, (folder / DESCRIPTION).stat().st_mtime_ns
             except OSError as error:
                 raise UserError(f"{folder} has no {ROWS}: restore it from a copy") from error
-            if known is None or known.size != size:
+            if known is None or known.stamp != stamp:
                 with Dataset.open(folder) as dataset:
-                    known = Shelf(folder, size, dataset.schema, dataset.episodes)
+                    known = Shelf(folder, stamp, dataset.schema, dataset.episodes)
                 self._shelves[folder] = known
             return known

@@ -32,6 +32,7 @@ Count = Annotated[int, Field(ge=1, le=100)]
 Fps = Annotated[int, Field(ge=1, le=MAX_FPS)]
 Bits = Annotated[list[Annotated[int, Field(ge=0, le=1)]], Field(max_length=1000)]
 DatasetId = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._-]+$")]
+Title = Annotated[str, Field(min_length=1, max_length=80, pattern=r"^[^\p{C}]+$")]
 
 
 class Message(BaseModel):
@@ -156,11 +157,26 @@ class Export(Question, OfEpisode):
 
     kind: FilmKind
     fps: Fps
+    beside: bool = False
+    """Side by side with what was recorded together with it."""
+
+
+class Rename(Question):
+    """Give a recording a title."""
+
+    dataset: DatasetId
+    title: Title
+
+
+class Delete(Question):
+    """Remove a recording from the disk."""
+
+    dataset: DatasetId
 
 
 Command = Pause | Pace | Step | Reset | Rewind | Record | Watch | Set
 """Done in order, by the task that owns the session."""
-Query = Starts | Datasets | Episodes | Table | Frame | Export
+Query = Starts | Datasets | Episodes | Table | Frame | Export | Rename | Delete
 """Answered beside the game."""
 Inbound = Act | Shown | Command | Query
 

@@ -19,13 +19,12 @@ from fastapi.responses import FileResponse, PlainTextResponse
 
 from diffworld.play.connection import Connection
 from diffworld.play.guard import LOOPBACK, Guard
+from diffworld.play.patience import PATIENCE_SECONDS, PatientHTTP, PatientWebSocket
 from diffworld.play.protocol import MAX_MESSAGE_BYTES
 from diffworld.play.server_state import ServerState
 from diffworld.runtime.errors import UserError
 
 MEDIA_TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
-PING_SECONDS = 15.0
-"""A client that does not answer a ping for so long has gone, and its place is free."""
 
 
 @dataclass(frozen=True)
@@ -104,17 +103,18 @@ def serve(state: ServerState, listener: socket.socket, address: Address, open_br
 
 
 def make_server(state: ServerState, address: Address) -> uvicorn.Server:
-    """Uvicorn, with messages bounded in size and clients that have gone found out."""
+    """Uvicorn, with messages bounded in size, and of clients that go without a word or let it wait."""
     return uvicorn.Server(
         uvicorn.Config(
             create_app(state, address),
             log_level="critical",
             access_log=False,
             server_header=False,
-            ws="websockets-sansio",
+            http=PatientHTTP,
+            ws=PatientWebSocket,
             ws_max_size=MAX_MESSAGE_BYTES,
-            ws_ping_interval=PING_SECONDS,
-            ws_ping_timeout=PING_SECONDS,
+            ws_ping_interval=PATIENCE_SECONDS,
+            ws_ping_timeout=PATIENCE_SECONDS,
             ws_per_message_deflate=False,  # frames are compressed already
             timeout_graceful_shutdown=3,
         )

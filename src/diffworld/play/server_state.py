@@ -6,23 +6,30 @@ from pathlib import Path
 from typing import Any
 
 from diffworld.play import protocol
-from diffworld.play.dreaming import Dreamer, use_threads
+from diffworld.play.dreaming import Dreamer
 from diffworld.play.library import Library
 from diffworld.play.queue import PlayerQueue
 from diffworld.play.session import PlaySession
 from diffworld.play.view import Pictures
 from diffworld.runs import Model
+from diffworld.runtime.device import use_threads
 
 
 class ServerState:
     """Shared by the connections of one server."""
 
     def __init__(
-        self, model: Model, library: Library, recordings: Path | None, max_players: int = 8, threads: int = 1
+        self,
+        model: Model,
+        library: Library,
+        recordings: Path | None,
+        max_players: int = 8,
+        command: str = "diffworld play",
     ) -> None:
-        """`threads` is how many torch may use to draw dreams."""
+        """`command` is what a page says starts the server again."""
+        self.command = command
         self.model, self.library, self.recordings = model, library, recordings
-        self.dreamer = Dreamer(model, threads)
+        self.dreamer = Dreamer(model)
         self.queue = PlayerQueue(max_players)
         self.files = ThreadPoolExecutor(1, "files", initializer=lambda: use_threads(1))
         """The one thread in which queries are answered."""
@@ -47,14 +54,22 @@ class ServerState:
             case protocol.Datasets():
                 return {"datasets": library.datasets()}, None
             case protocol.Episodes():
-                return {"episodes": library.episodes(query.dataset, query.offset, query.count)}, None
+                episodes = library.episodes(query.dataset, query.offset, query.count)
+                pictures = {str(each["id"]): library.thumbnail(query.dataset, each["id"]) for each in episodes}
+                return {"episodes": episodes}, {**pictures}
             case protocol.Table():
                 return {"table": library.episode_table(query.dataset, query.episode)}, None
             case protocol.Frame():
                 return {}, {"frame": library.frame(query.dataset, query.episode, query.step)}
             case protocol.Export():
-                path = library.export(query.dataset, query.episode, query.kind, query.fps)
+                path = library.export(query.dataset, query.episode, query.kind, query.fps, query.beside)
                 return {"film": path.parent.name, "name": path.name}, None
+            case protocol.Rename():
+                library.rename(query.dataset, query.title)
+                return {}, None
+            case protocol.Delete():
+                library.delete(query.dataset)
+                return {}, None
 
     def close(self) -> None:
         """Let the thread end, and remove the films."""

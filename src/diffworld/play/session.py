@@ -14,14 +14,15 @@ from diffworld.envs.seeds import test_seed
 from diffworld.play.dreaming import Dreamer, DreamRequest, DreamStep, Stopwatch
 from diffworld.play.library import Library
 from diffworld.play.players import PolicyOutput, choose_action
-from diffworld.play.recording import EpisodeRecorder
-from diffworld.play.settings import RANGES, Settings, default_fps, missing
-from diffworld.play.view import View, make_view, plain
+from diffworld.play.recording import Source, Take
+from diffworld.play.settings import OF_THE_PANEL, RANGES, Settings, WorldName, default_fps, missing
+from diffworld.play.view import DIFFERENCE_GAIN, View, make_view, plain
 from diffworld.play.worlds import GameState, RealGame, Tape, WorldStep
 from diffworld.runs import Model
 from diffworld.runtime.errors import UserError
-from diffworld.runtime.frames import frames_from_bytes
-from diffworld.spec import Encoded
+from diffworld.runtime.files import check_writable
+from diffworld.runtime.frames import Frame, frames_from_bytes
+from diffworld.spec import Encoded, GameSpec
 from diffworld.world import FrameStackState, KeyedGenerators, StepKey
 
 REWIND_STEPS = 150
@@ -32,6 +33,9 @@ REWIND_STEPS = 150
 class Position:
     """Where everything stands after a step. Going on from an older one is all there is to rewinding."""
 
+    world: WorldName
+    tape: Tape | None
+    """The recording that plays there, of which `game` is then a state; else `game` is one of the real game."""
     key: StepKey
     """Random numbers of the step that comes next."""
     episode: int
@@ -40,6 +44,13 @@ class Position:
     dream: FrameStackState | None
     game: GameState | None
     thinks: PolicyOutput | None
+
+    @property
+    def sources(self) -> dict[Source, Frame]:
+        """The frames that are shown, by where they come from; the dream's first."""
+        real: Source = "real" if self.tape is None else "recording"
+        shown: dict[Source, Frame | None] = {"dream": self.view.dream, real: self.view.real}
+        return {source: frame for source, frame in shown.items() if frame is not None}
 
 
 class PlaySession:
@@ -71,7 +82,7 @@ class PlaySession:
         self._tape: Tape | None = None
         self._past: deque[Position] = deque(maxlen=REWIND_STEPS + 1)
         self._episodes = itertools.count()
-        self._recorders: dict[str, EpisodeRecorder] = {}
+        self._take: Take | None = None
 
     def info(self) -> dict[str, Any]:
         """What the session can do, in JSON's types: worlds and players with the reason why not, ranges, names."""
@@ -87,6 +98,8 @@ class PlaySession:
             "worlds": reasons["world"],
             "players": reasons["player"],
             "ranges": RANGES,
+            "defaults": {name: value for name, value in vars(Settings.of(model)).items() if name in OF_THE_PANEL},
+            "difference_gain": DIFFERENCE_GAIN,
         }
 
     def configure(self, **changes: Any) -> View:
@@ -133,36 +146,40 @@ class PlaySession:
         return self._advance(now, game, taken)
 
     def rewind(self, steps: int) -> View:
-        """Go back, as far as is kept; what is played from there on replaces what was."""
+        """Go back, as far as is kept, into the world of that moment; what is played from there replaces what was."""
         left = [self._past.pop() for _ in range(min(steps, len(self._past) - 1))]
-        for recorder in self._recorders.values():
-            recorder.take_back(sum(position.view.action is not None for position in left))
-        return self._show() if self._past else self.reset()
+        if self._take is not None:
+            self._take.take_back(source for each in left if each.view.action is not None for source in each.sources)
+        if not self._past:
+            return self.reset()
+        self._return_to(self._past[-1])
+        return self._show()
 
     @property
     def recording(self) -> bool:
         """Whether what is played is recorded."""
-        return bool(self._recorders)
+        return self._take is not None
 
     def record(self, on: bool) -> list[Path]:
-        """Begin or end recording; ending returns the data sets written, one for each world shown."""
+        """Begin or end recording; ending returns the data sets written, one for each source of frames shown.
+
+        UserError where there is no room to write; it may be tried again.
+        """
         if on == self.recording:
             return []
         if on:
             if self._recordings is None:
                 raise UserError("recording is off: start with a folder for recordings")
-            dream, spec, title = self.model.world, self.model.spec, self.model.title
+            check_writable(self._recordings)
+            dream, spec, info = self.model.world, self.model.spec, {"model": self.model.title}
             known = dream is not None and dream.reward_end is not None
-            specs = {"dream": spec if known else dataclasses.replace(spec, rewards=False, ends=False), "real": spec}
-            self._recorders = {
-                world: EpisodeRecorder(self._recordings, world, REWIND_STEPS, of, {"world": world, "model": title})
-                for world, of in specs.items()
-            }
+            dreamt = spec if known else dataclasses.replace(spec, rewards=False, ends=False)
+            specs: dict[Source, GameSpec] = {"dream": dreamt, "real": spec, "recording": spec}
+            self._take = Take(self._recordings, REWIND_STEPS, specs, info)
             return []
-        recorders, self._recorders = self._recorders, {}
-        for recorder in recorders.values():
-            recorder.close()
-        return [recorder.path for recorder in recorders.values() if recorder.path]
+        paths = self._take.close() if self._take else []
+        self._take = None
+        return paths
 
     def play_recording(self, dataset_id: str, episode: int) -> View:
         """Play the actions of a recorded episode: its own frames are the real side, the dream goes beside it."""
@@ -183,10 +200,12 @@ class PlaySession:
 
     def close(self) -> None:
         """Write what was recorded and free the emulator."""
-        self.record(False)
-        if self._real is not None:
-            self._real.close()
-            self._real = None
+        try:
+            self.record(False)
+        finally:
+            if self._real is not None:
+                self._real.close()
+                self._real = None
 
     def _source(self) -> RealGame | Tape | None:
         """The game that goes on beside the dream or alone, if only a recording's for its actions."""
@@ -197,6 +216,15 @@ class PlaySession:
         if self._real is None:
             self._real = RealGame(self.model.spec, self.model.config.denoiser.context_frames)
         return self._real
+
+    def _return_to(self, position: Position) -> None:
+        """Choose the world of this position, and a player who can go on from it; all other settings stay."""
+        player = self.settings.player
+        if position.tape is not None and (player == "recording" or position.world != "dream"):
+            self._tape, player = position.tape, "recording"  # in a dream alone, whoever took over goes on
+        elif position.tape is None and player == "recording":
+            player = position.view.player
+        self.settings = dataclasses.replace(self.settings, world=position.world, player=player)
 
     def _begin(self, game: GameState | None, start: int | None = None) -> View:
         """Begin an episode where `game` stands, or in a new game where that is over, or in a dream of its own."""
@@ -224,10 +252,11 @@ class PlaySession:
             game, played = source.step(game, action, settings.rules)
         key = dataclasses.replace(now.key, step=now.key.step + 1)
         view = self._stand(key, now.episode, dream, game, now, action, dreamt, played)
-        for world, step in (("dream", dreamt), ("real", played)):
-            before, after, recorder = getattr(now.view, world), getattr(view, world), self._recorders.get(world)
-            if recorder is not None and step is not None and after is not None:
-                recorder.add(GameStep(now.episode, before, action, step.reward, step.ended, step.truncated, after))
+        if self._take is not None:
+            before, after = now.sources, self._past[-1].sources
+            for shown, step in zip(after, filter(None, (dreamt, played)), strict=False):
+                ends = step.ended, step.truncated
+                self._take.add(shown, GameStep(now.episode, before[shown], action, step.reward, *ends, after[shown]))
         return view
 
     def _stand(
@@ -250,7 +279,8 @@ class PlaySession:
                 thinks = self._think(dream, game, before)
         seen = before.view if before else None
         view = make_view(self.settings, seen, action, dream, dreamt, game, played, thinks, clock.milliseconds)
-        self._past.append(Position(key, episode, view, dream, game, thinks))
+        tape = self._tape if self.settings.player == "recording" else None
+        self._past.append(Position(self.settings.world, tape, key, episode, view, dream, game, thinks))
         return self._show()
 
     @torch.inference_mode()

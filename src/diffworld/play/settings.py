@@ -16,6 +16,7 @@ from diffworld.runtime.errors import UserError
 from diffworld.spec import GameSpec
 
 MAX_FPS = 60
+WorldName = Literal["dream", "real", "both"]
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Settings:
 
     player: Player = "human"
     """Who plays."""
-    world: Literal["dream", "real", "both"] = "dream"
+    world: WorldName = "dream"
     """The dream, the real game, or both side by side with the same actions."""
     rules: Rules = "test"
     """Of the real game: in training a lost life ends the episode, in a test only game over does."""
@@ -82,6 +83,9 @@ RANGES: dict[str, list[Any]] = {
     for limits in getattr(kind, "__metadata__", ())
 }
 """Lowest and highest value of each setting that is a number on a scale."""
+
+OF_THE_PANEL = ("rules", "horizon", "denoising_steps", "order", "churn", "temperature")
+"""Settings that a reset to defaults brings back; who plays where, and the seed, are no matter of taste."""
 
 
 def missing(model: Model) -> dict[str, dict[str, str | None]]:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffworld.play.dreaming import DreamStep
-from diffworld.play.players import PolicyOutput
+from diffworld.play.players import Player, PolicyOutput
 from diffworld.play.settings import Settings
 from diffworld.play.worlds import GameState, WorldStep
 from diffworld.runtime.frames import Film, Frame, to_numpy
@@ -17,6 +17,8 @@ from diffworld.world import FrameStackState
 
 Pictures = dict[str, Frame | None]
 """Frames by name; those that are None are not shown."""
+DIFFERENCE_GAIN = 4
+"""How much stronger than it is the difference of two frames is shown: drift is a few levels of 255."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +35,7 @@ class View:
     real: Frame | None
     """The real game's frame, or the recording's."""
     difference: Frame | None
-    """|dream - real| of each pixel and channel, where both are shown."""
+    """Real minus dream, where both are shown: `DIFFERENCE_GAIN` times as strong, on mid-grey (128), clipped."""
     context: Film | None
     """(n, H, W, 3) in a view of the inside: the frames that the dream's was drawn from, oldest first, padding mid-grey;
     at a start, those that the next one will be drawn from."""
@@ -41,7 +43,7 @@ class View:
     """(N + 1, H, W, 3) from noise to the dream's frame, in a view of the inside; None at a start."""
     action: Encoded | None
     """What led here; None at a start."""
-    player: str
+    player: Player
     reward: float
     """Of the leading world: the dream where it is shown."""
     real_reward: float | None
@@ -89,7 +91,7 @@ def make_view(
     real_frame = None if shown is None else shown.frames[-1]
     difference = None
     if dream_frame is not None and real_frame is not None:
-        difference = np.abs(dream_frame.astype(np.int16) - real_frame).astype(np.uint8)
+        difference = real_minus_dream(dream_frame, real_frame)
     context = dreamt.context if dreamt else dream.context[0] if dream else None
     return View(
         step=before.step + 1 if before else 0,
@@ -114,6 +116,12 @@ def make_view(
         entropy=thinks.entropy if thinks else None,
         milliseconds=milliseconds,
     )
+
+
+def real_minus_dream(dream: Frame, real: Frame) -> Frame:
+    """Where and how two frames differ, to look at: see `View.difference`."""
+    apart = real.astype(np.int16) - dream
+    return np.clip(128 + DIFFERENCE_GAIN * apart, 0, 255).astype(np.uint8)
 
 
 def describe(view: View) -> tuple[dict[str, Any], Pictures]:

@@ -56,6 +56,10 @@ class Diamond(Recipe):
     def steps_left(self) -> int:
         return max(0, self.collection.total_steps - self.env_steps)
 
+    @property
+    def collecting_epochs(self) -> int:
+        return -(-self.steps_left // self.collection.steps_per_epoch)
+
     def steps_wanted(self, epoch: int, done: int) -> int:
         """So many steps an epoch; the first is longer, and goes on to twice that while there is nothing to learn."""
         c, left = self.collection, self.steps_left

@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from diffworld.agents.returns import ReturnConfig, actor_critic_losses, lambda_returns
-from diffworld.agents.rollout import RolloutState, World, rollout, start_rollout
+from diffworld.agents.rollout import Act, RecordedAct, RolloutState, World, act, rollout, start_rollout
 from diffworld.config import UpdateConfig
 from diffworld.data import (
     Dataset,
@@ -24,6 +24,7 @@ from diffworld.models.actor_critic import ActorCritic
 from diffworld.models.denoiser import Denoiser, DenoiserConfig
 from diffworld.models.reward_end import RewardEndModel
 from diffworld.recipes.recipe import Losses, Materials, NoBatch, Part
+from diffworld.world import Imagination
 
 
 class WindowSource:
@@ -100,17 +101,19 @@ class Agent:
         self.updates, self.returns, self.horizon = updates, returns, horizon
         self.actor_critic, self.world = actor_critic, world
         self.state: RolloutState[Any] | None = None
+        self.act: Act[Any] = act
 
     def part(self) -> Part:
         """Policy and value from the next steps of its rollouts."""
-        return Part(self.actor_critic, self.updates, NoBatch, NoBatch, self.loss, after=self.follow)
+        record = self.record if isinstance(self.world, Imagination) else lambda: None
+        return Part(self.actor_critic, self.updates, NoBatch, NoBatch, self.loss, after=self.follow, record=record)
 
     def loss(self, batch: NoBatch) -> Losses:
         """Take `horizon` steps in every row, and learn from them."""
         if self.state is None:
             self.state = start_rollout(self.actor_critic, self.world, self.updates.batch_size)
         self.actor_critic.recentre(self.world.frames(self.state.world))
-        steps, self.state = rollout(self.actor_critic, self.world, self.state, self.horizon)
+        steps, self.state = rollout(self.actor_critic, self.world, self.state, self.horizon, self.act)
         returns = lambda_returns(steps.rewards, steps.ends, steps.truncated, steps.next_values, self.returns)
         space = self.actor_critic.actions
         losses = actor_critic_losses(space, steps.logits, steps.actions, steps.values, returns, self.returns)
@@ -128,6 +131,10 @@ class Agent:
     def follow(self, logged: Losses) -> None:
         """Let the values' bias take up their mean error, where features are centred."""
         self.actor_critic.follow(logged["imagined_return"] - logged["value"])
+
+    def record(self) -> None:
+        """Act as one CUDA graph from now on, dreams and policy together."""
+        self.act = RecordedAct()
 
     def state_dict(self) -> Any:
         """Where the rollouts stand, as dicts of tensors."""

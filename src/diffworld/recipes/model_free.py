@@ -42,6 +42,11 @@ class ModelFree(Recipe):
         return max(0, self.total_steps - self.real_world.steps)
 
     @property
+    def collecting_epochs(self) -> int:
+        updates = self.agent.updates
+        return -(-self.steps_left // (updates.batch_size * self.agent.horizon * updates.steps))
+
+    @property
     def exhausted(self) -> bool:
         return not self.steps_left
 
@@ -83,23 +88,30 @@ class RealWorld:
         self.driver.start()
         return RealState(self._to_tensor(self.driver.frames))
 
+    def refill(self, state: RealState) -> RealState:
+        """Games have one start, which is never used up."""
+        return state
+
     def frames(self, state: RealState) -> Tensor:
         """The current frames."""
         return state.frames
+
+    def burn_in(self, state: RealState) -> Tensor:
+        """A policy sees nothing before the start of a game."""
+        return state.frames[:1, None][:, :0]
 
     def step(self, state: RealState, actions: Tensor) -> tuple[RealState, Outcome]:
         """One step of every game; games that are over are reset, episodes that ended begin anew."""
         result = self.driver.advance(actions.cpu().numpy())
         self.steps += len(actions)
         next_frames = self._to_tensor(result.frames)
-        rows = torch.nonzero(torch.from_numpy(self.driver.fresh)).squeeze(1).to(self.device)
+        fresh = torch.from_numpy(self.driver.fresh).to(self.device)
         outcome = Outcome(
             next_frames=next_frames,
             rewards=torch.from_numpy(result.rewards).to(self.device),
             ends=torch.from_numpy(result.terminated).to(self.device),
             truncated=torch.from_numpy(result.truncated).to(self.device),
-            restarted=rows,
-            burn_in=next_frames.new_zeros(len(rows), 0, *next_frames.shape[1:]),
+            start=fresh.long() - 1,
         )
         return RealState(self._to_tensor(self.driver.frames)), outcome
 

@@ -1,6 +1,6 @@
 """The networks of a run, built together from its configuration and its game."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -34,15 +34,22 @@ class Networks:
         return {f"{name}.{k}": v for name, module in self.items() for k, v in module.state_dict().items()}
 
     def load(self, tensors: dict[str, Tensor], names: tuple[NetworkName, ...] = NETWORKS) -> None:
-        """Take the weights of those networks from `tensors`; UserError if names or shapes do not fit."""
+        """Take the weights of those networks from `tensors`; UserError if names or shapes do not fit.
+
+        Networks on the device meta only look whether they do.
+        """
         for name, module in self.items():
             if name in names:
                 own = {k[len(name) + 1 :]: v for k, v in tensors.items() if k.startswith(name + ".")}
-                try:
+                expected = module.state_dict()
+                shapes, wanted = ({k: tuple(v.shape) for k, v in found.items()} for found in (own, expected))
+                for key in sorted(shapes.keys() | wanted.keys()):
+                    if (there := shapes.get(key, "nothing")) != (fits := wanted.get(key, "nothing")):
+                        raise UserError(
+                            f"weights of the {name} do not fit this configuration: {key} is {there}, not {fits}"
+                        )
+                if not any(tensor.is_meta for tensor in expected.values()):
                     module.load_state_dict(own)
-                except RuntimeError as error:
-                    reason = " ".join(str(error).split())[:160]
-                    raise UserError(f"weights of the {name} do not fit this configuration: {reason}") from error
 
     def parameter_counts(self) -> dict[NetworkName, int]:
         """Trainable parameters of each network (the fixed Fourier weights not counted)."""
@@ -85,7 +92,14 @@ def build_networks(
     return networks
 
 
-def compile_networks(networks: Networks, batches: Mapping[NetworkName, int]) -> None:
+def require_layers(depths: Iterable[Sequence[int]], tensors: int) -> None:
+    """UserError if networks of these depths have more layers than there are tensors: that many cannot be counted."""
+    layers = sum(map(sum, depths))
+    if layers > tensors:
+        raise UserError(f"the configuration has {layers:,} layers and the weights only {tensors} tensors: give its own")
+
+
+def compile_networks(networks: Networks, batches: Mapping[NetworkName, int], horizon: int) -> None:
     """Compile what a run spends its time in, at the batch sizes it repeats; see `runtime/compiling.py`."""
     dreams = {batches["actor_critic"]} if "actor_critic" in batches else set()
     if (denoiser := networks.denoiser) is not None:
@@ -94,4 +108,6 @@ def compile_networks(networks: Networks, batches: Mapping[NetworkName, int]) -> 
             windows = batches["reward_end"] * (model.config.window + denoiser.config.context_frames - 1)
             compile_forward("reward/end encoder", model.encoder, {windows, *dreams})
     if networks.actor_critic is not None:
-        compile_forward("actor-critic encoder", networks.actor_critic.stages, dreams)
+        compile_forward(
+            "actor-critic encoder", networks.actor_critic.stages, {n * rows for rows in dreams for n in (1, horizon)}
+        )

@@ -49,6 +49,8 @@ class Part:
     """Called with what is logged once the update is done."""
     same_kernels: bool = False
     """Whether every update runs the same kernels, so that a GPU can record it."""
+    record: Callable[[], None] = lambda: None
+    """Records what else of it can be a CUDA graph."""
     accumulate: int = 1
     """Batches of an update; their losses are summed."""
 
@@ -99,6 +101,11 @@ class Recipe(ABC):
         return 0
 
     @property
+    def collecting_epochs(self) -> int:
+        """Epochs that the real steps still to take will last."""
+        return 0
+
+    @property
     def exhausted(self) -> bool:
         """Whether updates have used up all they may."""
         return False
@@ -110,11 +117,6 @@ class Recipe(ABC):
     def take_finished(self) -> list[float]:
         """Scores of games that ended inside updates since the last call."""
         return []
-
-    def record(self) -> None:
-        """Take steps of dreams as CUDA graphs from now on."""
-        if self.world is not None:
-            self.world.record(self.given.randn)
 
     @abstractmethod
     def state_dict(self) -> dict[str, Any]:

@@ -50,6 +50,12 @@ class Contents:
         """Their names."""
         return {method.name for method in self.own}
 
+    @property
+    def constants(self) -> dict[str, float]:
+        """What the best constant action scored in each of the benchmark's games, where a comparable run measured it."""
+        measured = [run for run in self.runs if run.comparable and run.test.blind]
+        return {run.game: run.test.blind.constant.mean for run in measured if run.test.blind}
+
     def ranked(self) -> list[str]:
         """Methods that lack no game, best interquartile mean first."""
         return sorted(self.aggregates, key=lambda name: -self.aggregates[name]["iqm"].value)

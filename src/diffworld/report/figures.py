@@ -20,6 +20,8 @@ from diffworld.report.runs import Run
 OWN, PLAIN, INK, GREY, RULE = "#D55E00", "#0072B2", "#222222", "#8A8A8A", "#DDDDDD"
 PALETTE = ("#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 LINE_STYLES = ("-", "--", "-.", ":")
+DASHES = ("--", ":", "-.", (0, (6, 3, 1, 3, 1, 3)), (0, (1, 5)))
+"""Of the lines of scores to compare with."""
 WIDTH, DPI = 11.0, 150
 PUBLISHED_KEYS = {"mean": "mean", "median": "median", "iqm": "iqm", "superhuman": "above_human"}
 
@@ -123,8 +125,8 @@ def curve_figure(runs: Sequence[Run], lines: Mapping[str, float]) -> bytes:
         (left, "env_steps", 1.0, "by real steps"),
         (right, "wall_seconds", 1 / 3600, "by wall time"),
     ):
-        for (name, score), dash in zip(lines.items(), ("--", ":", "-."), strict=False):
-            axes.axhline(score, color=GREY, linewidth=1.1, linestyle=dash, label=name)
+        for (name, score), dash in zip(lines.items(), DASHES, strict=False):
+            axes.axhline(score, color=GREY, linewidth=1.1, linestyle=dash, label=_text(name))
         for i, run in enumerate(runs):
             _draw_run(axes, run, counter, scale, PALETTE[i % len(PALETTE)])
         _finish(axes, title)

@@ -8,7 +8,7 @@ import av
 from PIL import Image
 
 from diffworld.report.runs import Run
-from diffworld.runtime.errors import UserError
+from diffworld.runtime.errors import UserError, one_line
 
 EMBEDDED_BYTES = 4_000_000  # a film up to this size lies in the page itself ...
 EMBEDDED_TOTAL = 60_000_000  # ... as long as all of them together stay below this
@@ -35,7 +35,7 @@ def films(runs: Sequence[Run]) -> list[Film]:
             data = run.film.read_bytes()
             still = _still(data)
         except (OSError, ValueError, av.error.FFmpegError) as error:
-            reason = " ".join(str(error).split())[:100]
+            reason = one_line(error)
             raise UserError(f"cannot read {run.film} ({reason}): delete it, the report does without") from error
         small = len(data) <= min(EMBEDDED_BYTES, room)
         room -= len(data) if small else 0

@@ -1,17 +1,18 @@
 """Our own run folders, as the report needs them: score, protocol, learning curve, film."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from diffworld.config import PRESETS, Config, differences
+from diffworld.evaluation.blind import BlindScores
 from diffworld.evaluation.protocol import atari_game, departures, protocol_of
 from diffworld.evaluation.saved import check_scores, read_evaluations
 from diffworld.evaluation.statistics import Interval, mean_interval
 from diffworld.runs.folder import RunFolder
-from diffworld.runtime.errors import UserError
+from diffworld.runtime.errors import UserError, one_line
+from diffworld.runtime.files import read_json
 from diffworld.runtime.metrics import METRICS_FILE, read_metrics
 
 USUAL_GAMES = 100
@@ -26,6 +27,7 @@ class AgentTest:
 
     checkpoint, env_steps, wall_seconds: how far the agent had been trained.
     usual: played with the run's own temperature and on its own list of games. origin: the file it is from.
+    blind: what players scored who did not look, in the same games; None in tests of before.
     """
 
     scores: tuple[float, ...]
@@ -34,6 +36,7 @@ class AgentTest:
     wall_seconds: float
     usual: bool
     origin: str
+    blind: BlindScores | None = None
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,9 @@ class Run:
             "with imported weights, and real steps as their configuration says": bool(self.imported),
             "trained on after this test: evaluate it again": self.trained_on,
             f"tested otherwise than in training: see {self.test.origin}": not self.test.usual,
+            "no better than a player who never looks at the screen": bool(
+                self.test.blind and self.test.blind.note(self.interval)
+            ),
             f"tested on fewer than the usual {USUAL_GAMES} games": len(self.test.scores) < USUAL_GAMES,
         }
         return [remark for remark, holds in said.items() if holds]
@@ -156,6 +162,7 @@ def _tests(folder: RunFolder, env: str, seed: int, temperature: float) -> tuple[
             test.wall_seconds,
             usual=(test.test_seed, test.temperature) == (seed, temperature),
             origin=f"evaluations/{test.name}.json",
+            blind=test.blind.scores if test.blind else None,
         )
         for test in found
         if test.policy == "agent"
@@ -175,21 +182,24 @@ def _last_checkpoint(folder: RunFolder) -> int:
 
 def last_test(folder: RunFolder, checkpoint: int = 0) -> tuple[AgentTest, Sequence[float]] | None:
     """The last test of a finished run, and its random policy; None where a world model alone was trained."""
-    path = folder.summary_path
+    path, advice = folder.summary_path, "delete it and run the train command again, which tests the agent anew"
+    summary = read_json(path, advice)
     try:
-        summary = json.loads(path.read_text(encoding="utf-8"))
         counters = summary["counters"]
         steps, seconds = int(counters["env_steps"]), float(counters["wall_seconds"])
         if "agent" not in summary:
             return None
-        agent, random = summary["agent"]["scores"], summary["random"]["scores"]
+        agent, random, blind = summary["agent"]["scores"], summary["random"]["scores"], None
+        if "constant" in summary:  # runs of before have no such players
+            constant, mixture = summary["constant"]["scores"], summary["blind"]["scores"]
+            for found in (constant, mixture):
+                check_scores(found)
+            blind = BlindScores(str(summary["constant"]["action"]), mean_interval(constant), mean_interval(mixture))
         check_scores(agent)
         check_scores(random)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        reason = " ".join(str(error).split())[:120]
-        advice = "delete it and run the train command again, which tests the agent anew"
-        raise UserError(f"cannot read {path} ({reason}): {advice}") from error
-    return AgentTest(tuple(agent), checkpoint, steps, seconds, True, path.name), random
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
+        raise UserError(f"cannot read {path} ({one_line(error)}): {advice}") from error
+    return AgentTest(tuple(agent), checkpoint, steps, seconds, True, path.name, blind), random
 
 
 def label(preset: str, changes: Sequence[str]) -> str:

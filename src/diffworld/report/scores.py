@@ -15,10 +15,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from diffworld.evaluation.protocol import ATARI_100K, departures, protocol_from
 from diffworld.evaluation.saved import check_scores
-from diffworld.runtime.errors import UserError
+from diffworld.runtime.errors import UserError, one_line
 
 REFERENCES = ("Random", "Human")
-TAKEN = ("game", *REFERENCES)  # columns of the tables that are no method's
+TAKEN = ("game", *REFERENCES, "Constant")  # columns of the tables that are no method's
 FIELDS = ("method", "scores", "source", "protocol")
 
 
@@ -106,8 +106,7 @@ def read_method(path: Path, benchmark: Benchmark) -> Method:
     try:
         data = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_no_repeats)
     except (OSError, ValueError, RecursionError) as error:
-        reason = " ".join(str(error).split())[:120]
-        raise UserError(f"cannot read scores from {path} ({reason}): see diffworld report --help") from error
+        raise UserError(f"cannot read scores from {path} ({one_line(error)}): see diffworld report --help") from error
     _check_fields(data, path)
     name, scores = data["method"].strip(), data["scores"]
     if name in benchmark.taken():

@@ -14,9 +14,9 @@ Row = Mapping[str, Any]
 
 def per_game(contents: Contents) -> list[Row]:
     """A row a game: raw scores, the mean over a method's runs."""
-    random, human = contents.benchmark.random, contents.benchmark.human
+    random, human, constants = contents.benchmark.random, contents.benchmark.human, contents.constants
     return [
-        {"game": game, "Random": random[game], "Human": human[game]}
+        {"game": game, "Random": random[game], "Human": human[game], "Constant": constants.get(game)}
         | {method.name: method.mean(game) for method in contents.methods}
         for game in contents.benchmark.games
     ]
@@ -90,6 +90,9 @@ def runs(contents: Contents) -> list[Row]:
             "low": run.interval.low,
             "high": run.interval.high,
             "random": run.random.mean if run.random else None,
+            "constant": run.test.blind.constant.mean if run.test.blind else None,
+            "constant_action": run.test.blind.action if run.test.blind else None,
+            "blind": run.test.blind.mixture.mean if run.test.blind else None,
             "test_games": len(run.test.scores),
             "env_steps": run.test.env_steps,
             "wall_seconds": run.test.wall_seconds,

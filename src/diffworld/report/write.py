@@ -15,7 +15,7 @@ from diffworld.report.page import page
 from diffworld.report.runs import Run
 from diffworld.report.tables import tables, to_csv
 from diffworld.runtime.errors import UserError
-from diffworld.runtime.files import atomic_folder, without_nan
+from diffworld.runtime.files import atomic_folder, check_writable, encoded, read_json, without_nan
 from diffworld.runtime.versions import versions
 
 PAGE, NUMBERS = "report.html", "report.json"
@@ -35,9 +35,9 @@ def write_report(contents: Contents, out: Path) -> list[str]:
     rows = tables(contents)
     files: dict[str, bytes] = {f"{name}.png": png for name, png in figures.items()}
     files |= {f"curves-{_plain(caption)}.png": png for caption, png in curves.items()}
-    files |= {f"{name}.csv": to_csv(table).encode() for name, table in rows.items() if table}
+    files |= {f"{name}.csv": encoded(to_csv(table)) for name, table in rows.items() if table}
     files |= {film.beside: film.data for film in shown if film.beside}
-    files[PAGE] = page(contents, figures, curves, shown).encode()
+    files[PAGE] = encoded(page(contents, figures, curves, shown))
     names = sorted([*files, NUMBERS])
     numbers = {
         "format": FORMAT,
@@ -49,7 +49,7 @@ def write_report(contents: Contents, out: Path) -> list[str]:
         "sources": contents.benchmark.sources,
         "tables": rows,
     }
-    files[NUMBERS] = (json.dumps(without_nan(numbers), indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    files[NUMBERS] = encoded(json.dumps(without_nan(numbers), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
     with atomic_folder(out) as folder:
         for name, data in files.items():
             (folder / name).write_bytes(data)
@@ -57,18 +57,19 @@ def write_report(contents: Contents, out: Path) -> list[str]:
 
 
 def check_place(out: Path) -> None:
-    """UserError unless `out` is free, an empty folder, or holds a report and nothing else."""
+    """UserError unless `out` can be written and is free, an empty folder, or holds a report and nothing else."""
     advice = "choose another --out"
+    check_writable(out.parent)
     if not out.exists():
         return
     if not out.is_dir():
         raise UserError(f"{out} is a file: {advice}")
     there = {path.name for path in out.iterdir()}
     try:
-        ours = json.loads((out / NUMBERS).read_text(encoding="utf-8"))["files"] if there else []
-    except (OSError, ValueError, KeyError, TypeError):
+        ours = set(read_json(out / NUMBERS)["files"] if there else [])
+    except (UserError, KeyError, TypeError):
         raise UserError(f"{out} is not empty and holds no report: {advice}") from None
-    foreign = sorted(there - set(ours))
+    foreign = sorted(there - ours)
     if foreign:
         raise UserError(f"{out} also holds {foreign[0]}, which is not part of a report: move it away, or {advice}")
 
@@ -89,12 +90,14 @@ def _lines(contents: Contents, runs: list[Run]) -> Mapping[str, float]:
     """Scores to draw into learning curves: published ones only where the rules are the benchmark's."""
     first = runs[0]
     reference = contents.benchmark.reference(first.game)
+    blind = next((run.test.blind for run in runs if run.test.blind), None)
+    lines = {f"always {blind.action}": blind.constant.mean, "blind mixture": blind.mixture.mean} if blind else {}
     if first.comparable and reference:
         published = next(method for method in contents.benchmark.methods if method.name == REFERENCE_METHOD)
         mean = published.mean(first.game) or 0
-        return {"random": reference[0], REFERENCE_METHOD: mean, "human": reference[1]}
+        return {"random": reference[0], REFERENCE_METHOD: mean, "human": reference[1], **lines}
     measured = [run.random.mean for run in runs if run.random]
-    return {"random": measured[0]} if measured else {}
+    return {"random": measured[0], **lines} if measured else lines
 
 
 def _plain(caption: str) -> str:

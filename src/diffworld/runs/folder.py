@@ -12,6 +12,7 @@ run_id            by what name wandb or trackio know the run
 import hashlib
 import json
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,8 @@ import torch
 from torch import Tensor
 
 from diffworld.config import Config, differences, read_config
-from diffworld.runtime.errors import UserError
-from diffworld.runtime.files import atomic_folder, write_atomic, write_json
+from diffworld.runtime.errors import UserError, one_line
+from diffworld.runtime.files import atomic_folder, read_json, write_atomic, write_json
 from diffworld.runtime.versions import versions
 from diffworld.spec import GameSpec
 
@@ -33,7 +34,7 @@ MAY_CHANGE = ("log_to", "checkpoint_seconds")
 CHECKPOINTS_KEPT = 3
 """How many of the last checkpoints stay."""
 CONFIG, GAME = "config.json", "game.json"
-CHECKPOINT_FILES = ("weights.safetensors", "state.pt")
+CHECKPOINT_FILES, PROGRESS = ("weights.safetensors", "state.pt"), "progress.json"
 
 
 @dataclass(frozen=True)
@@ -79,17 +80,31 @@ class RunFolder:
     @property
     def imported_from(self) -> str:
         """Where the weights of an imported run were published; empty for a run that was trained here."""
+        return str(self._version().get("imported_from", ""))
+
+    @property
+    def threads(self) -> int:
+        """How many threads the run began to compute with; 0 where that is not known."""
+        count = self._version().get("threads")
+        return count if isinstance(count, int) and count > 0 else 0
+
+    def _version(self) -> dict[str, Any]:
+        """What version.json holds; nothing where it is missing or damaged."""
         try:
-            return str(json.loads((self.path / "version.json").read_text()).get("imported_from", ""))
-        except (OSError, ValueError, AttributeError):
-            return ""
+            found = read_json(self.path / "version.json")
+        except UserError:
+            return {}
+        return found if isinstance(found, dict) else {}
 
     def spec(self) -> GameSpec | None:
         """The run's game; None in a folder that the version before wrote. UserError if it is damaged."""
         path = self.path / GAME
+        if not path.exists():
+            return None
+        data = read_json(path)
         try:
-            return GameSpec.from_json(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None
-        except (OSError, ValueError, RecursionError, UserError) as error:
+            return GameSpec.from_json(data)
+        except UserError as error:
             raise UserError(f"cannot read {path} ({error}): restore it from a copy") from error
 
     def begin(self, config: Config, spec: GameSpec) -> bool:
@@ -133,9 +148,11 @@ class RunFolder:
         with atomic_folder(self.path / "checkpoints" / f"{number:08d}") as folder:
             weights = {k: v.detach().cpu().contiguous() for k, v in checkpoint.weights.items()}
             (folder / "weights.safetensors").write_bytes(safetensors.torch.save(weights))
-            torch.save(checkpoint.state, folder / "state.pt")
+            with (folder / "state.pt").open("wb") as file:  # of a file that torch opens, it would not say what failed
+                torch.save(checkpoint.state, file)
             hashes = {name: _sha256(folder / name) for name in CHECKPOINT_FILES}
-            write_json(folder / "progress.json", {**checkpoint.progress, "sha256": hashes})
+            hashes[PROGRESS] = _digest(checkpoint.progress)
+            write_json(folder / PROGRESS, {**checkpoint.progress, "sha256": hashes})
         for old in self.checkpoints()[:-CHECKPOINTS_KEPT]:
             shutil.rmtree(old)
 
@@ -154,17 +171,25 @@ class RunFolder:
             return None
         folder = found[-1]
         try:
-            progress = json.loads((folder / "progress.json").read_text())
-            for name in CHECKPOINT_FILES:
-                if _sha256(folder / name) != progress["sha256"][name]:
+            progress = json.loads((folder / PROGRESS).read_text(encoding="utf-8"))
+            hashes = progress.pop("sha256")
+            hashes.setdefault(PROGRESS, own := _digest(progress))  # the version before wrote none
+            for name, digest in {PROGRESS: own, **{name: _sha256(folder / name) for name in CHECKPOINT_FILES}}.items():
+                if digest != hashes[name]:
                     raise ValueError(f"{name} has changed since it was written")
             weights = safetensors.torch.load_file(folder / "weights.safetensors", device=str(device))
             state = torch.load(folder / "state.pt", map_location="cpu", weights_only=True)
         except Exception as error:
-            reason = " ".join(str(error).split())[:120]
             older = "resume from the one before it" if len(found) > 1 else "start over (without replay/)"
-            raise UserError(f"checkpoint {folder} is damaged ({reason}): delete that folder to {older}") from error
+            raise UserError(
+                f"checkpoint {folder} is damaged ({one_line(error)}): delete that folder to {older}"
+            ) from error
         return Checkpoint(weights, state, progress)
+
+
+def _digest(progress: Mapping[str, Any]) -> str:
+    """SHA-256 of what `progress.json` holds besides the checksums."""
+    return hashlib.sha256(json.dumps(progress).encode()).hexdigest()
 
 
 def _sha256(path: Path) -> str:

@@ -22,12 +22,12 @@ from diffworld.data.schema import DESCRIPTION
 from diffworld.envs import EnvironmentConfig, Policy, RandomPolicy
 from diffworld.envs.make import make_game
 from diffworld.models.actor_critic import ActorCritic
-from diffworld.recipes.networks import Networks, build_networks
+from diffworld.recipes.networks import Networks, build_networks, require_layers
 from diffworld.runs.folder import CONFIG, GAME, RunFolder
 from diffworld.runs.starts import COLLECT_GAMES, Starts, Window, collect_windows, windows_of
-from diffworld.runtime.device import resolve_device, resolve_precision
+from diffworld.runtime.device import resolve_device, resolve_precision, resolve_threads
 from diffworld.runtime.errors import UserError
-from diffworld.runtime.files import atomic_folder, write_json
+from diffworld.runtime.files import atomic_folder, write_atomic, write_json
 from diffworld.spec import ActionSpace, GameSpec
 from diffworld.world import FrameStack
 
@@ -35,10 +35,6 @@ DEMO = "demo"
 """Instead of a path: the small model that comes with the package."""
 DEMO_MODEL = Path(__file__).parent / "demo_model"
 WEIGHTS, STARTS = "weights.safetensors", "starts"
-
-SMALL_BELOW = 64
-"""Denoisers whose levels all have fewer channels are small: for their arithmetic neither casting to a narrower format
-nor waking a second core pays; see docs/performance.md."""
 
 
 @dataclass
@@ -67,9 +63,9 @@ class Model:
         return self
 
     @property
-    def small(self) -> bool:
-        """Whether its networks are so small that one core in float32 is the fastest (see `SMALL_BELOW`)."""
-        return max(self.config.denoiser.channels) < SMALL_BELOW
+    def threads(self) -> int:
+        """How many threads torch should compute with on a CPU."""
+        return resolve_threads(self.config.small)
 
     @functools.cached_property
     def no_game(self) -> str:
@@ -137,7 +133,7 @@ def pack(model: Model, folder: Path, starts: int = 64) -> None:
     networks = Networks(dream.denoiser if dream else None, dream.reward_end if dream else None, model.policy)
     with atomic_folder(folder) as new:
         config = replace(model.config, data="", init_from="")  # paths of the machine it was made on
-        (new / CONFIG).write_text(config.to_json())
+        write_atomic(new / CONFIG, config.to_json())
         write_json(new / GAME, model.spec.to_json())
         # Half the size; in the shipped model it moves 1 % of a drawn frame's values by one level of 8 bits.
         weights = {name: tensor.half().contiguous() for name, tensor in networks.tensors().items()}
@@ -175,15 +171,20 @@ def _assemble(
 ) -> Model:
     where = resolve_device(device)
     learnt = tuple(name for name in config.learnt if any(key.startswith(f"{name}.") for key in weights))
+    config.check_networks()
+    require_layers([getattr(config, name).depths for name in learnt if name != "actor_critic"], len(weights))
+    with (nowhere := torch.device("meta")):  # nothing is built of what a damaged file may ask for
+        build_networks(config, spec, nowhere, learnt).load(weights)
     networks = build_networks(config, spec, where, learnt)
     networks.load(weights)
     for _, module in networks.items():
         module.eval().requires_grad_(False)
-    small = max(config.denoiser.channels) < SMALL_BELOW
-    dtype = resolve_precision(precision or ("float32" if small else "auto"), where)
+    dtype = resolve_precision(precision or ("float32" if config.small else "auto"), where)
     world = None
     if networks.denoiser is not None:
         world = FrameStack(networks.denoiser, networks.reward_end, config.sampler, dtype)
+        if where.type == "cuda":
+            world.record()
     model = Model(title, spec, config, world, networks.actor_critic, Starts(list), where, datasets, progress)
     model.starts = Starts(lambda: _load_starts(model))
     return model

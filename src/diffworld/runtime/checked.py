@@ -9,11 +9,14 @@ from typing import Annotated, Any, TypeVar
 
 from annotated_types import Ge, Gt, Le, Lt
 
-from diffworld.runtime.errors import UserError
+from diffworld.runtime.errors import UserError, one_line
 
 LARGEST = 2**31 - 1
 Count = Annotated[int, Ge(1), Le(LARGEST)]
 """A whole number of at least 1."""
+MOST_GAMES = 1024
+Games = Annotated[int, Ge(1), Le(MOST_GAMES)]
+"""Games played side by side."""
 Natural = Annotated[int, Ge(0), Le(LARGEST)]
 """A whole number of at least 0."""
 Share = Annotated[float, Ge(0), Le(1)]
@@ -56,15 +59,19 @@ def _validate(cls: type[T], data: dict[str, Any], prefix: str) -> T:
 
     try:
         # As JSON: strict there means that "3" and true are no numbers, while a list may be a tuple, and text a path.
-        value: T = _adapter(cls).validate_json(json.dumps(data, default=str), strict=True)  # type: ignore[arg-type]
+        # Of a path that the locale could not decode, the bytes themselves.
+        text = json.dumps(data, default=str, ensure_ascii=False).encode(errors="surrogateescape")
+        value: T = _adapter(cls).validate_json(text, strict=True)  # type: ignore[arg-type]
         return value
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
+        if first["type"] == "json_invalid":
+            raise UserError(f"{prefix}it holds text that is not UTF-8") from None
         name = ".".join(str(step) for step in first["loc"] if not isinstance(step, int)) or "it"
         said = _SAID.get(first["type"], first["msg"]).format(**first.get("ctx", {}))
-        given = " ".join(str(first["input"]).split())[:60]
+        given = one_line(first["input"], 60)
         raise UserError(f"{prefix}{name} is {given}; {said[0].lower()}{said[1:]}") from None
-    except (RecursionError, TypeError):
+    except (RecursionError, TypeError, UnicodeEncodeError):
         raise UserError(f"{prefix}it is no configuration") from None
 
 
@@ -80,5 +87,5 @@ def _odd_field(data: Any, expected: Any) -> str:
     if not isinstance(data, dict) or not isinstance(expected, dict):
         return ""
     for name in sorted(data.keys() ^ expected.keys()):
-        return f"an unknown field '{name}'" if name in data else f"no field '{name}'"
+        return f"an unknown field '{one_line(name)}'" if name in data else f"no field '{name}'"
     return next((odd for name in data if (odd := _odd_field(data[name], expected[name]))), "")

@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from diffworld.runtime.errors import one_line
+
 
 @dataclass
 class Compiled:
@@ -43,7 +45,7 @@ class Compiled:
         except Exception as error:  # the compiler's own errors have no common type below this
             result = self.eager(x, *args)  # a mistake of ours shows here again, as itself
             self.batch_sizes = frozenset()
-            print(f"{self.name} runs uncompiled: {' '.join(str(error).split())[:120]}", file=sys.stderr)
+            print(f"{self.name} runs uncompiled: {one_line(error)}", file=sys.stderr)
             return result
         self.seen.add(kind)
         seconds = time.perf_counter() - started

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor, nn
 
+from diffworld.runtime.errors import one_line
+
 Function = Callable[..., dict[str, Tensor]]
 """Named tensors from tensors."""
 
@@ -48,7 +50,7 @@ class GraphedCallable:
             self.plain = True
             _drop_gradients(self.parameters)
             generator.graphsafe_set_state(clean)  # its own still waits for the end of the recording
-            print(f"{self.name} runs without CUDA graphs: {' '.join(str(error).split())[:120]}", file=sys.stderr)
+            print(f"{self.name} runs without CUDA graphs: {one_line(error)}", file=sys.stderr)
         return not self.plain
 
 

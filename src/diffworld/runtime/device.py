@@ -1,12 +1,17 @@
-"""Where the networks run, and in which number format."""
+"""Where the networks run, with how many threads, and in which number format."""
 
 import contextlib
+import os
 import re
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 
 import torch
 
 from diffworld.runtime.errors import UserError
+
+CORES = torch.get_num_threads()
+"""Threads that torch takes by itself: OMP_NUM_THREADS, else a thread for each core it may run on."""
 
 
 def resolve_device(name: str) -> torch.device:
@@ -30,6 +35,42 @@ def resolve_precision(name: str, device: torch.device) -> torch.dtype:
     if name == "auto":
         return torch.bfloat16 if native_bfloat16(device) else torch.float32
     return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]
+
+
+def resolve_threads(small: bool, begun_with: int = 0, side_by_side: int = 1) -> int:
+    """How many threads networks compute with on a CPU, of which `side_by_side` programs of ours share the cores.
+
+    OMP_NUM_THREADS decides where it is set. Else a run goes on with as many as it was `begun_with`, where there are so
+    many cores, for with others its sums come out otherwise. Else small networks get one, since a second one gains them
+    little and costs much beside other programs (docs/performance.md), and large ones get one for each core.
+    """
+    share = max(1, CORES // side_by_side)
+    if os.environ.get("OMP_NUM_THREADS"):
+        return share
+    if 0 < begun_with <= CORES:
+        return begun_with
+    return 1 if small else share
+
+
+def use_threads(count: int) -> None:
+    """Let torch compute with so many threads where the calling thread asks.
+
+    More than one is for a single thread of the process: where two have helpers, and so more run than there are cores,
+    OpenMP puts them all to sleep between two operations, and each frame takes twice as long.
+    """
+    torch.get_num_threads()  # else the first operation would take over what another thread set last
+    torch.set_num_threads(count)
+
+
+@contextlib.contextmanager
+def computing_with(count: int) -> Iterator[None]:
+    """`use_threads`, as before again afterwards."""
+    before = torch.get_num_threads()
+    use_threads(count)
+    try:
+        yield
+    finally:
+        use_threads(before)
 
 
 def resolve_compile(name: str, device: torch.device) -> bool:

@@ -8,15 +8,20 @@ whose names say their part (`denoiser/loss`). A value that is not finite is writ
 import importlib
 import json
 import math
+import os
 import re
 import secrets
+import socket
+import sys
+import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import ExitStack
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 from diffworld.runtime.errors import UserError
-from diffworld.runtime.files import append_line, as_user_errors, whole_lines, without_nan, write_atomic
+from diffworld.runtime.files import append, append_line, whole_lines, without_nan, write_atomic
 
 METRICS_FILE = "metrics.jsonl"
 PROJECT = "diffworld"
@@ -56,7 +61,7 @@ class MetricsLog(ExitStack):
             write_atomic(self.path, "".join(f"{json.dumps(entry, allow_nan=False)}\n" for entry in kept))
         self._sinks = [_SINKS[name](folder, dict(config or {}), self) for name in log_to]
         if tensorboard:
-            self._sinks.append(_tensorboard(folder / "tensorboard", last_epoch, self))
+            self._sinks.append(_tensorboard(folder / "tensorboard", last_epoch))
 
     def write(self, epoch: int, counters: Numbers, values: Numbers) -> None:
         """Add one entry.
@@ -92,33 +97,46 @@ def read_metrics(path: Path | str) -> list[dict[str, Any]]:
     for number, line in enumerate(lines, start=1):
         try:
             entry = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             entry = None
-        if isinstance(entry, dict) and isinstance(entry.get("epoch"), int):
+        if isinstance(entry, dict) and type(entry.get("epoch")) is int and all(map(_is_number, entry.values())):
             entries.append({re.sub("^test/", "eval/", name): value for name, value in entry.items()})
         elif number < len(lines):  # a power cut can tear the last line in ways other than cutting it short
             raise UserError(f"{path}, line {number}, is no metrics entry; remove that line and try again")
     return entries
 
 
-def _tensorboard(folder: Path, last_epoch: int | None, closing: ExitStack) -> Sink:
-    """Event files with the epoch as their step; counters under `counters/`.
+def _is_number(value: Any) -> bool:
+    """Whether it is a number that can be drawn, or null."""
+    return value is None or (type(value) in (int, float) and abs(value) <= sys.float_info.max)
 
-    They are only ever appended to: TensorBoard is told to hide what was written after `last_epoch`.
+
+def _tensorboard(folder: Path, last_epoch: int | None) -> Sink:
+    """An event file with the epoch as its step; counters under `counters/`.
+
+    Files of earlier sittings stay: TensorBoard is told to hide what they have after `last_epoch`. TensorBoard's own
+    writer would write in a thread, whose troubles with a full disk reach nobody in time.
     """
-    # Imported here, for it takes seconds that a run without TensorBoard need not spend.
-    from torch.utils.tensorboard import SummaryWriter
+    # Imported here, for a program without TensorBoard need not spend the time.
+    from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+    from tensorboard.compat.proto.summary_pb2 import Summary
+    from tensorboard.summary.writer.record_writer import RecordWriter
 
-    with as_user_errors(folder):
-        writer = SummaryWriter(str(folder), purge_step=None if last_epoch is None else last_epoch + 1)
-    closing.callback(writer.close)
+    path = folder / f"events.out.tfevents.{time.time():.6f}.{socket.gethostname()}.{os.getpid()}"  # sorted by time
+
+    def add(**fields: Any) -> None:
+        record = BytesIO()
+        RecordWriter(record).write(Event(wall_time=time.time(), **fields).SerializeToString())
+        append(path, record.getvalue())
 
     def write(epoch: int, numbers: Numbers) -> None:
-        with as_user_errors(folder):
-            for name, value in numbers.items():
-                writer.add_scalar(name if "/" in name else f"counters/{name}", value, epoch)
-            writer.flush()
+        named = {name if "/" in name else f"counters/{name}": value for name, value in numbers.items()}
+        values = [Summary.Value(tag=name, simple_value=value) for name, value in named.items()]
+        add(step=epoch, summary=Summary(value=values))
 
+    add(file_version="brain.Event:2")
+    if last_epoch is not None:
+        add(step=last_epoch + 1, session_log=SessionLog(status=SessionLog.START))
     return write
 
 
@@ -150,7 +168,7 @@ def _run_id(folder: Path) -> str:
     path = folder / "run_id"
     if not path.exists():
         write_atomic(path, secrets.token_hex(8))
-    return path.read_text().strip()
+    return path.read_text(encoding="utf-8").strip()
 
 
 def _optional(module: str) -> Any:

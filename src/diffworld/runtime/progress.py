@@ -78,8 +78,8 @@ class Display:
         return advance
 
 
-def epoch_line(epoch: int, counters: Mapping[str, float], values: Mapping[str, float]) -> str:
-    """One epoch in one line: what matters most, where it was measured."""
+def epoch_line(epoch: int, counters: Mapping[str, float], values: Mapping[str, float], left: str = "") -> str:
+    """One epoch in one line: what matters most, where it was measured, and how much is `left`, in words."""
     shown = (
         ("denoiser/loss", "denoiser {:.4f}"),
         ("reward_end/loss", "reward/end {:.4f}"),
@@ -91,4 +91,4 @@ def epoch_line(epoch: int, counters: Mapping[str, float], values: Mapping[str, f
     parts = [form.format(values[name]) for name, form in shown if name in values]
     seconds = int(counters["wall_seconds"])
     head = f"epoch {epoch} | {counters['env_steps']:,} steps | {seconds // 60}:{seconds % 60:02d}"
-    return " | ".join([head, *parts])
+    return " | ".join([head, *parts, *([left] if left else [])])

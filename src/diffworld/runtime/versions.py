@@ -10,15 +10,16 @@ import torch
 import diffworld
 
 
-def versions() -> dict[str, str]:
-    """What produced a run: our version and commit, Python, libraries, machine."""
+def versions() -> dict[str, str | int]:
+    """What produced a run: our version and commit, Python, libraries, machine, and the threads it computes with."""
     return {
         "diffworld": diffworld.__version__,
         "commit": _commit(),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": numpy.__version__,
-        "machine": f"{platform.system()} {platform.machine()}, {torch.get_num_threads()} threads",
+        "machine": f"{platform.system()} {platform.machine()}",
+        "threads": torch.get_num_threads(),
     }
 
 

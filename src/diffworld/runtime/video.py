@@ -1,7 +1,8 @@
 """Frames into films: MP4, GIF, and several side by side under labels."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 
 import av
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from diffworld.runtime.errors import UserError
 from diffworld.runtime.files import atomic_file
 
 Frames = NDArray[np.uint8]
@@ -19,26 +21,32 @@ _BACKGROUND, _INK = (24, 24, 28), (236, 236, 236)
 _LABEL_HEIGHT, _SEPARATOR, _FONT_SIZE = 24, 8, 14
 
 
-def write_video(path: Path | str, frames: Frames, fps: float = 15, scale: int | None = None) -> None:
+def write_video(path: Path | str, frames: Frames | Iterable[Frames], fps: float = 15, scale: int | None = None) -> None:
     """Write frames as an MP4 (H.264, yuv420p), which every browser plays.
 
     Args:
         path: where to; the file is whole or absent.
-        frames: uint8 (T, H, W, 3), at least one. The format wants even sides: an odd one gains a pixel that
-            repeats its edge.
+        frames: uint8 (T, H, W, 3), at least one; or several such, written one after another as they come, for films
+            that are too large for memory. The format wants even sides: an odd one gains a pixel that repeats its edge.
         fps: frames per second. An Atari game at 60 frames a second, 4 to an action, runs at 15.
         scale: how many times each pixel is repeated both ways; by default, so that 256 pixels are reached.
 
     Raises: ValueError on frames of another shape or type; UserError if the file cannot be written.
     """
-    frames = _checked(frames)
-    scale = scale or _scale_for(frames.shape[1])
+    height, width, each = _one_by_one(frames)
+    try:
+        _encode(path, each, fps, scale or _scale_for(height), (height, width))
+    except av.error.ExternalError as error:  # it says no more, not even of memory that ran out
+        raise UserError(f"cannot make the film {path} ({error}): is there memory left?") from error
+
+
+def _encode(path: Path | str, each: Iterable[Frames], fps: float, scale: int, size: tuple[int, int]) -> None:
     with atomic_file(path) as temporary, av.open(str(temporary), "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
-        stream.height, stream.width = (scale * side + scale * side % 2 for side in frames.shape[1:3])
+        stream.height, stream.width = (scale * side + scale * side % 2 for side in size)
         stream.pix_fmt = "yuv420p"
         stream.options = {"crf": "18"}  # hardly distinguishable from the original
-        for frame in frames:
+        for frame in each:
             image = enlarge(frame, scale)
             padding = [(0, stream.height - image.shape[0]), (0, stream.width - image.shape[1]), (0, 0)]
             image = np.pad(image, padding, mode="edge")
@@ -46,14 +54,14 @@ def write_video(path: Path | str, frames: Frames, fps: float = 15, scale: int | 
         container.mux(stream.encode())
 
 
-def write_gif(path: Path | str, frames: Frames, fps: float = 15, scale: int | None = None) -> None:
+def write_gif(path: Path | str, frames: Frames | Iterable[Frames], fps: float = 15, scale: int | None = None) -> None:
     """Write frames as an endless GIF of 256 colours a frame; arguments and errors as for `write_video`.
 
     A GIF counts time in hundredths of a second, and players slow down below two of them: at most 50 fps.
     """
-    frames = _checked(frames)
-    scale = scale or _scale_for(frames.shape[1])
-    images = [Image.fromarray(enlarge(frame, scale)) for frame in frames]
+    height, _, each = _one_by_one(frames)
+    scale = scale or _scale_for(height)
+    images = [Image.fromarray(enlarge(frame, scale)) for frame in each]
     # Rounded ends, not rounded durations, so that the film as a whole keeps its length.
     ends = np.rint(np.arange(len(images) + 1) * 100 / fps).astype(int)
     durations = [10 * max(2, int(hundredths)) for hundredths in np.diff(ends)]
@@ -106,6 +114,13 @@ def _label(text: str, width: int) -> Image.Image:
 
 def _scale_for(height: int) -> int:
     return max(1, -(-_WATCHABLE // height))
+
+
+def _one_by_one(frames: Frames | Iterable[Frames]) -> tuple[int, int, Iterator[Frames]]:
+    """Height, width, and each frame (H, W, 3) of a film, or of several one after another."""
+    films = map(_checked, [frames] if isinstance(frames, np.ndarray) else frames)
+    first = next(films)
+    return *first.shape[1:3], (frame for film in chain([first], films) for frame in film)
 
 
 def _checked(frames: Frames) -> Frames:

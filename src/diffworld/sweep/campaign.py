@@ -1,7 +1,6 @@
 """A campaign: runs as child processes, some side by side. None can take down another, and all stop together."""
 
 import fcntl
-import json
 import os
 import shlex
 import signal
@@ -13,12 +12,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-import torch
-
+from diffworld.config import Config
 from diffworld.evaluation.statistics import Interval
 from diffworld.runs.folder import RunFolder
+from diffworld.runtime.device import resolve_threads
 from diffworld.runtime.errors import UserError
-from diffworld.runtime.files import write_error
+from diffworld.runtime.files import read_json, write_error
 from diffworld.runtime.metrics import METRICS_FILE
 from diffworld.runtime.progress import Display
 from diffworld.sweep.plan import PlannedRun
@@ -33,13 +32,15 @@ SAVED = (130, -signal.SIGTERM)  # exit codes of a run that was asked to stop, on
 class Campaign:
     """Trains what is left of the runs in `out`, `jobs` at a time.
 
-    expected: the runs in their order, and the epochs that each will take.
+    configs: the runs in their order.
+    expected: the epochs that each will take.
     failures: the runs that failed in this sitting, and how.
     """
 
-    def __init__(self, out: Path, expected: Mapping[PlannedRun, int], jobs: int, display: Display) -> None:
-        self.out, self.expected, self.jobs, self.display = out, expected, jobs, display
-        self.waiting = deque(run for run in expected if not run.finished)
+    def __init__(self, out: Path, configs: Mapping[PlannedRun, Config], jobs: int, display: Display) -> None:
+        self.out, self.configs, self.jobs, self.display = out, configs, jobs, display
+        self.expected = {run: config.total_epochs for run, config in configs.items()}
+        self.waiting = deque(run for run in configs if not run.finished)
         self.children: dict[PlannedRun, subprocess.Popen[bytes]] = {}
         self.failures: dict[PlannedRun, str] = {}
 
@@ -83,7 +84,7 @@ class Campaign:
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,
-                    env=self._environment(),
+                    env={**os.environ, "OMP_NUM_THREADS": str(self._threads(run))},
                     process_group=0,  # a terminal's Ctrl-C would reach it beside our own signal, and two kill
                     pass_fds=[lock],
                 )
@@ -92,10 +93,9 @@ class Campaign:
         else:
             self.display.line(f"{'goes on' if RunFolder(run.folder).exists() else 'begins'}: {run.name}")
 
-    def _environment(self) -> dict[str, str]:
-        """The children's environment: side by side, each gets its share of the threads that one would take."""
-        share = {"OMP_NUM_THREADS": str(max(1, torch.get_num_threads() // self.jobs))} if self.jobs > 1 else {}
-        return {**os.environ, **share}
+    def _threads(self, run: PlannedRun) -> int:
+        """How many threads a run computes with: its share of the cores, or as many as it began with."""
+        return resolve_threads(self.configs[run].small, RunFolder(run.folder).threads, self.jobs)
 
     def _reap(self, stop: StopRequest) -> None:
         for run, child in list(self.children.items()):
@@ -138,11 +138,13 @@ def last_line(log: Path) -> str:
 
 
 def _scores(run: PlannedRun) -> str:
-    summary = json.loads(RunFolder(run.folder).summary_path.read_text())
+    summary = read_json(RunFolder(run.folder).summary_path)
     if "agent" not in summary:
         return "a world model alone, with no agent to test"
-    agent, random = (Interval(*(summary[who][name] for name in ("mean", "low", "high"))) for who in ("agent", "random"))
-    return f"{agent} beside random {random}"
+    agent, random, constant = (
+        Interval(*(summary[who][name] for name in ("mean", "low", "high"))) for who in ("agent", "random", "constant")
+    )
+    return f"{agent} beside random {random} and always {summary['constant']['action']} {constant}"
 
 
 @contextmanager

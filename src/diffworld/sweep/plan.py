@@ -15,7 +15,7 @@ from diffworld.runtime.errors import UserError
 
 REPORT = "report"
 GIVEN_ABOVE = {"env": "games", "seed": "seeds", "out": "out"}  # options of a run that other keys decide
-NOT_A_RUN = ("dry-run", "help")
+NOT_A_RUN = ("dry-run", "show-config", "help")
 
 
 @dataclass(frozen=True)

@@ -1,46 +1,106 @@
-"""What a run would be: its configuration, sizes, memory, and time from a few measured updates."""
+"""What a run would be, in about ten lines: game or data, networks, memory, and time from a little of each phase."""
 
+import resource
+import sys
 import tempfile
 import time
-from contextlib import ExitStack
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
 import numpy as np
+import torch
 
-from diffworld.config import Config, NetworkName
-from diffworld.data import Dataset
-from diffworld.runtime.progress import duration
+from diffworld.config import NETWORKS, Config, EvaluationConfig, NetworkName
+from diffworld.data import Dataset, GameStep, held_out_episodes
+from diffworld.envs import EpisodeResult
+from diffworld.evaluation.games import TestGames
+from diffworld.evaluation.held_out import BATCH, BATCHES
+from diffworld.recipes import COLLECT, TEST
+from diffworld.runtime.device import resolve_threads, use_threads
+from diffworld.runtime.memory import in_words, memory_limit
+from diffworld.runtime.progress import duration, rate
 from diffworld.spec import GameSpec
-from diffworld.training.run import make_trainer, open_source
+from diffworld.training.run import header, make_trainer, open_source
 from diffworld.training.trainer import Trainer
 
-MEASURED_SECONDS = 10.0  # at most about this long on each network
-GIB = 2**30
+MEASURED_SECONDS = 10.0
+"""At most about so long is measured of each phase."""
+ROUNDS = 10
+"""Steps of all games that are measured at once."""
 
 
-def dry_run(config: Config) -> None:
+@dataclass(frozen=True)
+class Cost:
+    """What a phase takes, over all epochs."""
+
+    phase: str
+    count: int
+    unit: str
+    each: float
+    """Seconds of one."""
+    at_least: bool = False
+    """Whether each takes longer than that."""
+
+    @property
+    def seconds(self) -> float:
+        """Of all."""
+        return self.count * self.each
+
+
+def dry_run(config: Config, preset: str = "") -> None:
     """Print it all; nothing is written where the run would be."""
     config.check()
+    use_threads(resolve_threads(config.small))
     with ExitStack() as resources:
         env, data = open_source(config, resources, new=True)
-        print(config.to_json())
         spec = (env or data).spec  # type: ignore[union-attr]
+        source = _of_game(spec) if data is None else _of_data(data)
         if config.recipe == "diamond":
             folder = resources.enter_context(tempfile.TemporaryDirectory())
             data = resources.enter_context(_grey_data(spec, Path(folder)))
         trainer = make_trainer(config, spec, data, env)
         counts = trainer.networks.parameter_counts()
-        for name, count in counts.items():
-            print(f"{name:14} {count:>12,} parameters")
-        parameters = sum(counts.values())
-        # Weight, gradient and AdamW's two moments, 4 bytes each.
-        training, saved = 16 * parameters / GIB, 12 * parameters / GIB
-        print(f"weights, gradients and optimisers {training:.2f} GiB; a checkpoint {saved:.2f} GiB")
-        if config.recipe == "diamond":
-            replay = config.collection.total_steps * (3 * spec.height * spec.width + 17) / GIB
-            print(f"replay {replay:.2f} GiB on disk, read through the page cache")
-        _print_time(trainer, config.total_epochs)
+        print(header(trainer, config.recipe, preset))
+        print(source)
+        print(_line("networks", ", ".join(f"{name} {count:,} parameters" for name, count in counts.items())))
+        steps = config.collection.total_steps if config.recipe != "world" else 0
+        costs = [*_collection(trainer, steps), *_updates(trainer, config.total_epochs, steps)]
+        games = None if env is None else TestGames(spec, config.seed, config.evaluation.num_envs)
+        costs += _tests(trainer, games, config.evaluation, config.total_epochs, costs)
+    _print_costs(costs, config.total_epochs)
+    print(_line("memory", f"{in_words(_most_memory(trainer.device))} were needed for this, and {memory_limit()}"))
+    saved = f"a checkpoint {in_words(12 * sum(counts.values()))}"  # weights and AdamW's two moments
+    replay = f"replay {in_words(steps * (3 * spec.height * spec.width + 17))}, " if config.recipe == "diamond" else ""
+    print(_line("disk", replay + saved))
+
+
+def _print_costs(costs: Sequence[Cost], epochs: int) -> None:
+    for cost in costs:
+        about = "more than " if cost.at_least else ""
+        speed = rate(1 / cost.each, cost.unit)
+        print(_line(cost.phase, f"{cost.count:,} {cost.unit}s, {speed}: {about}{duration(cost.seconds)}"))
+    about = "more than" if any(cost.at_least for cost in costs) else "about"
+    print(_line("together", f"{about} {duration(sum(cost.seconds for cost in costs))} for {epochs} epochs"))
+
+
+def _line(name: str, text: str) -> str:
+    return f"{name:13} {text}"
+
+
+def _of_game(spec: GameSpec) -> str:
+    """The game, which could be opened."""
+    shape = f"frames of {spec.height}x{spec.width}, {spec.actions.size} actions"
+    return _line("game", f"{shape}, {spec.steps_per_second:g} steps a second for people")
+
+
+def _of_data(data: Dataset) -> str:
+    """The data, and what of it is held out."""
+    lengths, held_out = data.episodes.lengths, held_out_episodes(len(data.episodes))
+    counts = f"{lengths.sum():,} steps in {len(lengths):,} episodes"
+    return _line("data", f"{data.path}: {counts}; held out: {held_out.sum():,} with {lengths[held_out].sum():,} steps")
 
 
 def _grey_data(spec: GameSpec, folder: Path) -> Dataset:
@@ -53,23 +113,78 @@ def _grey_data(spec: GameSpec, folder: Path) -> Dataset:
     return dataset
 
 
-def _seconds_an_update(trainer: Trainer, name: NetworkName) -> float:
-    """Median time of an update, after one that warms up."""
-    trainer.update(name)
+def _seconds(work: Callable[[], object]) -> float:
+    """Median time of some work, after a first time that warms up."""
+    work()
     times: list[float] = []
     while sum(times) < MEASURED_SECONDS and len(times) < 10:
         start = time.perf_counter()
-        trainer.update(name)
-        trainer.averages.means()  # waits for the device
+        work()
         times.append(time.perf_counter() - start)
     return median(times)
 
 
-def _print_time(trainer: Trainer, count: int) -> None:
-    total = 0.0
+def _collection(trainer: Trainer, steps: int) -> list[Cost]:
+    """Real steps, where a phase of their own takes them."""
+    if (collector := trainer.recipe.collector) is None:
+        return []
+    at_once = ROUNDS * collector.driver.env.num_envs
+    return [Cost(COLLECT, steps, "step", _seconds(lambda: collector.collect(at_once)) / at_once)]
+
+
+def _updates(trainer: Trainer, epochs: int, steps: int) -> list[Cost]:
+    """Updates of each network; those that take real steps themselves end with the `steps` there are."""
+    costs = []
     for name, part in trainer.recipe.parts.items():
-        each = _seconds_an_update(trainer, name)
-        updates = part.updates.first_steps + (count - 1) * part.updates.steps
-        total += updates * each
-        print(f"{name:14} {updates:>12,} updates of {each:.3f} s: {duration(updates * each)}")
-    print(f"about {duration(total)} for {count} epochs, without collection and tests")
+        before, done = trainer.recipe.env_steps, trainer.optimisers[name].steps
+
+        def update(name: NetworkName = name) -> None:
+            trainer.update(name)
+            trainer.averages.means()  # waits for the device
+
+        each = _seconds(update)
+        count = part.updates.first_steps + (epochs - 1) * part.updates.steps
+        if taken := trainer.recipe.env_steps - before:
+            count = min(count, -(-steps * (trainer.optimisers[name].steps - done) // taken))
+        costs.append(Cost(name, count, "update", each))
+    return costs
+
+
+def _tests(
+    trainer: Trainer, games: TestGames | None, settings: EvaluationConfig, epochs: int, costs: Sequence[Cost]
+) -> list[Cost]:
+    """Test games of the agent and at random, and losses on what was held out, after so many epochs and at the end."""
+    tests = 1 + (epochs // settings.every_epochs if settings.every_epochs else 0)
+    losses = 0.0  # forward alone, about a third of an update
+    for cost in costs:
+        if cost.phase in NETWORKS[:2]:
+            part = trainer.recipe.parts[cost.phase]
+            losses += cost.each / part.updates.batch_size * BATCH * BATCHES / 3
+    if games is None:
+        return [Cost(TEST, tests, "test", losses)]
+    # At the end the agent, random play, and two players who do not look.
+    count = (tests - 1) * settings.episodes + 4 * settings.final_episodes
+    each, at_least = _seconds_a_game(games, trainer, settings.final_episodes)
+    return [Cost(TEST, count, "game", each + losses * tests / count, at_least)]
+
+
+def _seconds_a_game(games: TestGames, trainer: Trainer, most: int) -> tuple[float, bool]:
+    """Seconds a test game, and whether that is only how long none was over."""
+    together, over = min(games.num_envs, most), list[EpisodeResult]()
+    start = time.perf_counter()
+
+    def enough(_: GameStep) -> None:
+        if time.perf_counter() - start > MEASURED_SECONDS:
+            raise TimeoutError
+
+    with suppress(TimeoutError):
+        games.play(trainer.networks.actor_critic, together, on_episode=over.append, on_step=enough)
+    return (time.perf_counter() - start) / (len(over) or together), not over
+
+
+def _most_memory(device: torch.device) -> int:
+    """The most bytes that this process, or its work on a GPU, ever took."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak

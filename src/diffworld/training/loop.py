@@ -11,7 +11,7 @@ from diffworld.recipes import COLLECT, TEST
 from diffworld.runs.folder import RunFolder
 from diffworld.runtime.checked import Amount, Count, Natural
 from diffworld.runtime.metrics import MetricsLog
-from diffworld.runtime.progress import Display, epoch_line
+from diffworld.runtime.progress import Display, duration, epoch_line
 from diffworld.training.interrupt import StopRequest
 from diffworld.training.trainer import Averages, Trainer
 
@@ -53,6 +53,10 @@ class Loop:
     checkpoint_seconds: float
     test: Callable[[int, Callable[[], None]], dict[str, float]]
     """Tests the run in that epoch, calling the function wherever it may be stopped; returns what was measured."""
+    tests_left: Callable[[int, int], float | None] = lambda epoch, epochs: 0.0
+    """Seconds that tests will take in so many epochs after that one, and at the end; None where that is not known."""
+    pace: dict[str, float] = field(default_factory=dict)
+    """Seconds that a step or an update of each phase took the last time."""
     clock: float = field(default_factory=time.monotonic)
     saved: float = field(default_factory=time.monotonic)
 
@@ -63,10 +67,12 @@ class Loop:
             if p.phase == 0 and p.done == 0:
                 p.collecting = self.trainer.recipe.steps_left > 0
             while p.phase < len(phases):
-                started, phase = time.monotonic(), phases[p.phase]
+                started, phase, done = time.monotonic(), phases[p.phase], p.done
                 self._run_phase(phase)
-                name = f"time/{phase}_seconds"
-                p.values[name] = p.values.get(name, 0.0) + time.monotonic() - started
+                name, seconds = f"time/{phase}_seconds", time.monotonic() - started
+                p.values[name] = p.values.get(name, 0.0) + seconds
+                if p.done > done:
+                    self.pace[phase] = seconds / (p.done - done)
                 p.phase, p.done = p.phase + 1, 0
             self._end_epoch()
         self.save()
@@ -147,11 +153,24 @@ class Loop:
             p.values["collect/return"] = float(np.divide(score_sum, games))
         values = {**self.trainer.averages.means(), **p.values}
         self.log.write(p.epoch, self.counters(), values)
-        self.display.line(epoch_line(p.epoch, self.counters(), values))
-        self.trainer.averages = Averages()
         p.final_epochs += not p.collecting
+        self.display.line(epoch_line(p.epoch, self.counters(), values, self._left()))
+        self.trainer.averages = Averages()
         p.epoch, p.phase, p.done, p.values = p.epoch + 1, 0, 0, {}
         self.pause_point()
+
+    def _left(self) -> str:
+        """How long the rest of the run takes at the pace of this epoch; empty where that is not known."""
+        p, recipe = self.progress, self.trainer.recipe
+        epochs = recipe.collecting_epochs + recipe.final_epochs - p.final_epochs
+        work: dict[str, int] = {name: epochs * part.updates.steps for name, part in recipe.parts.items()}
+        if recipe.collector is not None:
+            work[COLLECT] = recipe.steps_left
+        if any(count and phase not in self.pace for phase, count in work.items()):
+            return ""
+        tests = self.tests_left(p.epoch, epochs)
+        seconds = sum(count * self.pace[phase] for phase, count in work.items() if count) + (tests or 0.0)
+        return f"about {duration(seconds)} left{'' if tests is not None else ', besides tests'}" if seconds else ""
 
     def _tick(self) -> None:
         now = time.monotonic()

@@ -15,25 +15,38 @@ from diffworld.evaluation.games import TestGames
 from diffworld.recipes import RECIPES, Materials, build_networks, compile_networks
 from diffworld.runs.folder import Checkpoint, RunFolder
 from diffworld.runtime.checked import read_as
-from diffworld.runtime.device import resolve_compile, resolve_device, resolve_precision
+from diffworld.runtime.device import (
+    CORES,
+    resolve_compile,
+    resolve_device,
+    resolve_precision,
+    resolve_threads,
+    use_threads,
+)
 from diffworld.runtime.errors import UserError
 from diffworld.runtime.metrics import MetricsLog
 from diffworld.runtime.progress import Display
 from diffworld.spec import GameSpec
 from diffworld.training.interrupt import StopRequest
 from diffworld.training.loop import Loop, Progress
+from diffworld.training.memory import check_memory
 from diffworld.training.testing import Tester
 from diffworld.training.trainer import Trainer
 
 
-def train(config: Config, out: Path) -> None:
-    """Train in the run folder `out`, or go on where it stopped; UserError, or `Interrupted` on Ctrl-C."""
+def train(config: Config, out: Path, preset: str = "") -> None:
+    """Train in the run folder `out`, or go on where it stopped; UserError, or `Interrupted` on Ctrl-C.
+
+    `preset` is where the configuration came from, to be said.
+    """
     config.check()
     run, display = RunFolder(out), Display()
+    use_threads(resolve_threads(config.small, run.threads))
     with ExitStack() as resources:
-        stop = resources.enter_context(StopRequest())
         env, data = open_source(config, resources, new=not run.exists())
         spec = (env or data).spec  # type: ignore[union-attr]
+        if data is not None and data.dropped_rows:
+            display.line(f"note: the last {data.dropped_rows} rows of {data.path} are torn, and are left out")
         run.begin(config, spec)
         if run.summary_path.is_file():
             display.line(f"{out} is finished: see {run.summary_path}. To train anew, choose another --out.")
@@ -47,7 +60,9 @@ def train(config: Config, out: Path) -> None:
         if env is not None and config.recipe == "diamond":
             data = resources.enter_context(open_replay(run, spec, checkpoint))
         trainer = make_trainer(config, spec, data, env)
-        display.line(_header(trainer, config.recipe, out))
+        display.line(f"{header(trainer, config.recipe, preset)} | {out}")
+        if note := _threads_note(config.small, run.threads):
+            display.line(note)
         progress = Progress()
         if checkpoint is not None:
             trainer.restore(checkpoint)
@@ -60,20 +75,37 @@ def train(config: Config, out: Path) -> None:
         e = config.evaluation
         games = None if env is None else TestGames(spec, config.seed, e.num_envs, e.temperature)
         tester = Tester(run, trainer.recipe, e, games, None if games else data, config.reward_end.window, display)
-        loop = Loop(run, trainer, progress, display, log, stop, config.checkpoint_seconds, tester.test)
+        stop = resources.enter_context(StopRequest())
+        loop = Loop(
+            run, trainer, progress, display, log, stop, config.checkpoint_seconds, tester.test, tester.seconds_left
+        )
         if checkpoint is None:
             loop.save()  # before the first row of replay: rows without a checkpoint are never thrown away
         loop.run()
         tester.finish(loop.counters(), stop.check)
 
 
-def _header(trainer: Trainer, recipe: str, out: Path) -> str:
-    """What is trained, on what, and where it goes."""
+def header(trainer: Trainer, recipe: str, preset: str) -> str:
+    """What is trained, and on what."""
     number = str(trainer.dtype).removeprefix("torch.")
-    threads = f", {torch.get_num_threads()} threads" if trainer.device.type == "cpu" else ""
+    count = torch.get_num_threads()
+    threads = f", {count} thread{'s' * (count > 1)}" if trainer.device.type == "cpu" else ""
     size = sum(trainer.networks.parameter_counts().values())
     game = trainer.given.spec.name or "a recording"
-    return f"{game} | recipe {recipe}, {size:,} parameters | {trainer.device}, {number}{threads} | {out}"
+    kind = f"preset {preset}, recipe {recipe}" if preset else f"recipe {recipe}"
+    return f"{game} | {kind}, {size:,} parameters | {trainer.device}, {number}{threads}"
+
+
+def _threads_note(small: bool, begun_with: int) -> str:
+    """What to say of the threads of a run that goes on; empty if they are what a new run would have."""
+    count = torch.get_num_threads()
+    if begun_with not in (0, count):
+        return f"note: the run began with {begun_with} threads; with {count} sums come out otherwise: not bit for bit"
+    if resolve_threads(small) > count:
+        return (
+            f"note: {count} of {CORES} cores, as the run began, to go on bit for bit; OMP_NUM_THREADS={CORES} takes all"
+        )
+    return ""
 
 
 def make_trainer(config: Config, spec: GameSpec, dataset: Dataset | None, env: VectorEnv | None) -> Trainer:
@@ -83,7 +115,8 @@ def make_trainer(config: Config, spec: GameSpec, dataset: Dataset | None, env: V
     given = Materials(spec, device, dataset, env, np.random.default_rng(config.seed))
     recipe = RECIPES[config.recipe](config, given)
     if resolve_compile(config.compile, device):
-        compile_networks(recipe.networks, {name: part.updates.batch_size for name, part in recipe.parts.items()})
+        batches = {name: part.updates.batch_size for name, part in recipe.parts.items()}
+        compile_networks(recipe.networks, batches, config.horizon)
     trainer = Trainer(recipe, given, resolve_precision(config.precision, device))
     if device.type == "cuda" and config.compile != "off":
         trainer.record()
@@ -103,7 +136,7 @@ def open_source(config: Config, resources: ExitStack, new: bool) -> tuple[Vector
     Of a `new` run all is checked that would go wrong once its folder is claimed: put right, the same command must do.
     """
     env, data = None, None
-    resolve_device(config.device)
+    device = resolve_device(config.device)
     if config.recipe == "world":
         data = resources.enter_context(Dataset.open(config.data))
         if not data.num_steps:
@@ -112,10 +145,10 @@ def open_source(config: Config, resources: ExitStack, new: bool) -> tuple[Vector
         rows = config.actor_critic_updates.batch_size if config.recipe == "model_free" else config.collection.num_envs
         env = resources.enter_context(closing(make_env(config.env, config.environment, rows)))
     if new:
-        device = torch.device("cpu" if config.init_from else "meta")  # on meta there are shapes alone
-        with device:
-            networks = build_networks(config, (env or data).spec, device)  # type: ignore[union-attr]
+        spec = (env or data).spec  # type: ignore[union-attr]
+        check_memory(config, spec, device)
         if config.init_from:
+            networks = build_networks(config, spec, torch.device("cpu"))
             networks.load(RunFolder(Path(config.init_from)).trained().weights, config.init_networks)
     return env, data
 

@@ -1,5 +1,6 @@
 """Tests of a run: during training, and at its end with scores, curves, a film and a summary."""
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -8,17 +9,20 @@ import numpy as np
 
 from diffworld.config import EvaluationConfig
 from diffworld.data import Dataset, GameStep
-from diffworld.envs import EpisodeResult, FilmRecorder
+from diffworld.envs import ActionCounter, EpisodeResult, FilmRecorder
 from diffworld.envs.driver import OnStep
+from diffworld.evaluation.blind import play_blind
 from diffworld.evaluation.dream import dream_beside_real
 from diffworld.evaluation.games import TestGames, scores
 from diffworld.evaluation.held_out import HeldOutWindows, TestRecorder
 from diffworld.evaluation.plots import learning_curves
-from diffworld.evaluation.statistics import Interval, apart, mean_interval
+from diffworld.evaluation.statistics import Interval, clearly_above, mean_interval
 from diffworld.recipes import Recipe
 from diffworld.runs.folder import RunFolder
+from diffworld.runtime.errors import one_line
 from diffworld.runtime.files import write_json
 from diffworld.runtime.frames import Film
+from diffworld.runtime.memory import lowering
 from diffworld.runtime.metrics import METRICS_FILE, read_metrics
 from diffworld.runtime.progress import Display
 from diffworld.runtime.versions import versions
@@ -41,53 +45,84 @@ class Tester:
     """Fixed data, some of whose episodes are held out; None where test games are recorded for that."""
     reward_end_window: int
     display: Display
+    seconds: float | None = None
+    """How long the last test took, each of its games where there are any."""
 
     def test(self, epoch: int, may_stop: Callable[[], None]) -> dict[str, float]:
         """What an epoch's test measured; nothing in an epoch without a test."""
         e = self.settings
         if not e.every_epochs or epoch % e.every_epochs:
             return {}
+        started = time.monotonic()
         if self.games is None:
-            return self._losses(self.dataset)
+            losses = self._losses(self.dataset)
+            self.seconds = time.monotonic() - started
+            return losses
         if not e.episodes:
             return {}
         results, losses, _ = self._test(f"epoch {epoch} test", e.episodes, may_stop, policy_seed=epoch)
+        self.seconds = (time.monotonic() - started) / e.episodes
         return {"eval/return_mean": float(np.mean(scores(results))), **losses}
+
+    def seconds_left(self, epoch: int, epochs: int) -> float | None:
+        """How long the tests of so many epochs after that one, and the last one, will take; None before the first."""
+        e = self.settings
+        tests = (epoch + epochs) // e.every_epochs - epoch // e.every_epochs if e.every_epochs else 0
+        count = tests + 1 if self.games is None else tests * e.episodes + 2 * e.final_episodes
+        return None if self.seconds is None else count * self.seconds
 
     def finish(self, counters: dict[str, int | float], may_stop: Callable[[], None]) -> None:
         """Test, draw and sum up a trained run; what is interrupted here begins anew with the same command."""
-        path, intervals = self.run.path, {}
+        path, intervals = self.run.path, dict[str, Interval]()
         summary: dict[str, Any] = {"counters": counters, "versions": versions()}
         if self.games is None:
             summary["held_out"], film = self._losses(self.dataset), self._held_out_game()
         else:
-            games = self.settings.final_episodes
-            agent, losses, film = self._test("test: agent", games, may_stop)
-            random = self._play("test: random", False, games, [lambda _: may_stop()])
-            played = {"agent": agent, "random": random}
-            intervals = {who: mean_interval(scores(played[who])) for who in ("random", "agent")}
-            better = apart(*intervals.values()) and intervals["agent"].mean > intervals["random"].mean
-            summary |= {"env": self.games.spec.name, "seed": self.games.seed}
-            for who, results in played.items():
-                steps = [result.steps for result in results]
-                summary[who] = {**asdict(intervals[who]), "scores": scores(results), "steps": steps}
-            summary["interval"] = "95 % bootstrap interval of the mean score over games"
-            summary |= {"clearly_better_than_random": better, "held_out": losses}
+            tested, intervals, film = self._final_test(self.games, may_stop)
+            summary |= tested
         name = self._write_film(*film) if film else ""
         learning_curves(read_metrics(path / METRICS_FILE), path / "curves.png", intervals)
         write_json(self.run.summary_path, summary)
         for line in self._report(summary, intervals, name):
             self.display.line(line)
 
+    def _final_test(
+        self, tests: TestGames, may_stop: Callable[[], None]
+    ) -> tuple[dict[str, Any], dict[str, Interval], tuple[Film, np.ndarray]]:
+        """What a summary says of test games, mean scores by who played, the agent last, and the game to be filmed."""
+        games, pressed = self.settings.final_episodes, ActionCounter()
+        agent, losses, film = self._test("test: agent", games, may_stop, watching=[pressed])
+        random = self._play("test: random", False, games, [lambda _: may_stop()])
+        blind = play_blind(tests, pressed, games, self.display, lambda _: may_stop())
+        played = {"random": random, "constant": blind.constant, "blind": blind.mixture, "agent": agent}
+        means = {who: mean_interval(scores(results)) for who, results in played.items()}
+        summary: dict[str, Any] = {"env": tests.spec.name, "seed": tests.seed}
+        for who, results in played.items():
+            steps = [result.steps for result in results]
+            summary[who] = {**asdict(means[who]), "scores": scores(results), "steps": steps}
+        summary["constant"]["action"] = blind.action
+        summary |= {
+            "interval": "95 % bootstrap interval of the mean score over games",
+            "clearly_better_than_random": clearly_above(means["agent"], means["random"]),
+            "note": blind.scores.note(means["agent"]),
+            "held_out": losses,
+        }
+        names = {"constant": f"always {blind.action}", "blind": "blind mixture"}
+        return summary, {names.get(who, who): mean for who, mean in means.items()}, film
+
     def _test(
-        self, what: str, games: int, may_stop: Callable[[], None], policy_seed: int = 0
+        self,
+        what: str,
+        games: int,
+        may_stop: Callable[[], None],
+        policy_seed: int = 0,
+        watching: Sequence[OnStep] = (),
     ) -> tuple[list[EpisodeResult], dict[str, float], tuple[Film, np.ndarray]]:
         """Play test games with the agent: results, losses on them, and the first one to be filmed."""
         assert self.games is not None
         recorder, held_out = FilmRecorder(), TestRecorder(self.run.held_out, self.games.spec)
-        watching: list[OnStep] = [lambda _: may_stop(), recorder, held_out]
         with held_out.dataset:
-            results = self._play(what, True, games, watching, policy_seed)
+            results = self._play(what, True, games, [lambda _: may_stop(), recorder, held_out, *watching], policy_seed)
             losses = self._losses(held_out.dataset)
         return results, losses, (recorder.video(), np.array(recorder.actions))
 
@@ -101,7 +136,7 @@ class Tester:
                 watch(step)
 
         player = self.recipe.networks.actor_critic if agent else None
-        with self.display.bar(what, "game", games) as advance:
+        with lowering("--evaluation.num-envs"), self.display.bar(what, "game", games) as advance:
             return self.games.play(player, games, on_episode=lambda _: advance(1), on_step=see, policy_seed=policy_seed)
 
     def _losses(self, dataset: Dataset | None) -> dict[str, float]:
@@ -138,7 +173,7 @@ class Tester:
                 shown["dream, agent acts"] = films.own_actions
             write_video(self.run.path / name, side_by_side(list(shown.values()), list(shown)), fps, scale=1)
         except Exception as error:  # whatever an encoder may say, the run is trained
-            self.display.line(f"note: there is no {name}: {' '.join(str(error).split())[:120]}")
+            self.display.line(f"note: there is no {name}: {one_line(error)}")
             return ""
         return name
 
@@ -148,10 +183,14 @@ class Tester:
         name = self.games.spec.name if self.games else "world model"
         lines = ["", f"{name} after {counters['env_steps']:,} real steps and {minutes:.1f} minutes of training"]
         if intervals:
-            verdict = f"the agent is {'' if summary['clearly_better_than_random'] else 'not '}clearly better"
-            lines += [f"  {who + ' policy':15}{interval}   over {games} games" for who, interval in intervals.items()]
+            verdict = (
+                f"the agent is {'' if summary['clearly_better_than_random'] else 'not '}clearly better than random"
+            )
+            width = max(map(len, intervals)) + 2
+            lines += [f"  {who:{width}}{interval}   over {games} games" for who, interval in intervals.items()]
             lines.append(f"  mean score and 95 % interval; {verdict}")
         else:
             lines += [f"  {key:32} {value:.4f}" for key, value in losses.items()] or ["  no episode was held out"]
         shown = ", ".join([*([film] if film else []), "curves.png", "summary.json"])
-        return [*lines, f"  see {self.run.path}/{shown}"]
+        note = [f"note: {summary['note']}"] if summary.get("note") else []
+        return [*lines, f"  see {self.run.path}/{shown}", *note]

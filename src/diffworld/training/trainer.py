@@ -13,6 +13,7 @@ from diffworld.runs.folder import Checkpoint
 from diffworld.runtime.cuda_graphs import GraphedCallable
 from diffworld.runtime.device import autocast
 from diffworld.runtime.errors import UserError
+from diffworld.runtime.memory import lowering
 from diffworld.training.optimiser import Optimiser, descend
 
 
@@ -59,11 +60,12 @@ class Trainer:
     def update(self, name: NetworkName) -> None:
         """One update of one network, its losses counted in `averages`."""
         part, gradients = self.recipe.parts[name], self.gradients[name]
-        try:
-            logged = self.optimisers[name].update(lambda: gradients(*part.batch()))
-        except RuntimeError:  # such as no number among the probabilities, where another network has diverged
-            self.averages.means()
-            raise
+        with lowering(f"--{name.replace('_', '-')}-updates.batch-size ({part.updates.batch_size})"):
+            try:
+                logged = self.optimisers[name].update(lambda: gradients(*part.batch()))
+            except RuntimeError:  # such as no number among the probabilities, where another network has diverged
+                self.averages.means()
+                raise
         part.after(logged)
         self.averages.add(name, logged)
 
@@ -82,7 +84,7 @@ class Trainer:
             if part.same_kernels and part.accumulate == 1:  # a replay sets gradients, it does not add to them
                 graphed = GraphedCallable(f"{name} update", self.gradients[name], part.network.parameters())
                 self.gradients[name] = graphed
-        self.recipe.record()
+            part.record()
 
     def checkpoint(self, progress: dict[str, Any]) -> Checkpoint:
         """Everything needed to go on bit for bit; UserError if a loss is not finite."""

@@ -2,5 +2,5 @@
 
 from diffworld.world.frame_stack import FrameStack, FrameStackState
 from diffworld.world.imagination import Imagination, ImaginationState, Outcome
-from diffworld.world.noise import KeyedGenerators, StepKey, row_noise
-from diffworld.world.world_model import DreamState, Prediction, WorldModel
+from diffworld.world.noise import KeyedGenerators, StepKey, draw_index, row_noise
+from diffworld.world.world_model import DreamState, Prediction, WorldModel, restarted, tensors_of, with_tensors

@@ -18,6 +18,9 @@ from diffworld.runtime.cuda_graphs import GraphedCallable
 from diffworld.runtime.device import autocast
 from diffworld.world.world_model import Clock, DreamState, Prediction
 
+MOST_RECORDED = 8
+"""Ways of drawing whose recordings are kept: each holds memory of the GPU."""
+
 
 @dataclass(frozen=True)
 class FrameStackState(DreamState):
@@ -53,7 +56,7 @@ class FrameStack:
         dtype: torch.dtype = torch.float32,
     ) -> None:
         self.denoiser, self.reward_end, self.sampler, self.dtype = denoiser, reward_end, sampler, dtype
-        self._recorded: tuple[Randn, GraphedCallable] | None = None
+        self._recorded: dict[SamplerConfig, RecordedStep] | None = None
 
     @property
     def context_frames(self) -> int:
@@ -67,12 +70,16 @@ class FrameStack:
 
     def with_sampler(self, sampler: SamplerConfig) -> FrameStack:
         """The same networks, frames drawn in another way."""
-        return FrameStack(self.denoiser, self.reward_end, sampler, self.dtype)
+        other = FrameStack(self.denoiser, self.reward_end, sampler, self.dtype)
+        other._recorded = self._recorded
+        return other
 
-    def record(self, randn: Randn) -> None:
-        """Take steps with this noise as CUDA graphs from now on, where no trajectory is asked for."""
-        graphed = GraphedCallable("dream step", lambda x, a, h, c: self._networks(randn, x, a, (h, c), None)[0])
-        self._recorded = randn, graphed
+    def record(self) -> None:
+        """Take steps as CUDA graphs from now on, one for each way of drawing, with noise from anywhere.
+
+        In training all steps of an update are one recording instead (`agents.rollout.RecordedAct`).
+        """
+        self._recorded = {}
 
     @torch.no_grad()
     def start(self, frames: Tensor, actions: Tensor) -> FrameStackState:
@@ -97,11 +104,15 @@ class FrameStack:
     ) -> tuple[FrameStackState, Prediction]:
         """The next frames, what they pay and whether they end, and the state that follows; nothing restarts."""
         acted = torch.cat([state.actions[:, :-1], actions[:, None].to(state.actions.dtype)], dim=1)
-        drawn: list[Tensor] | None = None
-        if self._recorded is not None and self._recorded[0] is randn and not trajectory and state.reward_end:
-            out = self._recorded[1](state.frames, acted, *state.reward_end)
-        else:
+        if self._recorded is None:
             out, drawn = self._networks(randn, state.frames, acted, state.reward_end, clock)
+        else:
+            if self.sampler not in self._recorded:
+                if len(self._recorded) == MOST_RECORDED:
+                    del self._recorded[next(iter(self._recorded))]
+                self._recorded[self.sampler] = RecordedStep(self)
+            with clock("world") if clock else nullcontext():
+                out, drawn = self._recorded[self.sampler](state.frames, acted, state.reward_end, randn)
         following = FrameStackState(
             frames=torch.cat([state.frames[:, 1:], out["frames"][:, None].to(state.frames.dtype)], dim=1),
             actions=torch.cat([acted[:, 1:], torch.zeros_like(acted[:, :1])], dim=1),
@@ -114,7 +125,7 @@ class FrameStack:
         return FrameStackState(**plain)
 
     def _networks(
-        self, randn: Randn, frames: Tensor, actions: Tensor, lstm: LstmState | None, clock: Clock | None
+        self, randn: Randn, frames: Tensor, actions: Tensor, lstm: LstmState | None, clock: Clock | None = None
     ) -> tuple[dict[str, Tensor], list[Tensor]]:
         """The frames after `frames` and `actions`, what they pay, the LSTM's new state; and the trajectory."""
         timed: Callable[[str], Any] = clock or (lambda part: nullcontext())
@@ -127,3 +138,33 @@ class FrameStack:
                     rewards, ends, (h, c) = self.reward_end(frames[:, -1:], actions[:, -1:], drawn[:, None], lstm)
                 out |= {"reward_logits": rewards[:, 0], "end_logits": ends[:, 0], "h": h, "c": c}
         return out, trajectory
+
+
+class RecordedStep:
+    """A world's step in one way of drawing as a CUDA graph; noise is drawn before, each caller's own, and handed in."""
+
+    def __init__(self, world: FrameStack) -> None:
+        self.world, self.judged = world, world.reward_end is not None
+        self.shapes: list[tuple[int, ...]] = []
+        """Of the noise of a row; known after the first step, which is taken plainly."""
+        self.graphed = GraphedCallable("a dream's step", self._step)
+
+    def __call__(
+        self, frames: Tensor, actions: Tensor, lstm: LstmState | None, randn: Randn
+    ) -> tuple[dict[str, Tensor], list[Tensor]]:
+        """As `FrameStack._networks`."""
+        if not self.shapes:
+
+            def drawn(shape: tuple[int, ...]) -> Tensor:
+                self.shapes.append(shape[1:])
+                return randn(shape)
+
+            return self.world._networks(drawn, frames, actions, lstm)
+        noise = [randn((len(frames), *shape)) for shape in self.shapes]
+        out = self.graphed(frames, actions, *(lstm or ()), *noise)
+        return out, [*out.pop("trajectory")]
+
+    def _step(self, frames: Tensor, actions: Tensor, *rest: Tensor) -> dict[str, Tensor]:
+        lstm, noise = ((rest[0], rest[1]), iter(rest[2:])) if self.judged else (None, iter(rest))
+        out, trajectory = self.world._networks(lambda shape: next(noise), frames, actions, lstm)
+        return out | {"trajectory": torch.stack(trajectory)}

@@ -46,3 +46,11 @@ def generator_noise(generator: torch.Generator) -> Randn:
 def row_noise(rows: Sequence[Randn]) -> Randn:
     """Noise whose every row comes from its own source, as that source gives it to a dream alone."""
     return lambda shape: torch.cat([randn((1, *shape[1:])) for randn in rows])
+
+
+def draw_index(probabilities: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
+    """An index (...) drawn for each row of probabilities (..., K), as torch.multinomial draws it.
+
+    Unlike that function it never makes the processor wait for a GPU, so it can be part of a CUDA graph.
+    """
+    return (probabilities / torch.empty_like(probabilities).exponential_(generator=generator)).argmax(-1)

@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -42,6 +42,10 @@ class DreamState:
         """Other dreams in place of those at `rows` (R,)."""
         return _zip(lambda x, y: x.index_copy(0, rows, y), self, others)
 
+    def restarted(self, start: Tensor, starts: Self) -> Self:
+        """The dream of `starts` at `start` (B,) in place of each, where that is not negative; no row is listed."""
+        return _zip(lambda x, y: restarted(start, x, y), self, starts)
+
     @classmethod
     def join(cls, states: Sequence[Self]) -> Self:
         """All dreams of several states, one after another."""
@@ -49,6 +53,31 @@ class DreamState:
 
 
 S = TypeVar("S", bound=DreamState)
+T = TypeVar("T")
+
+
+def restarted(start: Tensor, rows: Tensor, starts: Tensor) -> Tensor:
+    """Row `start` (B,) of `starts` in place of each of `rows` (B, ...), where that is not negative."""
+    over = (start >= 0).view(-1, *[1] * (rows.ndim - 1))
+    return torch.where(over, starts[start], rows)
+
+
+def tensors_of(value: Any) -> list[Tensor]:
+    """The tensors of a state, in order."""
+    found: list[Tensor] = []
+
+    def take(x: Tensor) -> Tensor:
+        found.append(x)
+        return x
+
+    _zip(take, value)
+    return found
+
+
+def with_tensors(value: T, tensors: Sequence[Tensor]) -> T:
+    """A state of the same form with other tensors."""
+    following = iter(tensors)
+    return cast(T, _zip(lambda _: next(following), value))
 
 
 def _zip(change: Callable[..., Tensor], *values: Any) -> Any:

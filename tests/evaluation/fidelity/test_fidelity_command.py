@@ -123,8 +123,8 @@ def test_a_recording_without_held_out_episodes_needs_data(tmp_path: Path) -> Non
         (["--data", "nowhere"], "no data set at nowhere"),
         (["--training-data", "nowhere"], "no data set at nowhere"),
         (["--device", "cuda:77"], "device"),
-        (["--out", __file__], "choose another --out"),
-        (["--out", __file__ + "/below"], "choose another --out"),
+        (["--out", __file__], "choose another path"),
+        (["--out", __file__ + "/below"], "choose another path"),
     ],
 )
 def test_bad_options_are_one_line(tmp_path: Path, options: list[str], line: str) -> None:

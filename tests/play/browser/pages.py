@@ -11,8 +11,13 @@ WIDE = {"width": 1000, "height": 700}
 PHONE = {"width": 390, "height": 780}
 
 
-def open_page(page: Page, served: Served) -> Page:
-    """Load the page and wait until it plays; everything it complains about is collected."""
+def open_page(page: Page, served: Served, newcomer: bool = False) -> Page:
+    """Load the page and wait until it plays; everything it complains about is collected.
+
+    A newcomer is shown the card; nobody else is.
+    """
+    if not newcomer:
+        page.add_init_script("localStorage.setItem('diffworld-met', '1')")
     problems: list[str] = []
     page.problems = problems  # type: ignore[attr-defined]
     page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)

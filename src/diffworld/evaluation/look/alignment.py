@@ -20,11 +20,11 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from diffworld.agents.actions import log_prob
 from diffworld.data import Dataset
 from diffworld.data.episodes import widen
 from diffworld.data.schema import STEP
 from diffworld.runtime.errors import UserError
-from diffworld.spec import ActionSpace, Choice
 
 PAST = 3
 """Frames up to now that both networks see."""
@@ -36,7 +36,7 @@ _BLOCKS, _CHUNK, _RESAMPLES = 20, 20, 1000
 SURE = 0.95
 """From here on the check is sure of a shift."""
 SHARE, NATS, ERRORS = 0.02, 0.005, 3.0
-"""Less than any of these, and the next frame says nothing: of what the past leaves open, in nats, in standard errors."""
+"""Less than any of these is nothing: of what the past leaves open, in nats, in standard errors."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ class _Sample:
         frames, actions, parts, acted = [], [], [], []
         for number, rows in enumerate(_stretches(dataset)):
             frames.append(_small(dataset.gather_frames(rows)))
-            actions.append(_bits(self.actions, widen(dataset.episodes.records["action"][rows])))
+            actions.append(widen(dataset.episodes.records["action"][rows]))
             parts.append(np.full(len(rows), number))
             acted.append(dataset.episodes.records["flags"][rows] & STEP != 0)
         if sum(map(len, parts)) < FEWEST_STEPS:
@@ -132,7 +132,7 @@ class _Sample:
         return torch.cat([now, *earlier, *([self.frames[places + 1] - now] if sees_next else [])], dim=1)
 
     def shifted(self, places: NDArray[np.int64]) -> Tensor:
-        """(B, S, A) the actions stored around each place."""
+        """(B, S) or (B, S, A) the actions stored around each place."""
         return self.targets[np.clip(places[:, None] + self.shifts, 0, len(self.part) - 1)]
 
     def weights(self, places: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -156,7 +156,7 @@ def _losses(sample: _Sample, sees_next: bool, advance: Callable[[int], None]) ->
     chosen_weights = sample.weights(sample.choose)
 
     def loss(places: NDArray[np.int64]) -> Tensor:
-        return _nats(actions, network(sample.inputs(places, sees_next)), sample.shifted(places))
+        return -log_prob(actions, network(sample.inputs(places, sees_next)), sample.shifted(places))
 
     def measure(places: NDArray[np.int64]) -> NDArray[np.float32]:
         network.eval()
@@ -203,20 +203,6 @@ class _Guess(nn.Module):
         return self.say(self.see(x)).unflatten(1, self.shape)
 
 
-def _nats(actions: ActionSpace, logits: Tensor, targets: Tensor) -> Tensor:
-    """(B, S) cross-entropy, summed over the parts of an action; logits and targets (B, S, A)."""
-    total = torch.zeros(logits.shape[:2])
-    start = 0
-    for part in actions.parts:
-        mine, wanted = logits[..., start : start + part.size], targets[..., start : start + part.size]
-        if isinstance(part, Choice):
-            total = total - (mine.log_softmax(-1) * wanted).sum(-1)
-        else:
-            total = total + F.binary_cross_entropy_with_logits(mine, wanted, reduction="none").sum(-1)
-        start += part.size
-    return total
-
-
 def _stretches(dataset: Dataset) -> list[NDArray[np.int64]]:
     """Rows of steps that follow each other, from all over the data set, at most `MOST_STEPS` in all.
 
@@ -241,13 +227,6 @@ def _small(frames: NDArray[np.uint8]) -> Tensor:
     x = torch.from_numpy(frames).movedim(-1, -3).float() / 255
     height, width = x.shape[-2:]
     return F.adaptive_avg_pool2d(x, (min(height, SIDE), min(width, SIDE)))
-
-
-def _bits(actions: ActionSpace, stored: NDArray[np.int64] | NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Stored actions (T,) or (T, A) as zeros and ones (T, A)."""
-    if stored.ndim == 1:
-        return (stored[:, None] == np.arange(actions.size)).astype(np.float32)
-    return stored.astype(np.float32)
 
 
 def _by_chunk(values: NDArray[np.float32], chunks: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -1,6 +1,6 @@
 // Settings of the session. The server's word counts: controls show what it says, and only ask for changes.
 
-import { $, $$, draw, make, toast } from "./dom.js";
+import { $, $$, draw, make, trying } from "./dom.js";
 
 const STARTS_A_PAGE = 24;
 
@@ -23,9 +23,13 @@ export class Controls {
     $("#fps").addEventListener("input", ({ target }) => this.label(target));
     $("#fps").addEventListener("change", ({ target }) => link.send({ type: "pace", fps: Number(target.value) }));
     $("#dice").addEventListener("click", () => set("seed", Math.floor(Math.random() * 2 ** 31)));
-    $("#choose-start").addEventListener("click", () => this.openStarts(0).catch((error) => toast(error.message, "bad")));
-    $("#starts-less").addEventListener("click", () => this.openStarts(this.offset - STARTS_A_PAGE));
-    $("#starts-more").addEventListener("click", () => this.openStarts(this.offset + STARTS_A_PAGE));
+    $("#choose-start").addEventListener("click", trying(() => this.openStarts(0)));
+    $("#starts-less").addEventListener("click", trying(() => this.openStarts(this.offset - STARTS_A_PAGE)));
+    $("#starts-more").addEventListener("click", trying(() => this.openStarts(this.offset + STARTS_A_PAGE)));
+    $("#defaults").addEventListener("click", () => {
+      link.send({ type: "set", ...this.defaults });
+      link.send({ type: "pace", fps: this.fps });
+    });
   }
 
   // What this model can do; what it cannot is greyed, and says why.
@@ -42,6 +46,8 @@ export class Controls {
       if (input?.matches("[data-setting]")) Object.assign(input, { min: low, max: name === "temperature" ? Math.min(3, high) : high });
     }
     $("#choose-start").disabled = Boolean(info.worlds.dream);
+    Object.assign(this, { defaults: info.defaults, fps: info.fps });
+    $("#own-steps").textContent = aboutSteps(info.defaults.denoising_steps);
   }
 
   show(state) {
@@ -88,4 +94,11 @@ export class Controls {
     });
     return button;
   }
+}
+
+// What is true of this model: the number that it was set up with, and what another one may do.
+export function aboutSteps(own) {
+  const set = `This model is set up for ${own}.`;
+  if (own === 1) return `${set} With more, each frame takes as many times the work; it may be sharper at first, and the dream may fall apart sooner.`;
+  return `${set} Fewer are faster and blurrier. More take more work, and may be sharper or not.`;
 }

@@ -1,6 +1,6 @@
 // What goes on inside the model: predictions, policy, curves, context, and the frame as it emerges from noise.
 
-import { $, draw, make, percent, readable } from "./dom.js";
+import { $, colour, draw, make, percent, readable } from "./dom.js";
 
 const KEPT = 240; // steps of a curve
 const PARTS = { denoiser: "Denoiser", reward_end: "Reward and end", policy: "Policy", real: "Real game" };
@@ -60,14 +60,14 @@ export class Inside {
     const y = (value) => height - ((value - low) / (high - low)) * height;
     const context = canvas.getContext("2d");
     context.scale(ratio, ratio);
-    const colour = getComputedStyle(canvas).color;
-    context.strokeStyle = "#ffffff1c";
+    context.strokeStyle = colour("line");
     if (low < 0 && high > 0) line(context, [[0, y(0)], [width, y(0)]]);
-    context.strokeStyle = colour;
+    const ink = getComputedStyle(canvas).color;
+    context.strokeStyle = ink;
     context.lineWidth = 1.75;
     context.lineJoin = "round";
     for (const piece of pieces(points)) line(context, piece.map((i) => [x(i), y(points[i].y)]));
-    context.fillStyle = colour;
+    context.fillStyle = ink;
     if (last === null) return;
     context.beginPath();
     context.arc(x(points.length - 1), y(last), 3, 0, 2 * Math.PI);

@@ -16,6 +16,8 @@ export class Link extends EventTarget {
     const scheme = location.protocol === "https:" ? "wss" : "ws";
     this.socket = new WebSocket(`${scheme}://${location.host}/play`);
     this.socket.binaryType = "arraybuffer";
+    this.opened = false;
+    this.socket.onopen = () => (this.opened = true);
     this.socket.onmessage = ({ data }) => this.take(data);
     this.socket.onclose = ({ code, reason }) => this.lost(code, reason);
   }
@@ -24,7 +26,8 @@ export class Link extends EventTarget {
     for (const { reject } of this.asked.values()) reject(new Error("the connection was lost"));
     this.asked.clear();
     const wait = RETRY_MS[Math.min(this.tries++, RETRY_MS.length - 1)];
-    this.emit("lost", { reason: code === 1006 ? "" : reason });
+    // Broken off, or not even answered.
+    this.emit("lost", { reason: code === 1006 ? "" : reason, gone: !this.opened });
     setTimeout(() => this.connect(), wait);
   }
 

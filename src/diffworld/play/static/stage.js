@@ -1,24 +1,38 @@
 // The worlds on screen: canvases scaled by whole pixels, score, and what has just happened.
 
 import { $, $$, draw, signOf } from "./dom.js";
+import { Rate } from "./rate.js";
 
-const GAP = 20;
-const CAPTION = 34;
+const TELL_RATE_MS = 500;
 
 export class Stage {
   constructor() {
     this.screens = $$(".screen");
     this.size = [1, 1];
-    this.times = [];
+    this.rate = new Rate();
+    this.state = null;
     this.lastStep = 0;
-    new ResizeObserver(() => this.fit()).observe($("#stage"));
+    new ResizeObserver(() => this.fit()).observe($("#screens"));
+    setInterval(() => this.tellRate(), TELL_RATE_MS);
   }
 
-  get shown() {
-    return this.screens.filter((screen) => !screen.hidden);
+  meet(info) {
+    $("#difference-caption").textContent = `Real − dream ×${info.difference_gain}`;
+    $("#help-gain").textContent = `${info.difference_gain} times as strong`;
   }
 
-  show(view, images) {
+  // What the player chose.
+  show(state) {
+    if (state.paused !== this.state?.paused || state.fps !== this.state?.fps) this.rate.restart();
+    this.state = state;
+    const taped = state.settings.player === "recording";
+    $(".of-real figcaption").textContent = taped ? "Recording" : "Real game";
+    $("#real-score-box span").textContent = taped ? "Recording" : "Real";
+    this.tellRate();
+  }
+
+  // What it looks like now.
+  frame(view, images) {
     let changed = false;
     for (const screen of this.screens) {
       const image = images[screen.dataset.name];
@@ -34,29 +48,40 @@ export class Stage {
         this.fit();
       }
     }
-    this.count();
+    this.rate.drawn();
     this.tell(view);
   }
 
-  // The arrangement in rows and columns that makes the frames largest, by a whole number of device pixels each.
+  get shown() {
+    return this.screens.filter((screen) => !screen.hidden);
+  }
+
+  // The arrangement in rows and columns that makes the frames largest: a whole number of device pixels for each of
+  // theirs, where there is room for one.
   fit() {
-    const box = $("#screens").getBoundingClientRect();
+    const screens = $("#screens");
+    const box = screens.getBoundingClientRect();
     const count = this.shown.length;
     if (!count || !box.width) return;
     const ratio = devicePixelRatio || 1;
+    const gap = parseFloat(getComputedStyle(screens).rowGap);
+    const canvas = $("canvas", this.shown[0]);
+    const caption = this.shown[0].clientHeight - canvas.clientHeight;
+    const frame = 4; // the line around a picture, on each side
     let best = { scale: 0, columns: 1 };
     for (let columns = 1; columns <= count; columns++) {
       const rows = Math.ceil(count / columns);
-      const width = (box.width - GAP * (columns - 1)) / columns;
-      const height = (box.height - GAP * (rows - 1)) / rows - CAPTION;
-      const scale = Math.max(1, Math.floor(Math.min(width / this.size[0], height / this.size[1]) * ratio));
+      const width = (box.width - gap * (columns - 1)) / columns - 2 * frame;
+      const height = (box.height - gap * (rows - 1)) / rows - caption - 2 * frame;
+      const fits = Math.max(0.01, Math.min(width / this.size[0], height / this.size[1]) * ratio);
+      const scale = fits < 1 ? fits : Math.floor(fits); // large frames in a small window are made smaller
       if (scale > best.scale) best = { scale, columns };
     }
-    $("#screens").dataset.columns = best.columns;
-    $("#screens").style.gridTemplateColumns = `repeat(${best.columns}, auto)`;
-    for (const canvas of this.screens.map((screen) => $("canvas", screen))) {
-      canvas.style.width = `${(this.size[0] * best.scale) / ratio}px`;
-      canvas.style.height = `${(this.size[1] * best.scale) / ratio}px`;
+    screens.dataset.columns = best.columns;
+    screens.style.gridTemplateColumns = `repeat(${best.columns}, auto)`;
+    for (const each of this.screens.map((screen) => $("canvas", screen))) {
+      each.style.width = `${(this.size[0] * best.scale) / ratio}px`;
+      each.style.height = `${(this.size[1] * best.scale) / ratio}px`;
     }
   }
 
@@ -69,32 +94,29 @@ export class Stage {
     canvas.getContext("2d").drawImage(image, 0, 0, canvas.width, canvas.height);
   }
 
-  count() {
-    const now = performance.now();
-    this.times.push(now);
-    while (now - this.times[0] > 2000) this.times.shift();
-  }
-
-  // Frames drawn a second, over the last two.
-  get rate() {
-    const span = this.times.at(-1) - this.times[0];
-    return span > 0 ? ((this.times.length - 1) / span) * 1000 : 0;
-  }
-
   tell(view) {
     $("#score").textContent = tidy(view.score);
     const both = this.shown.length > 1;
     $("#score-label").textContent = both ? "Dream" : "Score";
     $("#real-score-box").hidden = !both;
     $("#real-score").textContent = tidy(view.real_score);
-    $("#facts").textContent = `step ${view.step}  ·  ${this.rate.toFixed(0)} fps`;
+    $("#step").textContent = `step ${view.step}`;
     if (view.reward && view.step !== this.lastStep) this.pop(view.reward);
     this.lastStep = view.step;
     document.body.dataset.step = view.step;
     const over = view.ended || view.truncated;
+    if (over) this.rate.restart(); // it stands still for a moment
     document.body.classList.toggle("over", over);
     if (over) this.say(sentence(view.why) || (view.ended ? "Game over" : "The end"), "over");
     else if ($("#banner").matches(".shown[data-kind=over]")) this.say("");
+  }
+
+  tellRate() {
+    const still = !this.state || this.state.paused || document.body.classList.contains("over");
+    const { text, behind } = still ? { text: "", behind: false } : this.rate.read(this.state.fps);
+    $("#rate").textContent = text;
+    $("#rate").classList.toggle("behind", behind);
+    $("#rate").title = behind ? "Frames a second that reach the screen, of those asked for" : "";
   }
 
   pop(reward) {
