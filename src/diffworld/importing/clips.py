@@ -25,7 +25,7 @@ class Clip(Recording):
         video = Video(self.video)
         size, times = video.facts.size, video.times
         since = times - times[0]
-        controls, notes = (vpt.read_log if self.vpt else log.read_log)(self.log).controls(since)
+        controls, notes = log.read_log(self.log, vpt.VptLog() if self.vpt else None).controls(since)
         return Footage(since, True, size, controls, lambda picks, size: video.read(times[picks], size), notes)
 
 

@@ -253,7 +253,9 @@ class StateLog:
             order = good[np.argsort(places[good], kind="stable")]
             return frames[places[order].astype(np.int64)], order, f"lines name their frames ('{self.frame}')"
         if not self.clock or not clock or abs(lines - count) <= 1:
-            return a_line_a_frame(frames, lines), np.arange(lines), f"a line a frame: {lines:,} lines, {count:,} frames"
+            step, last = (float(np.median(np.diff(frames))), frames[-1]) if count > 1 else (1.0, 0.0)
+            times = np.concatenate([frames[:lines], last + step * np.arange(1, max(0, lines - count) + 1)])
+            return times, np.arange(lines), f"a line a frame: {lines:,} lines, {count:,} frames"
         times, said = in_seconds(self.columns.column(self.clock), self.clock, frames)
         order = np.flatnonzero(np.isfinite(times))
         order = order[np.argsort(times[order], kind="stable")]
@@ -312,14 +314,14 @@ class EventLog:
         return self.changes.ticks(times), notes
 
 
-def read_log(path: Path) -> StateLog | EventLog:
-    """A log as a whole; BadRecording if it is empty or no log."""
-    log: StateLog | EventLog | None = None
+def read_log(path: Path, log: StateLog | EventLog | None = None) -> StateLog | EventLog:
+    """A log as a whole, of the kind given or found; BadRecording if it is empty or no log."""
+    number = 0
     for number, fields in records(path):
         if log is None:
             log = EventLog() if event_kind({k.lower(): v for k, v in fields.items()}) else StateLog()
         log.add(number, fields)
-    if log is None:
+    if log is None or not number:
         raise BadRecording(f"its log {path.name} is empty")
     return log
 
@@ -328,13 +330,6 @@ def event_kind(low: Mapping[str, Any]) -> str | None:
     """What kind of event a line tells; None if it is none that is known."""
     word = next((low[name] for name in _EVENTS if name in low), None)
     return _KINDS.get(re.sub(r"[^a-z]", "", word.lower())) if isinstance(word, str) else None
-
-
-def a_line_a_frame(frames: Floats, lines: int) -> Floats:
-    """(lines,) seconds of lines that follow each other as the frames do, at their pace beyond the last frame."""
-    step = float(np.median(np.diff(frames))) if len(frames) > 1 else 1.0
-    last = frames[-1] if len(frames) else 0.0
-    return np.concatenate([frames[:lines], last + step * np.arange(1, max(0, lines - len(frames)) + 1)])
 
 
 def in_seconds(raw: Floats, name: str, frames: Floats, start: float = math.nan) -> tuple[Floats, str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import numpy as np
 
 from diffworld.importing.controls import Floats, Outcomes, Ticks
 from diffworld.importing.keys import plain
-from diffworld.importing.log import Columns, a_line_a_frame, records
+from diffworld.importing.log import StateLog, records
 from diffworld.importing.recording import BadRecording
 
 BUTTONS = {0: "mouse left", 1: "mouse right", 2: "mouse middle"}
@@ -34,39 +35,36 @@ def is_vpt(path: Path) -> bool:
     return isinstance(mouse, dict) and isinstance(keyboard, dict) and "newButtons" in mouse and "keys" in keyboard
 
 
-class VptLog:
-    """The lines of one recording."""
+class VptLog(StateLog):
+    """The lines of one recording, put right."""
 
     def __init__(self) -> None:
-        self.columns, self.ticks = Columns(), array("q")
+        super().__init__()
+        self.ticks = array("q")
         self.stuck, self.freed, self.in_menus, self.turned = False, 0, 0, 0
         self._hotbar: int | None = None
 
     def add(self, number: int, fields: Mapping[str, Any]) -> None:
         """Take one line; BadRecording if it is not of this format."""
-        columns = self.columns
         try:
             mouse, hotbar = fields["mouse"], fields.get("hotbar")
             keys = {plain(str(key)[:100]) for key in fields["keyboard"]["keys"]}
-            for button in self._unstuck(list(mouse["buttons"]), list(mouse["newButtons"])):
-                columns.hold(BUTTONS.get(button, f"mouse {button}"))
-            columns.number("mouse x", float(mouse["dx"]))
-            columns.number("mouse y", float(mouse["dy"]))
             if hotbar is not None and self._hotbar not in (None, hotbar):
                 self.turned += str(hotbar + 1) not in keys
                 keys.add(str(hotbar + 1))
-            for key in sorted(keys):
-                columns.hold(key)
+            buttons = self._unstuck(list(mouse["buttons"]), list(mouse["newButtons"]))
+            held = [*sorted(keys), *(BUTTONS.get(button, f"mouse {button}") for button in buttons)]
+            moved = {f"mouse_{side}": float(mouse[side]) for side in ("dx", "dy")}
             self._hotbar = hotbar
             self.ticks.append(int(fields.get("tick", number)))
             self.in_menus += bool(fields.get("isGuiOpen"))
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise BadRecording(f"line {number} of its log is not as VPT's are ({error})") from error
-        columns.end_line()
+        super().add(number, {"keys": held, **moved})
 
     def _unstuck(self, buttons: list[Any], new: list[Any]) -> list[Any]:
         """The buttons without an attack that is down since the first line, until it is pressed anew."""
-        if self.columns.lines == 0:
+        if not self.ticks:
             self.stuck = new == [ATTACK]
         elif ATTACK in new:
             self.stuck = False
@@ -75,34 +73,15 @@ class VptLog:
             self.freed += 1
         return buttons
 
-    def controls(self, frames: Floats) -> tuple[Ticks, list[str]]:
-        """What it says of a video whose frames are shown at those seconds; and what was put right."""
-        columns = self.columns
+    def controls(self, frames: Floats, clock: bool = True) -> tuple[Ticks, list[str]]:
+        """As `StateLog.controls`; and what was put right."""
+        ticks, notes = super().controls(frames, clock)
         gaps = np.append(np.diff(np.asarray(self.ticks)) - 1 > MISSING_TICKS, False)
-        axes = {name: columns.column(name) for name in columns.numbers}
-        ticks = Ticks(
-            a_line_a_frame(frames, columns.lines),
-            Outcomes(truncated=gaps),
-            buttons={name: columns.down(name) for name in columns.held},
-            axes=axes,
-            moves=frozenset(axes),
-        )
         said = {
             "lines with the attack button stuck, put right": self.freed,
             "turns of the hotbar by wheel, put in as keys": self.turned,
             "gaps in its ticks, after which an episode begins": int(gaps.sum()),
             "lines in menus, whose pointer is not in the video": self.in_menus,
         }
-        return ticks, [f"a tick a frame: {columns.lines:,} lines, {len(frames):,} frames"] + [
-            f"{what}: {count:,}" for what, count in said.items() if count
-        ]
-
-
-def read_log(path: Path) -> VptLog:
-    """A log as a whole; BadRecording if it is empty or damaged."""
-    log = VptLog()
-    for number, fields in records(path):
-        log.add(number, fields)
-    if not log.columns.lines:
-        raise BadRecording(f"its log {path.name} is empty")
-    return log
+        notes += [f"{what}: {count:,}" for what, count in said.items() if count]
+        return replace(ticks, told=Outcomes(truncated=gaps)), notes
