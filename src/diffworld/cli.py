@@ -39,6 +39,8 @@ COMMANDS = {
     "report": Command("report [RUN...]", "compare runs with every published Atari 100k method"),
     "sweep": Command("sweep FILE", "train games x seeds x settings, then report on them"),
     "record": Command("record --env ID --out DIR", "record a data set of real episodes"),
+    "import-data": Command("import-data SOURCE... --out DATA", "make a data set of recordings of your own game"),
+    "data": Command("data DATA", "look at a data set before training on it"),
     "import-weights": Command("import-weights FILE --env ID", "make a run of published weights"),
     "verify-golden": Command("verify-golden FOLDER", "check the networks against published numbers"),
 }
@@ -47,7 +49,7 @@ COMMANDS = {
 def usage() -> str:
     """The commands, a line each."""
     lines = [f"diffworld {__version__}: reinforcement learning inside a diffusion world model", ""]
-    lines += [f"  diffworld {command.usage:28} {command.summary}" for command in COMMANDS.values()]
+    lines += [f"  diffworld {command.usage:32} {command.summary}" for command in COMMANDS.values()]
     lines += ["", "diffworld COMMAND --help explains every option."]
     return "\n".join(lines)
 

@@ -9,6 +9,7 @@ import tyro
 
 from diffworld.commands.parsing import given_option, parse, split_commas
 from diffworld.config import Config, preset
+from diffworld.data import DatasetSchema
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,8 @@ class TrainOptions:
 
     config: Annotated[Config, tyro.conf.arg(name="")]
     preset: str = "demo"
-    """The configuration to start from; every option below overrides a field of it (with --data: world)."""
+    """The configuration to start from; every option below overrides a field of it (with --data: world-small, or
+    world-medium or world-large, whose networks are as deep as the data's frames are large)."""
     out: Path | None = None
     """The run folder (default: runs/PRESET-GAME-SEED)."""
     dry_run: bool = False
@@ -57,10 +59,11 @@ def main(arguments: list[str]) -> int:
 
 def resolve(arguments: list[str]) -> TrainOptions:
     """What the arguments of `diffworld train` mean, not yet checked to work together; UserError, one line."""
-    fixed = given_option(arguments, "--data") is not None
-    name = given_option(arguments, "--preset") or ("world" if fixed else "demo")
+    data = given_option(arguments, "--data")
+    name = given_option(arguments, "--preset") or ("demo" if data is None else "world-small")
+    config = preset(name, *([DatasetSchema.read(Path(data)).spec.frame_size] if data else []))
     arguments = split_commas(arguments, but=("--out", "--data", "--init-from", "--env"))
-    options = parse(TrainOptions, "diffworld train", arguments, TrainOptions(preset(name), preset=name))
+    options = parse(TrainOptions, "diffworld train", arguments, TrainOptions(config, preset=name))
     if options.config.data and options.config.recipe == "diamond":  # of a preset that collects, on data: its sizes
         options = replace(options, config=replace(options.config, recipe="world"))
     return options

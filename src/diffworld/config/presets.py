@@ -1,7 +1,9 @@
 """Presets: named functions that return a full configuration. The name is the unit of reproducibility."""
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from diffworld.agents.returns import ReturnConfig
 from diffworld.config.config import CollectionConfig, Config, EvaluationConfig, UpdateConfig
@@ -14,6 +16,9 @@ from diffworld.models.sampler import SamplerConfig
 from diffworld.runtime.errors import UserError
 
 NO_ATTENTION = (False, False, False)
+COARSEST = 8
+"""Pixels of the longer side at which a world's networks halve no further."""
+Size = tuple[int, int]
 
 
 def atari100k() -> Config:
@@ -80,31 +85,67 @@ def minatar() -> Config:
     )
 
 
-def world() -> Config:
-    """A world model of any data set (`--data`), small networks for a CPU; no game is opened, named or needed."""
-    small = demo()
-    return replace(
-        small,
+def world_small(frames: Size = (64, 64)) -> Config:
+    """A world model of any data set (`--data`), for minutes on a CPU; no game is opened, named or needed."""
+    updates = UpdateConfig(400, 400, learning_rate=1e-3, batch_size=16)
+    return _world(frames, 32, 1, 64, updates, epochs=10, evaluation=EvaluationConfig(every_epochs=1))
+
+
+def world_medium(frames: Size = (64, 64)) -> Config:
+    """The same with the published networks, for an hour on a GPU or a night on a CPU."""
+    return _world(frames, 64, 2, 256, UpdateConfig(1_000, 1_000), epochs=50)
+
+
+def world_large(frames: Size = (64, 64)) -> Config:
+    """The same with wide networks, for hours of play and a day on a GPU."""
+    return _world(frames, 128, 2, 512, UpdateConfig(2_000, 2_000), epochs=200)
+
+
+def _world(frames: Size, width: int, depth: int, cond: int, updates: UpdateConfig, epochs: int, **rest: Any) -> Config:
+    """A training on a data set whose frames are so high and wide.
+
+    The size halves from level to level until the longer side has at most 8 pixels, which the middle sees as a whole;
+    the narrower networks judge and act.
+    """
+    levels = max(1, math.ceil(math.log2(max(frames) / COARSEST)) + 1)
+    depths, nowhere, narrow = (depth,) * levels, (False,) * levels, (width // 2,) * levels
+    return Config(
         recipe="world",
         env="",
-        epochs=10,
-        denoiser=replace(small.denoiser, channels=(32, 32, 32)),
-        denoiser_updates=UpdateConfig(400, 400, learning_rate=1e-3, batch_size=16),
+        epochs=epochs,
+        denoiser=DenoiserConfig(cond_channels=cond, channels=(width,) * levels, depths=depths, attention=nowhere),
+        denoiser_updates=updates,
         sampler=SamplerConfig(denoising_steps=3),
-        evaluation=EvaluationConfig(every_epochs=1),
+        reward_end=RewardEndConfig(
+            lstm_channels=8 * width // 2, cond_channels=cond // 2, channels=narrow, depths=depths, attention=nowhere
+        ),
+        reward_end_updates=replace(updates, clip=100.0),
+        actor_critic=ActorCriticConfig(
+            lstm_channels=8 * width // 2,
+            channels=narrow,
+            pool=tuple(min(frames) >> level > 1 for level in range(levels)),
+        ),
+        actor_critic_updates=replace(updates, weight_decay=0.0, clip=100.0, batch_size=32),
+        **rest,
     )
 
 
 PRESETS: dict[str, Callable[[], Config]] = {
     "demo": demo,
     "minatar": minatar,
-    "world": world,
+    "world-small": world_small,
+    "world-medium": world_medium,
+    "world-large": world_large,
     "atari100k": atari100k,
 }
 
 
-def preset(name: str) -> Config:
-    """The configuration of the preset called `name`; UserError if there is none."""
+def preset(name: str, frames: Size = (64, 64)) -> Config:
+    """The configuration of the preset called `name`; UserError if there is none.
+
+    frames: (height, width) of the data, which the presets of worlds go by.
+    """
     if name not in PRESETS:
         raise UserError(f"unknown preset '{name}': choose one of {', '.join(PRESETS)}")
-    return PRESETS[name]()
+    build: Callable[..., Config] = PRESETS[name]
+    return build(frames) if name.startswith("world-") else build()
