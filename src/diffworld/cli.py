@@ -34,6 +34,7 @@ class Command:
 COMMANDS = {
     "train": Command("train --preset demo", "learn a real Atari game from its dreams"),
     "play": Command("play RUN", "play in the dream, in a browser (or: play --demo)"),
+    "export": Command("export RUN --out FILE", "make one file of a dream, for others to play"),
     "evaluate": Command("evaluate RUN", "play whole games with a run's agent, and save every score"),
     "fidelity": Command("fidelity RUN", "measure how long a run's dream stays true to the game"),
     "report": Command("report [RUN...]", "compare runs with every published Atari 100k method"),

@@ -7,6 +7,7 @@ from diffworld.config.config import (
     EvaluationConfig,
     NetworkName,
     UpdateConfig,
+    config_from,
     differences,
     read_config,
 )

@@ -203,7 +203,12 @@ class Config:
 
 def read_config(path: Path) -> Config:
     """Read a run's `config.json`, also of the version before; UserError, one line, if it is damaged."""
-    return read_as(Config, upgraded(read_json(path)), path.name)
+    return config_from(read_json(path), path.name)
+
+
+def config_from(data: Any, where: str) -> Config:
+    """A configuration from JSON data, also of the version before; UserError, one line, if it is damaged."""
+    return read_as(Config, upgraded(data), where)
 
 
 def upgraded(data: Any) -> Any:

@@ -10,31 +10,28 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors
-import safetensors.torch
 import torch
 from torch import Tensor
 
 from diffworld.agents.policy import ActorCriticPolicy
-from diffworld.config import Config, read_config
+from diffworld.config import Config
 from diffworld.data import Dataset, DatasetSchema
 from diffworld.data.schema import DESCRIPTION
 from diffworld.envs import EnvironmentConfig, Policy, RandomPolicy
 from diffworld.envs.make import make_game
 from diffworld.models.actor_critic import ActorCritic
 from diffworld.recipes.networks import Networks, build_networks, require_layers
-from diffworld.runs.folder import CONFIG, GAME, RunFolder
+from diffworld.runs.folder import RunFolder
+from diffworld.runs.packed import Packed, read_packed, write_packed
 from diffworld.runs.starts import COLLECT_GAMES, Starts, Window, collect_windows, windows_of
 from diffworld.runtime.device import resolve_device, resolve_precision, resolve_threads
 from diffworld.runtime.errors import UserError
-from diffworld.runtime.files import atomic_folder, write_atomic, write_json
 from diffworld.spec import ActionSpace, GameSpec
 from diffworld.world import FrameStack
 
 DEMO = "demo"
 """Instead of a path: the small model that comes with the package."""
-DEMO_MODEL = Path(__file__).parent / "demo_model"
-WEIGHTS, STARTS = "weights.safetensors", "starts"
+DEMO_MODEL = Path(__file__).parent / "demo_model.zip"
 
 
 @dataclass
@@ -45,7 +42,7 @@ class Model:
     """
 
     title: str
-    """What it is called: the run's folder, or demo."""
+    """What it is called: the run's folder, the exported file, or demo."""
     spec: GameSpec
     config: Config
     world: FrameStack | None
@@ -54,9 +51,11 @@ class Model:
     """Where its dreams may begin."""
     device: torch.device
     datasets: dict[str, Path] = field(default_factory=dict)
-    """Data sets that belong to it, by what they are: replay, data, starts, held_out."""
+    """Data sets that belong to it, by what they are: replay, data, held_out."""
     progress: Mapping[str, Any] = field(default_factory=dict)
     """What its checkpoint says of the training: epoch, saves, wall_seconds, env_steps."""
+    licence: str = ""
+    """What others may do with it, in the words of who exported it; empty where nobody said."""
 
     def __deepcopy__(self, memo: object) -> Model:
         """The same model: it does not change, and Gymnasium copies what an environment was made with."""
@@ -101,17 +100,25 @@ class Model:
 
 
 def load(path: str | Path = DEMO, device: str = "auto", precision: str = "") -> Model:
-    """What was trained in the run folder `path`, from its last checkpoint, or the package's own model for "demo".
+    """What was trained in the run folder `path`, from its last checkpoint; or an exported file, which may come from
+    anybody; or the package's own model for "demo".
 
     precision: float32, bfloat16 or auto; by default auto for networks that are not small.
 
     Raises: UserError, one line, if there is nothing trained at that path, or it is damaged.
     """
     if str(path) == DEMO:
-        return _load_packed(DEMO_MODEL, device, precision)
+        if not DEMO_MODEL.is_file():
+            raise UserError("this installation has no demo model: give a run of your own")
+        return _load_packed(DEMO_MODEL, DEMO, device, precision)
+    if is_packed(path):
+        return _load_packed(Path(path), Path(path).stem, device, precision)
     run = RunFolder(Path(path))
     if not run.exists():
-        raise UserError(f'{path} is no run folder: give a folder that diffworld train has made, or "demo"')
+        raise UserError(
+            f"{path} is no run folder: give a folder that diffworld train has made, a file of diffworld export, "
+            'or "demo"'
+        )
     checkpoint, config = run.trained(), run.config()
     found = {"replay": run.replay, "data": Path(config.data) if config.data else None, "held_out": run.held_out}
     datasets = {name: folder for name, folder in found.items() if folder and (folder / DESCRIPTION).exists()}
@@ -122,41 +129,29 @@ def load(path: str | Path = DEMO, device: str = "auto", precision: str = "") -> 
     return _assemble(title, config, spec, checkpoint.weights, datasets, progress, device, precision)
 
 
-def pack(model: Model, folder: Path, starts: int = 64) -> None:
-    """Write a model to `folder` as small as it can be played: settings, game, weights, `starts` windows.
+def is_packed(path: str | Path) -> bool:
+    """Whether that is one file, as an export is and the package's own model, and no folder to write to."""
+    return str(path) == DEMO or Path(path).is_file()
 
-    This is how the package's own model is made.
-    """
+
+def pack(model: Model, path: Path, starts: int = 64, licence: str = "") -> None:
+    """Write a model as one file (see `packed.py`): settings, game, weights in bfloat16, `starts` windows, a licence."""
     windows = model.starts.windows()
     chosen = [windows[i] for i in np.linspace(0, len(windows) - 1, min(starts, len(windows))).round().astype(int)]
     dream = model.world
     networks = Networks(dream.denoiser if dream else None, dream.reward_end if dream else None, model.policy)
-    with atomic_folder(folder) as new:
-        config = replace(model.config, data="", init_from="")  # paths of the machine it was made on
-        write_atomic(new / CONFIG, config.to_json())
-        write_json(new / GAME, model.spec.to_json())
-        # Half the size; in the shipped model it moves 1 % of a drawn frame's values by one level of 8 bits.
-        weights = {name: tensor.half().contiguous() for name, tensor in networks.tensors().items()}
-        (new / WEIGHTS).write_bytes(safetensors.torch.save(weights))
-        with Dataset.create(new / STARTS, model.spec) as dataset:
-            for window in chosen:
-                episode = dataset.new_episode()
-                actions = [*window.actions[:-1], model.spec.actions.idle]  # the last is not chosen yet
-                for frame, action, real in zip(window.frames, actions, window.has_frame, strict=True):
-                    if real:
-                        dataset.append(episode, frame, action, 0.0, False, False)
+    weights = {name: tensor.bfloat16() for name, tensor in networks.tensors().items()}
+    write_packed(Packed(model.config, model.spec, weights, chosen, licence or model.licence), path)
 
 
-def _load_packed(folder: Path, device: str, precision: str) -> Model:
-    if not (folder / CONFIG).exists():
-        raise UserError("this installation has no demo model: give a run of your own")
+def _load_packed(path: Path, title: str, device: str, precision: str) -> Model:
+    packed = read_packed(path)
     try:
-        weights = safetensors.torch.load_file(folder / WEIGHTS)
-    except (OSError, safetensors.SafetensorError) as error:
-        raise UserError("the package's demo model is damaged: install diffworld again") from error
-    config, starts = read_config(folder / CONFIG), {"starts": folder / STARTS}
-    spec = RunFolder(folder).spec() or DatasetSchema.read(folder / STARTS).spec
-    return _assemble(DEMO, config, spec, weights, starts, {}, device, precision)
+        model = _assemble(title, packed.config, packed.spec, packed.weights, {}, {}, device, precision)
+    except UserError as error:
+        raise UserError(f"{path} cannot be used: {error}") from error
+    model.starts, model.licence = Starts(lambda: list(packed.windows)), packed.licence
+    return model
 
 
 def _assemble(
