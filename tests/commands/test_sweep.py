@@ -185,10 +185,10 @@ def test_the_example_in_the_documentation_is_a_sweep(capsys: pytest.CaptureFixtu
     assert main(["sweep", str(file), "--dry-run"]) == 0
     said = capsys.readouterr().out
     assert said.startswith("6 runs in runs/sweep-demo, seed by seed: 0 finished, 0 unfinished\n")
-    folder = "runs/sweep-demo/three-steps/atari-Freeway/seed-1"
-    assert "not begun: three-steps, atari/Freeway, seed 1\n" in said
+    folder = "runs/sweep-demo/three-steps/minatar-breakout/seed-1"
+    assert "not begun: three-steps, minatar/breakout, seed 1\n" in said
     assert (
-        f"    diffworld train --preset=demo --sampler.denoising-steps=3 --env=atari/Freeway --seed=1 --out={folder}\n"
+        f"    diffworld train --preset=demo --sampler.denoising-steps=3 --env=minatar/breakout --seed=1 --out={folder}\n"
     ) in said
     assert list(Path().iterdir()) == []
 

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from diffworld.commands.parsing import parse_checked
+from diffworld.commands.parsing import demo_named, parse_checked
 from diffworld.runtime.checked import Count
 from diffworld.runtime.errors import UserError, one_line
 from diffworld.runtime.files import check_writable
@@ -20,9 +20,8 @@ class PlayOptions:
     """Play in the dream, in the real game, or in both side by side, on a web page; or watch the agent."""
 
     run: Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="[RUN]")] = None
-    """The run folder to play, or a file of `diffworld export`."""
-    demo: bool = False
-    """Play the small trained model that comes with the package; needs no run."""
+    """The run folder to play, or a file of `diffworld export`; or a small model that comes with the package: --demo,
+    or --demo NAME with one of boxing, breakout."""
     host: str = "127.0.0.1"
     """Address to listen on; 0.0.0.0 lets a phone in the same network in, with the token of the printed address."""
     port: int = 8765
@@ -42,9 +41,9 @@ class PlayOptions:
 
 def main(arguments: list[str]) -> int:
     """Load the model, print the address, serve until Ctrl-C."""
-    options = parse_checked(PlayOptions, "diffworld play", ["--demo" if a == "demo" else a for a in arguments])
-    if (options.run is None) != options.demo:
-        raise UserError("give a run folder, or --demo to play the model that comes with the package")
+    options = parse_checked(PlayOptions, "diffworld play", demo_named(arguments))
+    if (run := options.run) is None:
+        raise UserError("give a run folder, or --demo to play a model that comes with the package")
     if options.recordings:
         check_writable(options.recordings)
     from diffworld.play.server import listen
@@ -55,11 +54,10 @@ def main(arguments: list[str]) -> int:
         from diffworld.play.library import Library
         from diffworld.play.server import serve
         from diffworld.play.server_state import ServerState
-        from diffworld.runs.loading import DEMO, is_packed, load
+        from diffworld.runs.loading import is_packed, load
         from diffworld.runtime.device import use_threads
 
         use_threads(1)  # the thread that draws has them all
-        run = options.run or Path(DEMO)
         model = load(run, options.device)
         beside = Path("diffworld-recordings") if is_packed(run) else run / "recordings"
         recordings = options.recordings or beside

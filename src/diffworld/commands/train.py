@@ -64,6 +64,7 @@ def resolve(arguments: list[str]) -> TrainOptions:
     config = preset(name, *([DatasetSchema.read(Path(data)).spec.frame_size] if data else []))
     arguments = split_commas(arguments, but=("--out", "--data", "--init-from", "--env"))
     options = parse(TrainOptions, "diffworld train", arguments, TrainOptions(config, preset=name))
-    if options.config.data and options.config.recipe == "diamond":  # of a preset that collects, on data: its sizes
+    asked = given_option(arguments, "--recipe")
+    if options.config.data and asked is None and options.config.recipe == "diamond":  # a preset's sizes, on data
         options = replace(options, config=replace(options.config, recipe="world"))
     return options
