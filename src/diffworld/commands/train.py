@@ -9,6 +9,7 @@ import tyro
 
 from diffworld.commands.parsing import given_option, parse, split_commas
 from diffworld.config import Config, preset
+from diffworld.config.presets import WORLDS
 from diffworld.data import DatasetSchema
 
 
@@ -61,7 +62,7 @@ def resolve(arguments: list[str]) -> TrainOptions:
     """What the arguments of `diffworld train` mean, not yet checked to work together; UserError, one line."""
     data = given_option(arguments, "--data")
     name = given_option(arguments, "--preset") or ("demo" if data is None else "world-small")
-    config = preset(name, *([DatasetSchema.read(Path(data)).spec.frame_size] if data else []))
+    config = preset(name, *([DatasetSchema.read(Path(data)).spec.frame_size] if data and name in WORLDS else []))
     arguments = split_commas(arguments, but=("--out", "--data", "--init-from", "--env"))
     options = parse(TrainOptions, "diffworld train", arguments, TrainOptions(config, preset=name))
     asked = given_option(arguments, "--recipe")

@@ -116,14 +116,13 @@ def _world(frames: Size, width: int, depth: int, cond: int, updates: UpdateConfi
     )
 
 
-PRESETS: dict[str, Callable[[], Config]] = {
-    "demo": demo,
-    "minatar": minatar,
+WORLDS: dict[str, Callable[[Size], Config]] = {
     "world-small": world_small,
     "world-medium": world_medium,
     "world-large": world_large,
-    "atari100k": atari100k,
 }
+"""Presets whose networks go by the size of the data's frames."""
+PRESETS: dict[str, Callable[[], Config]] = {"demo": demo, "minatar": minatar, "atari100k": atari100k}
 
 
 def preset(name: str, frames: Size = (64, 64)) -> Config:
@@ -131,7 +130,8 @@ def preset(name: str, frames: Size = (64, 64)) -> Config:
 
     frames: (height, width) of the data, which the presets of worlds go by.
     """
+    if name in WORLDS:
+        return WORLDS[name](frames)
     if name not in PRESETS:
-        raise UserError(f"unknown preset '{name}': choose one of {', '.join(PRESETS)}")
-    build: Callable[..., Config] = PRESETS[name]
-    return build(frames) if name.startswith("world-") else build()
+        raise UserError(f"unknown preset '{name}': choose one of {', '.join([*PRESETS, *WORLDS])}")
+    return PRESETS[name]()
