@@ -1,9 +1,8 @@
 """Are the objects still there? python -m research.objects [MODEL] [--starts 64] [--steps 200]
 
 Dreams of MinAtar Breakout in which the agent acts, from places in real games. A frame is whole if it has one paddle and
-one ball, and every cell is close to a colour of the game. A dream that ends is over, as a game is; the share is of those
-that go on. Beside it the same share of real games: where the ball flies over a brick, or has just been served, it is
-hidden there too.
+one ball, and every cell is close to a colour of the game. A dream that ends is over, as a game is. Beside it the share
+of whole frames in real games: a ball over a brick, or one that has just been served, is hidden there too.
 """
 
 import argparse
