@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from benchmarks.measuring import random_data
-from benchmarks.speed import draw, measure, our_way, published_way, rows
-from diffworld.config import Config
+from benchmarks.speed import compile_predictions, draw, epoch, measure, our_way, published_way, rows
+from diffworld.config import Config, preset
 from diffworld.training.trainer import Trainer
 
 
@@ -29,6 +30,45 @@ def test_both_ways_draw_the_same_frames(trainers: tuple[Trainer, Trainer]) -> No
         drawn.append(draw(trainer, trainer.networks.denoiser, 3))
     assert drawn[0].shape == (3, 3, 12, 12)
     torch.testing.assert_close(*drawn, rtol=0, atol=2.1 / 255)  # a level of 8 bits, where rounding falls otherwise
+
+
+def test_compiled_predictions_are_those_of_the_published_way(trainers: tuple[Trainer, Trainer]) -> None:
+    """With a compiler that counts in place of torch's, which takes minutes: dreams go through it, updates do not."""
+    trainer, called = trainers[0], [0]
+
+    def compiler(function: Any) -> Any:
+        def counting(*inputs: Any) -> Any:
+            called[0] += 1
+            return function(*inputs)
+
+        return counting
+
+    def learnt() -> float:
+        torch.manual_seed(3)
+        trainer.update("actor_critic")
+        return float(trainer.averages.sums.pop("actor_critic/imagined_return"))
+
+    networks, weights = trainer.networks, {k: v.clone() for k, v in trainer.networks.tensors().items()}
+    rng = trainer.given.rng.bit_generator.state
+    plain = learnt()
+    networks.load(weights)
+    trainer.given.rng.bit_generator.state, trainer.recipe.agent.state = rng, None  # type: ignore[attr-defined]
+    assert networks.denoiser is not None and networks.reward_end is not None
+    networks.denoiser.compiled.clear()  # type: ignore[attr-defined]
+    compile_predictions(networks.denoiser, networks.reward_end, compiler)  # type: ignore[arg-type]
+    assert learnt() == plain and called[0] >= 2 * 2, "both predictions of two steps"
+    before = called[0]
+    trainer.update("reward_end")
+    trainer.update("denoiser")
+    assert called[0] == before
+
+
+def test_updates_of_an_epoch_are_added_up(capsys: pytest.CaptureFixture[str]) -> None:
+    names = ("denoiser update", "imagined frame", "reward/end update", "actor-critic update, 15 imagined steps")
+    found = [{"name": name, "published_s": 1.0, "ours_s": 0.25} for name in names]
+    (row,) = epoch(preset("atari100k"), found)
+    assert (row["published_s"], row["ours_s"], row["ratio"]) == (1200, 300, 4) and "4.00x" in capsys.readouterr().out
+    assert epoch(preset("atari100k"), found[:3]) == []
 
 
 def test_a_row_is_measured_both_ways(small: Config) -> None:
