@@ -49,6 +49,17 @@ def test_without_a_terminal_a_phase_says_now_and_then_how_far_it_is(
     ]
 
 
+def test_where_nothing_is_done_yet_no_rate_is_made_up(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = 0.0
+    monkeypatch.setattr("diffworld.runtime.progress.time.monotonic", lambda: now)
+    with Display().bar("45 runs", "epoch", 1_035) as advance:
+        now = 31.0
+        advance(0)
+    assert capsys.readouterr().out == "45 runs: 0 of 1,035 epochs so far\n"
+
+
 def test_on_a_terminal_there_is_a_bar_that_goes_away() -> None:
     display, out = Display(), io.StringIO()
     display.console = Console(file=out, force_terminal=True, width=100, highlight=False)

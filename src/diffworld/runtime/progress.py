@@ -72,8 +72,8 @@ class Display:
             done, now = done + n, time.monotonic()
             if now - said >= LINE_SECONDS and done < total:
                 said, speed = now, (done - first) / (now - begun)
-                left = f", about {duration((total - done) / speed)} left" if speed else ""
-                self.line(f"{name}: {done:,} of {total:,} {unit}s, {rate(speed, unit)}{left}")
+                going = f", {rate(speed, unit)}, about {duration((total - done) / speed)} left" if speed else " so far"
+                self.line(f"{name}: {done:,} of {total:,} {unit}s{going}")
 
         return advance
 
