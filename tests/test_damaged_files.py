@@ -161,7 +161,7 @@ def damaged(files: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
-DAMAGE = settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+DAMAGE = settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.mark.parametrize("name", READERS)
