@@ -14,7 +14,7 @@ from diffworld.models.reward_end import RewardEndConfig
 
 LEVELS = {"channels": (8, 8), "depths": (1, 1), "attention": (False, False)}
 
-LONG = ("end_to_end", "commands", "benchmarks")
+LONG = ("end_to_end", "commands", "browser", "benchmarks")
 """Folders whose tests take longest."""
 
 settings.register_profile("diffworld", deadline=None)

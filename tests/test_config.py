@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from diffworld.config import NETWORKS, PRESETS, Config, UpdateConfig, differences, preset, read_config
+from diffworld.config.presets import WORLDS
 from diffworld.models.actor_critic import ActorCriticConfig
 from diffworld.recipes import build_networks
 from diffworld.runtime.checked import read_as
@@ -27,7 +28,7 @@ def from_dict(data: Any) -> Config:
     return read_as(Config, data, "config.json")
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", [*PRESETS, *WORLDS])
 def test_presets_are_sound_and_come_back(tmp_path: Path, name: str) -> None:
     config = preset(name)
     (replace(config, data="somewhere") if config.recipe == "world" else config).check()
@@ -35,9 +36,6 @@ def test_presets_are_sound_and_come_back(tmp_path: Path, name: str) -> None:
     path.write_text(config.to_json())
     assert read_config(path) == config
     assert preset(name) == config, "a preset is the same each time"
-
-
-WORLDS = [name for name in PRESETS if name.startswith("world-")]
 
 
 @pytest.mark.parametrize(
@@ -261,7 +259,7 @@ def test_every_level_count_is_fine() -> None:
 
 
 def test_unknown_preset() -> None:
-    with pytest.raises(UserError, match=f"unknown preset 'atari': choose one of {', '.join(PRESETS)}"):
+    with pytest.raises(UserError, match=f"unknown preset 'atari': choose one of {', '.join([*PRESETS, *WORLDS])}"):
         preset("atari")
 
 

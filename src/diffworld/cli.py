@@ -32,7 +32,7 @@ class Command:
 
 
 COMMANDS = {
-    "train": Command("train --preset demo", "learn a real Atari game from its dreams"),
+    "train": Command("train --preset demo", "learn a game from nothing, in dreams of it"),
     "play": Command("play RUN", "play in the dream, in a browser (or: play --demo)"),
     "export": Command("export RUN --out FILE", "make one file of a dream, for others to play"),
     "evaluate": Command("evaluate RUN", "play whole games with a run's agent, and save every score"),

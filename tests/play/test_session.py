@@ -432,10 +432,10 @@ def test_a_missing_or_corrupt_run_is_one_line(tmp_path: Path, damage: str) -> No
 def test_a_packed_model_plays_like_the_run_it_comes_from(
     model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loading, "DEMO_MODEL", tmp_path / "packed")
+    monkeypatch.setattr(loading, "DEMOS", tmp_path)
     with pytest.raises(UserError, match="no demo model"):
         load("demo", "cpu")
-    pack(model, tmp_path / "packed", starts=5)
+    pack(model, tmp_path / "boxing.zip", starts=5)
     packed = load("demo", "cpu")
     windows, whole = packed.starts.windows(), model.starts.windows()
     assert len(windows) == 5

@@ -201,19 +201,21 @@ def test_there_is_nothing_to_load(small: Config, tmp_path: Path) -> None:
 
 def test_the_demo() -> None:
     model = load("demo", device="cpu")
-    assert model.title == "demo" and model.spec.name == "atari/Boxing" and model.spec.frame_size == (48, 48)
+    assert model.title == "demo/boxing" and model.spec.name == "atari/Boxing" and model.spec.frame_size == (48, 48)
     assert len(model.spec.actions.names) == 18 and model.spec.actions.names[0] == "NOOP"
-    assert model.config.small and model.policy is not None and len(model.starts.windows()) == 64
+    assert model.config.small and model.policy is None and len(model.starts.windows()) == 64
     frames = dreamt(model)
     assert len({frame.tobytes() for frame in frames}) == len(frames), "something moves"
     assert load("demo") is not model
 
 
 def test_a_demo_that_is_missing_or_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loading, "DEMO_MODEL", tmp_path / "demo.zip")
+    monkeypatch.setattr(loading, "DEMOS", tmp_path)
     with pytest.raises(UserError, match="has no demo model"):
         load()
-    (tmp_path / "demo.zip").write_bytes(b"nothing")
+    (tmp_path / "boxing.zip").write_bytes(b"nothing")
+    with pytest.raises(UserError, match="no demo 'pong': choose one of boxing"):
+        load("demo/pong")
     with pytest.raises(UserError, match="is no exported game, or damaged"):
         load()
 

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from diffworld.commands.parsing import parse_checked
+from diffworld.commands.parsing import demo_named, parse_checked
 from diffworld.runtime.checked import Count
 from diffworld.runtime.errors import UserError, one_line
 from diffworld.runtime.files import check_writable
@@ -20,9 +20,8 @@ class PlayOptions:
     """Play in the dream, in the real game, or in both side by side, on a web page; or watch the agent."""
 
     run: Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="[RUN]")] = None
-    """The run folder to play, or a file of `diffworld export`."""
-    demo: bool = False
-    """Play the small trained model that comes with the package; needs no run."""
+    """The run folder to play, or a file of `diffworld export`; or a small model that comes with the package: --demo,
+    or --demo NAME with one of boxing, breakout."""
     env: str = ""
     """Play this game itself, with nothing trained, and record it to learn from: atari/<Game>, minatar/<game>,
     gym/<registered id>, or gym/<module>:<Id> of a module that registers it."""
@@ -49,10 +48,10 @@ class PlayOptions:
 
 def main(arguments: list[str]) -> int:
     """Load the model, print the address, serve until Ctrl-C."""
-    options = parse_checked(PlayOptions, "diffworld play", ["--demo" if a == "demo" else a for a in arguments])
-    if [options.run is not None, options.demo, bool(options.env)].count(True) != 1:
+    options = parse_checked(PlayOptions, "diffworld play", demo_named(arguments))
+    if (options.run is None) != bool(options.env):
         raise UserError(
-            "give a run folder, or --demo to play the model that comes with the package, or --env to play a game itself"
+            "give a run folder, or --demo to play a model that comes with the package, or --env to play a game itself"
         )
     if options.recordings:
         check_writable(options.recordings)
@@ -65,16 +64,16 @@ def main(arguments: list[str]) -> int:
         from diffworld.play.library import Library
         from diffworld.play.server import serve
         from diffworld.play.server_state import ServerState
-        from diffworld.runs.loading import DEMO, is_packed, load, untrained
+        from diffworld.runs.loading import is_packed, load, untrained
         from diffworld.runtime.device import use_threads
 
         use_threads(1)  # the thread that draws has them all
-        run = options.run or Path(DEMO)
-        if options.env:
+        beside = Path("diffworld-recordings")
+        if options.run is None:
             model = untrained(options.env, EnvironmentConfig(height=options.height, width=options.width))
         else:
-            model = load(run, options.device)
-        beside = Path("diffworld-recordings") if options.env or is_packed(run) else run / "recordings"
+            model = load(options.run, options.device)
+            beside = beside if is_packed(options.run) else options.run / "recordings"
         recordings = options.recordings or beside
         library = Library({"recordings": recordings, **model.datasets})
         # Whoever comes with a token need not know this machine's folders.

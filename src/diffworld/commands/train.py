@@ -9,6 +9,7 @@ import tyro
 
 from diffworld.commands.parsing import given_option, parse, split_commas
 from diffworld.config import Config, preset
+from diffworld.config.presets import WORLDS
 from diffworld.data import DatasetSchema
 
 
@@ -61,9 +62,10 @@ def resolve(arguments: list[str]) -> TrainOptions:
     """What the arguments of `diffworld train` mean, not yet checked to work together; UserError, one line."""
     data = given_option(arguments, "--data")
     name = given_option(arguments, "--preset") or ("demo" if data is None else "world-small")
-    config = preset(name, *([DatasetSchema.read(Path(data)).spec.frame_size] if data else []))
+    config = preset(name, *([DatasetSchema.read(Path(data)).spec.frame_size] if data and name in WORLDS else []))
     arguments = split_commas(arguments, but=("--out", "--data", "--init-from", "--env"))
     options = parse(TrainOptions, "diffworld train", arguments, TrainOptions(config, preset=name))
-    if options.config.data and options.config.recipe == "diamond":  # of a preset that collects, on data: its sizes
+    asked = given_option(arguments, "--recipe")
+    if options.config.data and asked is None and options.config.recipe == "diamond":  # a preset's sizes, on data
         options = replace(options, config=replace(options.config, recipe="world"))
     return options

@@ -15,7 +15,6 @@ from diffworld.models.reward_end import RewardEndConfig
 from diffworld.models.sampler import SamplerConfig
 from diffworld.runtime.errors import UserError
 
-NO_ATTENTION = (False, False, False)
 COARSEST = 8
 """Pixels of the longer side at which a world's networks halve no further."""
 Size = tuple[int, int]
@@ -26,42 +25,15 @@ def atari100k() -> Config:
     return Config(denoiser=DenoiserConfig(final_frames=False))
 
 
-def demo() -> Config:
-    """Freeway, learnt from nothing in 5 to 15 minutes on two CPU cores (an action lasts half a second)."""
-    # A long frame skip lets the random policy cross the road about once a game, so that there is a reward to
-    # find, and makes a crossing about as long as a dream.
-    return Config(
-        env="atari/Freeway",
-        environment=EnvironmentConfig(height=32, width=32, frame_skip=30),
-        collection=CollectionConfig(total_steps=7_200, first_steps=4_000, steps_per_epoch=800),
-        denoiser=DenoiserConfig(cond_channels=64, channels=(16, 32, 32), depths=(1, 1, 1), attention=NO_ATTENTION),
-        sampler=SamplerConfig(denoising_steps=1),
-        reward_end=RewardEndConfig(
-            lstm_channels=128, cond_channels=64, channels=(8, 16, 16), depths=(1, 1, 1), attention=NO_ATTENTION
-        ),
-        actor_critic=ActorCriticConfig(lstm_channels=128, channels=(8, 16, 16), pool=(True, True, True)),
-        denoiser_updates=UpdateConfig(1_200, 160, learning_rate=2e-3, batch_size=8),
-        reward_end_updates=UpdateConfig(400, 200, learning_rate=1e-3, clip=100.0, batch_size=16),
-        actor_critic_updates=UpdateConfig(
-            20, 20, learning_rate=2e-3, weight_decay=0.0, clip=100.0, warmup=10, batch_size=64
-        ),
-        precision="float32",  # for networks this small no slower than bfloat16, and alike on every processor
-        compile="off",
-        epochs=0,
-        evaluation=EvaluationConfig(every_epochs=2, episodes=4, final_episodes=30, num_envs=10),
-        checkpoint_seconds=30.0,
-    )
-
-
 def minatar() -> Config:
-    """MinAtar Breakout in about fifteen minutes of one CPU core (extra `minatar`); other games learn less yet."""
+    """MinAtar Breakout in three quarters of an hour of one CPU core (extra `minatar`); other games learn less yet."""
     # One denoising step only meets its first noise level, so that is the one to learn from. It is 80 as in Karras
     # et al.: at the published 5 a frame's mean colour still shows through the noise, and the network learns to
     # rely on what is not there when it draws (docs/log.md).
     return Config(
         env="minatar/breakout",
         environment=EnvironmentConfig(height=10, width=10),
-        collection=CollectionConfig(total_steps=6_500, first_steps=5_000, steps_per_epoch=500),
+        collection=CollectionConfig(total_steps=20_000, first_steps=5_000, steps_per_epoch=500),
         denoiser=DenoiserConfig(
             cond_channels=64,
             channels=(32, 32),
@@ -81,7 +53,21 @@ def minatar() -> Config:
         precision="float32",
         compile="off",
         epochs=0,
-        evaluation=EvaluationConfig(every_epochs=2, episodes=10, final_episodes=100),
+        evaluation=EvaluationConfig(every_epochs=5, episodes=10, final_episodes=100),
+    )
+
+
+def demo() -> Config:
+    """MinAtar Breakout, learnt from nothing in five to ten minutes of one CPU core (extra `minatar`)."""
+    longer = minatar()
+    return replace(
+        longer,
+        collection=CollectionConfig(total_steps=6_000, first_steps=5_000, steps_per_epoch=500),
+        denoiser=replace(longer.denoiser, channels=(24, 24)),
+        denoiser_updates=replace(longer.denoiser_updates, first_steps=1_500, steps=100),
+        reward_end_updates=replace(longer.reward_end_updates, first_steps=800, steps=50),
+        evaluation=EvaluationConfig(every_epochs=0, final_episodes=100),
+        checkpoint_seconds=30.0,
     )
 
 
@@ -130,14 +116,13 @@ def _world(frames: Size, width: int, depth: int, cond: int, updates: UpdateConfi
     )
 
 
-PRESETS: dict[str, Callable[[], Config]] = {
-    "demo": demo,
-    "minatar": minatar,
+WORLDS: dict[str, Callable[[Size], Config]] = {
     "world-small": world_small,
     "world-medium": world_medium,
     "world-large": world_large,
-    "atari100k": atari100k,
 }
+"""Presets whose networks go by the size of the data's frames."""
+PRESETS: dict[str, Callable[[], Config]] = {"demo": demo, "minatar": minatar, "atari100k": atari100k}
 
 
 def preset(name: str, frames: Size = (64, 64)) -> Config:
@@ -145,7 +130,8 @@ def preset(name: str, frames: Size = (64, 64)) -> Config:
 
     frames: (height, width) of the data, which the presets of worlds go by.
     """
+    if name in WORLDS:
+        return WORLDS[name](frames)
     if name not in PRESETS:
-        raise UserError(f"unknown preset '{name}': choose one of {', '.join(PRESETS)}")
-    build: Callable[..., Config] = PRESETS[name]
-    return build(frames) if name.startswith("world-") else build()
+        raise UserError(f"unknown preset '{name}': choose one of {', '.join([*PRESETS, *WORLDS])}")
+    return PRESETS[name]()

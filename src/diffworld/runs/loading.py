@@ -29,9 +29,9 @@ from diffworld.runtime.errors import UserError
 from diffworld.spec import ActionSpace, GameSpec
 from diffworld.world import FrameStack
 
-DEMO = "demo"
-"""Instead of a path: the small model that comes with the package."""
-DEMO_MODEL = Path(__file__).parent / "demo_model.zip"
+DEMO, DEMOS = "demo", Path(__file__).parent / "demos"
+"""Instead of a path: demo/NAME is a small model that comes with the package, demo the first of them."""
+FIRST_DEMO = "boxing"
 
 
 @dataclass
@@ -84,7 +84,7 @@ class Model:
     def require_policy(self) -> ActorCritic:
         """Its agent; UserError if there is none."""
         if self.policy is None:
-            raise UserError(f"{self.title} has no agent: give a run that trained one")
+            raise UserError(f"{self.title} has no agent: give a run that trained one, or --demo breakout")
         return self.policy
 
     def player(
@@ -101,16 +101,14 @@ class Model:
 
 def load(path: str | Path = DEMO, device: str = "auto", precision: str = "") -> Model:
     """What was trained in the run folder `path`, from its last checkpoint; or an exported file, which may come from
-    anybody; or the package's own model for "demo".
+    anybody; or a model of the package's own for "demo" or "demo/NAME".
 
     precision: float32, bfloat16 or auto; by default auto for networks that are not small.
 
     Raises: UserError, one line, if there is nothing trained at that path, or it is damaged.
     """
-    if str(path) == DEMO:
-        if not DEMO_MODEL.is_file():
-            raise UserError("this installation has no demo model: give a run of your own")
-        return _load_packed(DEMO_MODEL, DEMO, device, precision)
+    if name := demo_name(path):
+        return _load_packed(DEMOS / f"{name}.zip", f"{DEMO}/{name}", device, precision)
     if is_packed(path):
         return _load_packed(Path(path), Path(path).stem, device, precision)
     run = RunFolder(Path(path))
@@ -137,9 +135,27 @@ def untrained(env_id: str, settings: EnvironmentConfig) -> Model:
     return Model(env_id.partition("/")[2], spec, config, None, None, Starts(list), torch.device("cpu"))
 
 
+def demo_name(path: str | Path) -> str:
+    """Which of the package's own models "demo" or "demo/NAME" is; empty for any other path.
+
+    UserError for a name that none has, and where nothing else is called so.
+    """
+    word, _, name = str(path).partition("/")
+    names = sorted(file.stem for file in DEMOS.glob("*.zip"))
+    if word != DEMO or (name not in names and Path(path).exists()):
+        return ""
+    if (name or FIRST_DEMO) not in names:
+        raise UserError(
+            f"there is no demo {name!r}: choose one of {', '.join(names)}"
+            if name and names
+            else "this installation has no demo model: give a run of your own"
+        )
+    return name or FIRST_DEMO
+
+
 def is_packed(path: str | Path) -> bool:
-    """Whether that is one file, as an export is and the package's own model, and no folder to write to."""
-    return str(path) == DEMO or Path(path).is_file()
+    """Whether that is one file, as an export is and a model of the package's own, and no folder to write to."""
+    return bool(demo_name(path)) or Path(path).is_file()
 
 
 def pack(model: Model, path: Path, starts: int = 64, licence: str = "") -> None:
