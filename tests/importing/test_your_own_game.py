@@ -11,10 +11,10 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from asking import Done, run
 from square import follows, frames_of, play, write_lines, write_video
 
 import diffworld
-from conftest import Done, run
 from diffworld.cli import main
 from diffworld.data import Dataset
 from diffworld.importing import formats

@@ -81,11 +81,12 @@ def main(arguments: list[str]) -> int:
         state = ServerState(model, library, recordings, options.max_players, command)
         if model.world and (options.compile == "on" or (options.compile == "auto" and compiling_pays(model))):
             compile_in_background(state.dreamer)
+        print(f"{model.title}: open {address.url} (Ctrl-C stops)")
         if model.licence:
             print(f"licence: {one_line(model.licence)}")
         if options.env:
             print(f"record yourself, then: diffworld train --data {recordings}/NAME")
-        print(f"{model.title}: open {address.url} (Ctrl-C stops)", flush=True)
+        sys.stdout.flush()
         serve(state, listener, address, open_browser=options.browser and _has_browser())
     finally:
         listener.close()
