@@ -253,6 +253,31 @@ def test_gymnasium_and_back(space: ActionSpace, data: st.DataObject) -> None:
             ActionSpace((Keys(("a 0",)), Keys(("b 0",)), Choice("c 0", ("0", "1")), Choice("c 1", ("0",)))),
         ),
         (
+            spaces.Box(-2, 2, (1,)),
+            ActionSpace((Choice("axis", ("-2", "-1", "0", "1", "2")),)),
+        ),
+        (
+            spaces.Box(np.array([-1, 0, -3], np.float32), np.array([1, 1, 1], np.float32)),
+            ActionSpace(
+                (
+                    Choice("axis 0", ("-1", "-0.5", "0", "0.5", "1")),
+                    Choice("axis 1", ("0", "0.25", "0.5", "0.75", "1")),
+                    Choice("axis 2", ("-3", "-2", "-1", "0", "1")),
+                )
+            ),
+        ),
+        (spaces.Box(0, 2, (1,), np.int64), ActionSpace((Choice("axis", ("0", "1", "2")),))),
+        (
+            spaces.Dict({"fire": spaces.MultiBinary(1), "aim": spaces.Box(-1, 1, (2,))}),
+            ActionSpace(
+                (
+                    Choice("aim axis 0", ("-1", "-0.5", "0", "0.5", "1")),
+                    Choice("aim axis 1", ("-1", "-0.5", "0", "0.5", "1")),
+                    Keys(("fire 0",)),
+                )
+            ),
+        ),
+        (
             spaces.Dict({"mouse": spaces.Dict({"x": spaces.Discrete(2), "y": spaces.Discrete(2)})}),
             ActionSpace((Choice("mouse x", ("0", "1")), Choice("mouse y", ("0", "1")))),
         ),
@@ -262,6 +287,27 @@ def test_spaces_of_environments(gym_space: spaces.Space[Any], expected: ActionSp
     assert ActionSpace.from_gymnasium(gym_space) == expected
 
 
+@pytest.mark.parametrize(
+    "gym_space",
+    [
+        spaces.Box(-2, 2, (1,)),
+        spaces.Box(np.array([-1, 0, -3], np.float32), np.array([1 / 3, 2e5 / 3, 1], np.float32)),
+        spaces.Box(0, 2, (2, 2), np.int64),
+        spaces.Dict(
+            {"fire": spaces.MultiBinary(2), "aim": spaces.Box(-1, 1, (2,)), "gear": spaces.Discrete(3, start=-1)}
+        ),
+        spaces.MultiDiscrete([2, 3]),
+    ],
+)
+def test_every_action_is_one_of_the_environments(gym_space: spaces.Space[Any]) -> None:
+    space = ActionSpace.from_gymnasium(gym_space)
+    for action in [space.idle, *space.sample(np.random.default_rng(0), 50)]:
+        assert gym_space.contains(space.to_gym_action(action, gym_space)), action
+    idle = space.to_gym_action(space.idle, gym_space)
+    if isinstance(gym_space, spaces.Box):
+        assert not np.any(idle) and space.to_gym_action(space.idle, gym_space).dtype == gym_space.dtype
+
+
 def test_a_discrete_space_may_be_given_names() -> None:
     assert ActionSpace.from_gymnasium(spaces.Discrete(2), ["stay", "go"]).names == ("stay", "go")
 
@@ -269,10 +315,11 @@ def test_a_discrete_space_may_be_given_names() -> None:
 @pytest.mark.parametrize(
     "gym_space",
     [
-        spaces.Box(-1, 1, (2,)),
+        spaces.Box(-np.inf, 1, (2,)),
+        spaces.Box(0, 255, (64, 64, 3), np.uint8),
         spaces.MultiBinary([2, 3]),
         spaces.MultiDiscrete([[2, 3], [2, 3]]),
-        spaces.Dict({"mouse": spaces.Box(-1, 1, (2,))}),
+        spaces.Dict({"mouse": spaces.Box(-1, np.inf, (2,))}),
         spaces.Tuple((spaces.Discrete(2),)),
         spaces.Discrete(10**12),
         spaces.MultiBinary(MAX_ACTIONS + 1),

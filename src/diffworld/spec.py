@@ -19,6 +19,8 @@ from diffworld.runtime.errors import UserError
 
 MAX_ACTIONS = 4096
 """Most values of a choice and most keys: more is a damaged description."""
+AXIS_VALUES, MOST_AXES = 5, 32
+"""Values that a continuous action's number is reduced to, and most of its numbers: more is no action but a picture."""
 
 Encoded = int | NDArray[np.uint8]
 """An action as data sets store it: an index, or zeros and ones (size,)."""
@@ -198,7 +200,10 @@ class ActionSpace:
 
     @classmethod
     def from_gymnasium(cls, space: spaces.Space[Any], names: Sequence[str] = ()) -> ActionSpace:
-        """The space of an environment's actions; `names` are those of a `Discrete`'s values. UserError for others."""
+        """The space of an environment's actions; `names` are those of a `Discrete`'s values. UserError for others.
+
+        Continuous actions become choices of a few values each.
+        """
         match space:
             case spaces.Discrete():
                 return cls.discrete(names or numbered(int(space.n), int(space.start)))
@@ -208,8 +213,12 @@ class ActionSpace:
                 return cls(tuple(Choice(str(i), numbered(n)) for i, n in enumerate(space.nvec.tolist())))
             case spaces.Dict():
                 return cls(tuple(_flat(space)))
+            case spaces.Box() if parts := _binned(space):
+                return cls(parts)
         said = " ".join(str(space).split())
-        raise UserError(f"actions of {said} are neither choices nor keys: use Discrete, MultiDiscrete or MultiBinary")
+        raise UserError(
+            f"actions of {said} are neither choices nor keys: use Discrete, MultiDiscrete, MultiBinary or a bounded Box"
+        )
 
     def from_gym_action(self, action: Any) -> Encoded:
         """An action of `to_gymnasium()`'s space, encoded; UserError if it is none."""
@@ -221,8 +230,16 @@ class ActionSpace:
 
     def to_gym_action(self, action: Any, space: spaces.Space[Any] | None = None) -> Any:
         """An encoded action as `to_gymnasium()`'s space has it, or the `space` that this one was made from."""
-        flat = np.arange(self.size) == self.check(action) if self.is_discrete else self.check(action)
-        return spaces.unflatten(self.to_gymnasium() if space is None else space, np.asarray(flat, np.int64))
+        space = self.to_gymnasium() if space is None else space
+        pieces: list[Any] = []
+        for part, value, box in zip(self.parts, self.decode(action), _boxes(space), strict=True):
+            if isinstance(part, Keys):
+                pieces.append(value)
+            elif box is None:
+                pieces.append(np.arange(part.size) == value)
+            else:  # the value's name is the number itself
+                pieces.append(np.clip([float(part.values[value])], *box))
+        return spaces.unflatten(space, np.concatenate(pieces))
 
     @property
     def _labels(self) -> list[str]:
@@ -330,6 +347,38 @@ def _flat(space: spaces.Dict) -> Iterator[Choice | Keys]:
                 yield Keys(tuple(f"{key} {name}" for name in part.names))
             else:
                 yield Choice(str(key) if len(parts) == 1 else f"{key} {part.name}", part.values)
+
+
+def _binned(space: spaces.Box) -> tuple[Choice, ...]:
+    """Each number of a small vector with bounds as one of a few values, called as they are; else nothing.
+
+    They lie evenly between the bounds, but 0 is among them where it can be, to do nothing by.
+    """
+    low, high = (side.astype(np.float64).ravel() for side in (space.low, space.high))
+    if not 1 <= low.size <= MOST_AXES or not np.isfinite([low, high]).all() or (low >= high).any():
+        return ()
+    found = []
+    for place in range(low.size):
+        values = np.linspace(low[place], high[place], AXIS_VALUES).astype(space.dtype).astype(np.float64)
+        if low[place] < 0 < high[place]:
+            values[np.abs(values).argmin()] = 0
+        names = dict.fromkeys(f"{value + 0:.6g}" for value in values)
+        found.append(Choice("axis" if low.size == 1 else f"axis {place}", tuple(names)))
+    return tuple(found)
+
+
+def _boxes(space: spaces.Space[Any]) -> Iterator[tuple[float, float] | None]:
+    """For each part of an action of that space, the bounds of its number; None of what is none of a `Box`."""
+    match space:
+        case spaces.Dict():
+            for inner in space.values():
+                yield from _boxes(inner)
+        case spaces.Box():
+            yield from zip(space.low.ravel().tolist(), space.high.ravel().tolist(), strict=True)
+        case spaces.MultiDiscrete():
+            yield from [None] * len(space.nvec)
+        case _:
+            yield None
 
 
 def _array(value: Any) -> NDArray[Any]:

@@ -58,6 +58,10 @@ def test_a_busy_port_is_said_before_the_model_is_loaded(run_folder: Path) -> Non
     ("arguments", "words"),
     [
         ([], "give a run folder, or --demo"),
+        (["runs/x", "--env", "atari/Pong"], "give a run folder, or --demo"),
+        (["--env", "pong", "--port", "0"], "unknown environment 'pong'"),
+        (["--env", "gym/no_such_module:X-v0", "--port", "0"], "importing no_such_module"),
+        (["--env", "atari/Pong", "--height", "0"], "--height is 0; it must be at least 1"),
         (["runs/x", "--demo"], "Unrecognized options: demo"),
         (["--demo", "runs/x"], "there is no demo 'runs/x': choose one of boxing, breakout"),
         (["no/such/run", "--port", "0"], "no run folder"),

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from diffworld.envs import EnvironmentConfig, GameHistory, VectorEnv, area_resize, make_env
+from diffworld.envs.gym import default_keys
 from diffworld.runtime.errors import UserError
 from diffworld.spec import ActionSpace, Choice, Keys
 
@@ -68,7 +69,7 @@ class Blind(Walk):
 class Continuous(Walk):
     def __init__(self) -> None:
         super().__init__((SIDE, SIDE, 3))
-        self.action_space = Box(-1, 1, (1,))
+        self.action_space = Box(-np.inf, 1, (1,))
 
 
 class Buttons(gymnasium.Env):
@@ -286,6 +287,42 @@ def test_errors(gym_id: str, message: str) -> None:
     with pytest.raises(UserError, match=message) as caught:
         make_env(f"gym/{gym_id}", SMALL)
     assert "\n" not in str(caught.value)
+
+
+def test_numbers_with_bounds_are_binned_and_have_keys() -> None:
+    env = make_env("gym/tests.games.boat:Boat-v0", EnvironmentConfig(16, 16))
+    values = ("-1", "-0.5", "0", "0.5", "1")
+    assert env.spec.actions == ActionSpace((Choice("axis 0", values), Choice("axis 1", values)))
+    assert env.spec.steps_per_second == 20
+    assert env.spec.keys == {
+        "axis 0 -1": "ArrowLeft",
+        "axis 0 1": "ArrowRight",
+        "axis 1 -1": "ArrowDown",
+        "axis 1 1": "ArrowUp",
+    }
+    env.reset([0])
+    result = env.step(np.array([env.spec.actions.encode([4, 1])]))
+    assert result.rewards[0] == 1 and tuple(result.frames[0, 7, 10]) == (240, 220, 120)  # 2 to the right, 1 up
+    assert env.step(np.array([env.spec.actions.idle])).rewards[0] == 0
+    env.close()
+
+
+@pytest.mark.parametrize(
+    ("space", "keys"),
+    [
+        (Discrete(3), {}),
+        (MultiBinary(3), {}),
+        (MultiDiscrete([2, 3]), {"0 1": "KeyQ", "1 1": "KeyA", "1 2": "KeyS"}),
+        (Dict({"fire": MultiBinary(1), "x": Box(-1, 1, (1,))}), {"x axis -1": "ArrowLeft", "x axis 1": "ArrowRight"}),
+        (Box(0, 1, (1,)), {}),
+        (Box(-1, 1, (1,)), {"-1": "ArrowLeft", "1": "ArrowRight"}),
+    ],
+)
+def test_values_of_choices_have_keys(space: gymnasium.Space, keys: dict[str, str]) -> None:
+    actions = ActionSpace.from_gymnasium(space)
+    found = default_keys(actions)
+    assert found == keys or {key.replace("x axis", "x"): code for key, code in keys.items()} == found
+    assert {*found} <= {*actions.names}
 
 
 def test_cartpole() -> None:

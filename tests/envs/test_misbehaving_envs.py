@@ -144,7 +144,10 @@ BAD: dict[str, tuple[Callable[..., Any], str]] = {
     "no metadata": (but(metadata=None), f": making it raised InvalidMetadata: *; {MEND}"),
     "no observation space": (but(observation_space=None, metadata=BLIND), f" observes None, *; {MEND}"),
     "no action space": (but(action_space=None), ": actions of None are neither choices nor keys: use Discrete, *"),
-    "continuous actions": (but(action_space=Box(-1, 1, (2,))), ": actions of Box* are neither choices nor keys: use *"),
+    "actions without bounds": (
+        but(action_space=Box(-np.inf, 1, (2,))),
+        ": actions of Box* are neither choices nor keys: use *",
+    ),
     "words as actions": (but(action_space=Dict({"say": Text(3)})), ": actions of Text* are neither *"),
     "too many actions": (but(action_space=Discrete(5000)), ": an action part needs 1 to 4096 different names, not *"),
 }  # fmt: skip

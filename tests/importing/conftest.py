@@ -1,34 +1,11 @@
 """Imports as a user runs them."""
 
-import io
 import json
 from collections.abc import Callable
-from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
-
-from diffworld.cli import main
-
-
-class Done(NamedTuple):
-    """What a command left behind."""
-
-    code: int
-    out: str
-    err: str
-
-
-def run(*arguments: str | Path) -> Done:
-    """A command line of `diffworld`."""
-    out, err = io.StringIO(), io.StringIO()
-    with redirect_stdout(out), redirect_stderr(err):
-        code = main([str(argument) for argument in arguments])
-    return Done(code, out.getvalue(), err.getvalue())
-
-
-Import = Callable[..., Done]
+from asking import Done, Import, run
 
 
 @pytest.fixture

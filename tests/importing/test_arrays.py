@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from asking import Import
 from PIL import Image
 from square import WAYS, follows, frames_of, moved, place_of, play, steps_of, write_lines
 
-from conftest import Import
 from diffworld.data import Dataset
 from diffworld.importing import arrays as arrays_module
 from diffworld.spec import Choice, Keys

@@ -5,10 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from asking import run
 from PIL import Image
 from square import frames_of, play, write_clip, write_lines
-
-from conftest import run
 
 SAMPLES = Path(__file__).parent / "samples"
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from asking import Import, run
 from square import follows, write_clip
 
-from conftest import Import, run
 from diffworld.data import Dataset
 from diffworld.data.schema import FRAMES, ROWS
 

@@ -9,6 +9,7 @@ from typing import Any
 import gymnasium.spaces as spaces
 import numpy as np
 import pytest
+from asking import Import, run
 from square import (
     COLUMNS,
     ROWS,
@@ -24,7 +25,6 @@ from square import (
     write_video,
 )
 
-from conftest import Import, run
 from diffworld.data import Dataset
 from diffworld.spec import Choice
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from asking import Import, run
 from square import (
     HEIGHT,
     WAYS,
@@ -23,7 +24,6 @@ from square import (
     write_video,
 )
 
-from conftest import Import, run
 from diffworld.data import Dataset
 from diffworld.spec import Choice, Keys
 

@@ -11,10 +11,10 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from asking import Done, run
 from square import follows, frames_of, play, write_lines, write_video
 
 import diffworld
-from conftest import Done, run
 from diffworld.cli import main
 from diffworld.data import Dataset
 from diffworld.importing import formats
@@ -57,7 +57,8 @@ def follow(desk: Path, command: list[str], *more: str) -> Done:
         os.chdir(here)
 
 
-def test_the_commands_in_short_lead_from_a_recording_to_a_dream(desk: Path) -> None:
+def test_the_commands_in_short_lead_from_a_recording_to_a_dream(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("diffworld.evaluation.look.alignment.UPDATES", 50)  # what it finds has tests of its own
     imported, looked, trained, played = COMMANDS[:4]
     done = follow(desk, imported)
     assert done.code == 0, done.err
@@ -72,6 +73,11 @@ def test_the_commands_in_short_lead_from_a_recording_to_a_dream(desk: Path) -> N
     assert (desk / "runs" / "mygame" / "dream.mp4").exists()
     model = diffworld.load(desk / "runs" / "mygame", "cpu")
     assert model.world is not None and model.spec.actions.names == data.spec.actions.names
+    (desk / "LICENCE.txt").write_text("Free for all.")
+    done = follow(desk, next(command for command in COMMANDS if command[1] == "export"))
+    assert done.code == 0, done.err
+    shared = diffworld.load(desk / "mygame.zip", "cpu")
+    assert shared.licence == "Free for all." and shared.spec == model.spec and len(shared.starts.windows()) == 64
 
     command = [sys.executable, "-m", "diffworld.cli", *played[1:], "--port", "0", "--no-browser", "--device", "cpu"]
     process = subprocess.Popen(command, cwd=desk, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -85,9 +91,29 @@ def test_the_commands_in_short_lead_from_a_recording_to_a_dream(desk: Path) -> N
         process.communicate(timeout=60)
 
 
+def test_the_script_records_a_game_of_somebody_else(tmp_path: Path) -> None:
+    script = block("python", "import csv").replace("STEPS, action = 10_000, 0", "STEPS, action = 240, 0")
+    assert "= 240" in script
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    imported, _, trained, _ = COMMANDS[:4]
+    done_here = follow(tmp_path, imported)
+    assert done_here.code == 0 and "a line a frame: 240 lines, 240 frames" in done_here.out, done_here.err
+    with Dataset.open(tmp_path / "data" / "mygame") as data:
+        assert data.spec.actions.size == 3 and data.spec.rewards and data.spec.ends and data.num_steps == 239
+        assert data.spec.frame_size == (64, 48) and len({bytes(frame) for frame in data.episode_frames(0)}) > 100
+    done_here = follow(tmp_path, trained, *SMALL, "--networks", "denoiser")
+    assert done_here.code == 0, done_here.err
+    assert "does it obey? " in done_here.out and (tmp_path / "runs" / "mygame" / "obedience.png").exists()
+
+
 def test_the_other_commands_of_the_page_are_those_in_short() -> None:
-    rest = [" ".join(command) for command in COMMANDS[4:]]
-    assert {*rest} == {" ".join(command) for command in COMMANDS[:4]}
+    rest = {" ".join(command) for command in COMMANDS[4:]} - {" ".join(command) for command in COMMANDS[:4]}
+    assert rest == {
+        "diffworld play --env gym/CartPole-v1 --recordings recordings",
+        "diffworld export runs/mygame --out mygame.zip --licence LICENCE.txt",
+        "diffworld play mygame.zip",
+    }
 
 
 def test_the_log_it_shows_is_one(desk: Path, tmp_path: Path) -> None:

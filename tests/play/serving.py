@@ -18,7 +18,7 @@ from diffworld.play.library import Library
 from diffworld.play.protocol import unpack
 from diffworld.play.server import Address, listen, make_server
 from diffworld.play.server_state import ServerState
-from diffworld.runs import load
+from diffworld.runs import Model, load
 
 Message = dict[str, Any]
 LIMIT = 300.0
@@ -43,13 +43,16 @@ class Served:
 
 
 @contextmanager
-def serving(run: Path, max_players: int = 8, token: str | None = None, port: int = 0) -> Iterator[Served]:
-    """Serve the run, on a free port unless one is given; at the end everything must have stopped."""
+def serving(run: Path | Model, max_players: int = 8, token: str | None = None, port: int = 0) -> Iterator[Served]:
+    """Serve the run, on a free port unless one is given; at the end everything must have stopped.
+
+    A model that is no run records to the folder `recordings` of the working folder.
+    """
     listener, address = listen("127.0.0.1", port)
     address = dataclasses.replace(address, token=token)
-    model = load(run, "cpu")
-    library = Library({"recordings": run / "recordings", **model.datasets})
-    state = ServerState(model, library, run / "recordings", max_players)
+    model, folder = (run, Path()) if isinstance(run, Model) else (load(run, "cpu"), run)
+    library = Library({"recordings": folder / "recordings", **model.datasets})
+    state = ServerState(model, library, folder / "recordings", max_players)
     server = make_server(state, address)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()

@@ -22,6 +22,13 @@ class PlayOptions:
     run: Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="[RUN]")] = None
     """The run folder to play, or a file of `diffworld export`; or a small model that comes with the package: --demo,
     or --demo NAME with one of boxing, breakout."""
+    env: str = ""
+    """Play this game itself, with nothing trained, and record it to learn from: atari/<Game>, minatar/<game>,
+    gym/<registered id>, or gym/<module>:<Id> of a module that registers it."""
+    height: Count = 64
+    """Height of the frames of --env."""
+    width: Count = 64
+    """Width of the frames of --env."""
     host: str = "127.0.0.1"
     """Address to listen on; 0.0.0.0 lets a phone in the same network in, with the token of the printed address."""
     port: int = 8765
@@ -42,24 +49,31 @@ class PlayOptions:
 def main(arguments: list[str]) -> int:
     """Load the model, print the address, serve until Ctrl-C."""
     options = parse_checked(PlayOptions, "diffworld play", demo_named(arguments))
-    if (run := options.run) is None:
-        raise UserError("give a run folder, or --demo to play a model that comes with the package")
+    if (options.run is None) != bool(options.env):
+        raise UserError(
+            "give a run folder, or --demo to play a model that comes with the package, or --env to play a game itself"
+        )
     if options.recordings:
         check_writable(options.recordings)
     from diffworld.play.server import listen
 
     listener, address = listen(options.host, options.port)  # first: it fails fast
     try:
+        from diffworld.envs import EnvironmentConfig
         from diffworld.play.compiling import compile_in_background, compiling_pays
         from diffworld.play.library import Library
         from diffworld.play.server import serve
         from diffworld.play.server_state import ServerState
-        from diffworld.runs.loading import is_packed, load
+        from diffworld.runs.loading import is_packed, load, untrained
         from diffworld.runtime.device import use_threads
 
         use_threads(1)  # the thread that draws has them all
-        model = load(run, options.device)
-        beside = Path("diffworld-recordings") if is_packed(run) else run / "recordings"
+        beside = Path("diffworld-recordings")
+        if options.run is None:
+            model = untrained(options.env, EnvironmentConfig(height=options.height, width=options.width))
+        else:
+            model = load(options.run, options.device)
+            beside = beside if is_packed(options.run) else options.run / "recordings"
         recordings = options.recordings or beside
         library = Library({"recordings": recordings, **model.datasets})
         # Whoever comes with a token need not know this machine's folders.
@@ -67,9 +81,12 @@ def main(arguments: list[str]) -> int:
         state = ServerState(model, library, recordings, options.max_players, command)
         if model.world and (options.compile == "on" or (options.compile == "auto" and compiling_pays(model))):
             compile_in_background(state.dreamer)
+        print(f"{model.title}: open {address.url} (Ctrl-C stops)")
         if model.licence:
             print(f"licence: {one_line(model.licence)}")
-        print(f"{model.title}: open {address.url} (Ctrl-C stops)", flush=True)
+        if options.env:
+            print(f"record yourself, then: diffworld train --data {recordings}/NAME")
+        sys.stdout.flush()
         serve(state, listener, address, open_browser=options.browser and _has_browser())
     finally:
         listener.close()

@@ -1,4 +1,4 @@
-"""Any registered Gymnasium environment whose actions are choices or keys, seen through its pixels."""
+"""Any registered Gymnasium environment whose actions are choices, keys or bounded numbers, seen through its pixels."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from diffworld.envs.base import EnvironmentConfig, area_resize
 from diffworld.envs.serial import Game, Played, SerialEnv
 from diffworld.runtime.errors import UserError
-from diffworld.spec import ActionSpace, Encoded, GameSpec
+from diffworld.spec import ActionSpace, Encoded, GameSpec, Keys
 
 IMPORT = "install the module, or name the folder it lies in in PYTHONPATH"
 KNOWN = "a game of your own is gym/<module>:<Id>, and importing the module must register the Id"
@@ -92,8 +92,34 @@ def make(gym_id: str, num_envs: int, settings: EnvironmentConfig) -> SerialEnv:
         games[0].reset(0)
         games[0].step(actions.idle)
         broken.pop_all()
-    spec = GameSpec(name, *size, actions, steps_per_second=speed, presented=asdict(settings))
+    keys = default_keys(actions)
+    spec = GameSpec(name, *size, actions, steps_per_second=speed, keys=keys, presented=asdict(settings))
     return SerialEnv(spec, games, settings)
+
+
+PAIRS = (("ArrowLeft", "ArrowRight"), ("ArrowDown", "ArrowUp"), ("KeyA", "KeyD"), ("KeyS", "KeyW"), ("KeyJ", "KeyL"))
+ROWS = tuple(tuple(f"Key{letter}" for letter in row) for row in ("QWERTYUIOP", "ASDFGHJKL", "ZXCVBNM"))
+
+
+def default_keys(actions: ActionSpace) -> dict[str, str]:
+    """A key of the keyboard for each value of a choice beside others, which has none by itself.
+
+    Of an axis that rests in its middle two keys are its ends; of another choice every value but that of doing nothing
+    has a key, while there are any.
+    """
+    if actions.is_discrete and actions.idle == 0:
+        return {}
+    found, pairs, rows = dict[str, str](), iter(PAIRS), iter(ROWS)
+    idle = actions.decode(actions.idle)
+    for part, rest in zip(actions.parts, idle, strict=True):
+        if isinstance(part, Keys):
+            continue
+        called = [value if actions.is_discrete else f"{part.name} {value}" for value in part.values]
+        if 0 < rest < part.size - 1:
+            found |= dict(zip((called[0], called[-1]), next(pairs, ()), strict=False))
+        else:
+            found |= dict(zip((name for i, name in enumerate(called) if i != rest), next(rows, ()), strict=False))
+    return found
 
 
 def _described(name: str, gym_id: str) -> tuple[ActionSpace, float, dict[str, Any]]:

@@ -18,7 +18,7 @@ from diffworld.config import Config
 from diffworld.data import Dataset, DatasetSchema
 from diffworld.data.schema import DESCRIPTION
 from diffworld.envs import EnvironmentConfig, Policy, RandomPolicy
-from diffworld.envs.make import make_game
+from diffworld.envs.make import make_env, make_game
 from diffworld.models.actor_critic import ActorCritic
 from diffworld.recipes.networks import Networks, build_networks, require_layers
 from diffworld.runs.folder import RunFolder
@@ -125,6 +125,14 @@ def load(path: str | Path = DEMO, device: str = "auto", precision: str = "") -> 
     progress = {**checkpoint.progress.get("progress", {}), **known}
     title = Path(path).resolve().name
     return _assemble(title, config, spec, checkpoint.weights, datasets, progress, device, precision)
+
+
+def untrained(env_id: str, settings: EnvironmentConfig) -> Model:
+    """A real game with nothing learnt of it yet, to be played and recorded; UserError if it cannot be made."""
+    with closing(make_env(env_id, settings)) as env:
+        spec = env.spec
+    config = Config(env=env_id, environment=settings)
+    return Model(env_id.partition("/")[2], spec, config, None, None, Starts(list), torch.device("cpu"))
 
 
 def demo_name(path: str | Path) -> str:

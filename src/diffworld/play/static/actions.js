@@ -7,7 +7,8 @@ const KEYS = {
 };
 
 const HINTS = { UP: "W", DOWN: "S", LEFT: "A", RIGHT: "D", FIRE: "space" };
-const labelOf = (code) => code?.replace(/^(Key|Digit)/, "") ?? "";
+const ARROWS = { ArrowUp: "↑", ArrowDown: "↓", ArrowLeft: "←", ArrowRight: "→" };
+export const labelOf = (code) => ARROWS[code] ?? code?.replace(/^(Key|Digit)/, "") ?? "";
 
 // "UPRIGHTFIRE" -> ["UP", "RIGHT", "FIRE"]; null where the name is not made of such parts.
 export function partsOf(name) {

@@ -6,6 +6,7 @@ import { Data } from "./data.js";
 import { $, $$, make, toast, trying } from "./dom.js";
 import { Gamepads } from "./gamepad.js";
 import { Inside } from "./inside.js";
+import { Keymap } from "./keymap.js";
 import { Keys } from "./keys.js";
 import { Link } from "./link.js";
 import { Panel } from "./panel.js";
@@ -38,6 +39,10 @@ const card = new Card();
 const link = new Link();
 const stage = new Stage();
 const keys = new Keys(act);
+const keymap = new Keymap((info) => {
+  keys.build(info);
+  showShortcuts();
+});
 const controls = new Controls(link);
 const inside = new Inside();
 const data = new Data(link);
@@ -56,9 +61,9 @@ link.on("welcome", ({ info }) => {
   $("#title").title = info.title;
   document.title = `${game} · diffworld`;
   $("#command").textContent = info.command;
-  keys.build(info);
-  for (const part of [card, stage, controls, inside, data]) part.meet(info);
-  showShortcuts();
+  $("#help-dream").hidden = Boolean(info.worlds.dream);
+  $("#help-title").textContent = info.worlds.dream ? "You are playing the game itself" : "You are playing a neural network";
+  for (const part of [keymap, card, stage, controls, inside, data]) part.meet(info);
   if (panel.tab) panel.open(panel.tab);
 });
 
