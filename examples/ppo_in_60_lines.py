@@ -1,4 +1,4 @@
-"""PPO on a vector of dreams in 60 lines: python examples/ppo_in_60_lines.py --model runs/breakout."""
+"""PPO on a vector of dreams in 60 lines: python examples/ppo_in_60_lines.py --model runs/demo."""
 
 import gymnasium
 import numpy as np
@@ -8,10 +8,11 @@ from torch import Tensor, nn
 from torch.distributions import Categorical
 
 import diffworld  # noqa: F401  (registers diffworld/Dream-v0)
+from diffworld.runtime.errors import UserError
 
 
 def main(model: str = "demo", steps: int = 100_000, rows: int = 32, length: int = 32, seed: int = 0) -> list[float]:
-    """Returns the mean reward of each rollout's steps."""
+    """Learn in dreams of a model, a run folder or demo; returns the mean reward of each rollout's steps."""
     torch.manual_seed(seed)
     envs = gymnasium.make_vec("diffworld/Dream-v0", rows, model=model, device="cpu", autoreset_mode="SameStep")
     layers = [nn.Conv2d(3, 16, 3, 2, 1), nn.ReLU(), nn.Conv2d(16, 32, 3, 2, 1), nn.ReLU(), nn.Flatten()]
@@ -62,4 +63,7 @@ def main(model: str = "demo", steps: int = 100_000, rows: int = 32, length: int 
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    try:
+        tyro.cli(main)
+    except UserError as error:
+        raise SystemExit(f"error: {error}") from None

@@ -36,7 +36,7 @@ class EvaluateOptions:
     """
 
     run: Annotated[Path, tyro.conf.Positional]
-    """The run folder. Of an exported file, and of demo (or --demo), the package's own model, nothing is saved."""
+    """The run folder. Of an exported file, and of a demo (--demo breakout has an agent), nothing is saved."""
     episodes: Count = 100
     """Games to play."""
     policy: Literal["agent", "random"] = "agent"

@@ -115,7 +115,7 @@ def load(path: str | Path = DEMO, device: str = "auto", precision: str = "") -> 
     if not run.exists():
         raise UserError(
             f"{path} is no run folder: give a folder that diffworld train has made, a file of diffworld export, "
-            'or "demo"'
+            'or "demo/boxing", "demo/breakout" (--demo boxing, --demo breakout)'
         )
     checkpoint, config = run.trained(), run.config()
     found = {"replay": run.replay, "data": Path(config.data) if config.data else None, "held_out": run.held_out}

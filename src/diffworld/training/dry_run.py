@@ -68,6 +68,7 @@ def dry_run(config: Config, preset: str = "") -> None:
         if note := size_note(config.recipe, spec):
             print(note)
         print(_line("networks", ", ".join(f"{name} {count:,} parameters" for name, count in counts.items())))
+        print("measuring a few updates of each, and some steps of the game ...", flush=True)
         steps = config.collection.total_steps if config.recipe != "world" else 0
         costs = [*_collection(trainer, steps), *_updates(trainer, config.total_epochs, steps)]
         games = None if env is None else TestGames(spec, config.seed, config.evaluation.num_envs)

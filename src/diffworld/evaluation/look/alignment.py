@@ -30,7 +30,7 @@ PAST = 3
 """Frames up to now that both networks see."""
 SIDE, STRETCH = 32, 250
 """Pixels to which longer sides are reduced, and steps that are read in one piece."""
-MOST_STEPS, FEWEST_STEPS = 8_000, 200
+MOST_STEPS, FEWEST_STEPS, FEW_TESTED = 8_000, 200, 500
 UPDATES, BATCH, EVERY = 500, 48, 50
 _BLOCKS, _CHUNK, _RESAMPLES = 20, 20, 1000
 SURE = 0.95
@@ -63,7 +63,10 @@ class Alignment:
     def verdict(self, imported_shift: int = 0) -> str:
         """In words; `imported_shift` is the one that the data were imported with."""
         if self.gains[self.best] < max(SHARE * self.unknown, NATS, ERRORS * self.error):
-            return "the next frame says nothing of the actions: other actions than the game's, or always the same ones"
+            said = "the next frame says nothing of the actions"
+            if self.steps < FEW_TESTED:
+                return f"{said}, but the {self.steps:,} steps that were tested are few to tell by: record some thousands"
+            return f"{said}: other actions than the game's, or always the same ones"
         said = f"the next frame says {self.share:.0%} of what the frames before leave open about the action"
         if self.sure < SURE:
             return f"which shift is right, the check cannot tell (likeliest {self.best:+d}, to {self.sure:.0%}); {said}"
