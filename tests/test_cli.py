@@ -53,6 +53,7 @@ def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     [
         ("trian", "unknown command 'trian': did you mean 'train'?"),
         ("--preset demo", "unknown command '--preset'"),
+        ("train", "say what to train: --preset demo"),
         ("train --preset atari", "unknown preset 'atari': choose one of demo"),
         ("train --preset=atari", "unknown preset 'atari'"),
         ("train --preset", "preset"),

@@ -11,6 +11,7 @@ from diffworld.commands.parsing import given_option, parse, split_commas
 from diffworld.config import Config, preset
 from diffworld.config.presets import WORLDS
 from diffworld.data import DatasetSchema
+from diffworld.runtime.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,11 @@ class TrainOptions:
 
 def main(arguments: list[str]) -> int:
     """Train, resume, or only say what would be trained."""
+    if not arguments:
+        raise UserError(
+            "say what to train: --preset demo (MinAtar Breakout, some minutes) or another preset, or --data DIR; "
+            "diffworld train --help explains every option"
+        )
     options = resolve(arguments)
     config = options.config
     game = (Path(config.data).name if config.data else config.env).replace("/", "-")

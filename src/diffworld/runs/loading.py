@@ -54,7 +54,7 @@ class Model:
     """Data sets that belong to it, by what they are: replay, data, held_out."""
     progress: Mapping[str, Any] = field(default_factory=dict)
     """What its checkpoint says of the training: epoch, saves, wall_seconds, env_steps."""
-    licence: str = ""
+    licence: str = field(default="", repr=False)
     """What others may do with it, in the words of who exported it; empty where nobody said."""
 
     def __deepcopy__(self, memo: object) -> Model:

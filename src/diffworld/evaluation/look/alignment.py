@@ -65,7 +65,7 @@ class Alignment:
         if self.gains[self.best] < max(SHARE * self.unknown, NATS, ERRORS * self.error):
             said = "the next frame says nothing of the actions"
             if self.steps < FEW_TESTED:
-                return f"{said}, but the {self.steps:,} steps that were tested are few to tell by: record some thousands"
+                return f"{said}, but the {self.steps:,} steps that were tested are few to tell by: record thousands"
             return f"{said}: other actions than the game's, or always the same ones"
         said = f"the next frame says {self.share:.0%} of what the frames before leave open about the action"
         if self.sure < SURE:
