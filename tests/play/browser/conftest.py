@@ -9,7 +9,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from serving import LIMIT, Served, wait_for
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     path = next(filter(None, map(shutil.which, CHROMIUM)), None)
     assert path, "these tests need Chromium; install it, on Debian and Ubuntu with: apt-get install chromium"
