@@ -225,7 +225,7 @@ def test_a_dry_run_tells_sizes_and_time_and_writes_nothing(
     lines = {line.split()[0]: line for line in said.splitlines()[1:]}
     phases = {"diamond": ["collect", *NETWORKS, "test"], "world": [*NETWORKS[:2], "test"]}.get(recipe, [*names, "test"])
     source = "data" if recipe == "world" else "game"
-    assert list(lines) == [source, "networks", *phases, "together", "memory", "disk"]
+    assert list(lines) == [source, "networks", "measuring", *phases, "together", "memory", "disk"]
     assert [name in lines["networks"] for name in NETWORKS] == [name in names for name in NETWORKS]
     if recipe != "model_free":  # whose updates end with the real steps
         for name in names:
