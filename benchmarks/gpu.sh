@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Everything that has to be shown on a GPU, in one go: bash benchmarks/gpu.sh [FOLDER]
 #
-# Writes to FOLDER (default: runs/gpu) a log of each part and the numbers as JSON. Meant for one H100, in about seven
-# minutes after `make install`; on another card it takes as long as it takes, and a part that fails stops no other.
+# Writes to FOLDER (default: runs/gpu) a log of each part and the numbers as JSON. Meant to take some minutes
+# on one H100 after `make install`, which nobody has timed yet. A part that fails stops no other.
 # QUICK=1 rehearses all of it with small networks, also without a GPU.
 set -uo pipefail
 cd "$(dirname "$0")/.."

@@ -8,11 +8,11 @@ from diffworld.evaluation.blind import play_blind
 from diffworld.evaluation.games import TestGames, scores
 from diffworld.evaluation.statistics import clearly_above, mean_interval
 from diffworld.runs import load
-from diffworld.runs.loading import DEMOS
+from diffworld.runs.loading import demo_names
 from diffworld.runtime.frames import frames_from_bytes
 from diffworld.runtime.progress import Display
 
-NAMES = sorted(file.stem for file in DEMOS.glob("*.zip"))
+NAMES = demo_names()
 WITH_AGENTS = [name for name in NAMES if load(f"demo/{name}", "cpu").policy is not None]
 
 

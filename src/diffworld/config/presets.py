@@ -26,7 +26,7 @@ def atari100k() -> Config:
 
 
 def minatar() -> Config:
-    """MinAtar Breakout in three quarters of an hour of one CPU core (extra `minatar`); other games learn less yet."""
+    """MinAtar Breakout, by estimate most of an hour of one CPU core (extra `minatar`); others learn less yet."""
     # One denoising step only meets its first noise level, so that is the one to learn from. It is 80 as in Karras
     # et al.: at the published 5 a frame's mean colour still shows through the noise, and the network learns to
     # rely on what is not there when it draws (docs/log.md).
@@ -78,12 +78,12 @@ def world_small(frames: Size = (64, 64)) -> Config:
 
 
 def world_medium(frames: Size = (64, 64)) -> Config:
-    """The same with the published networks, for an hour on a GPU or a night on a CPU."""
+    """The same with networks as wide as the published ones; `--dry-run` says how long it takes."""
     return _world(frames, 64, 2, 256, UpdateConfig(1_000, 1_000), epochs=50)
 
 
 def world_large(frames: Size = (64, 64)) -> Config:
-    """The same with wide networks, for hours of play and a day on a GPU."""
+    """The same with networks twice as wide, for hours of play and a GPU."""
     return _world(frames, 128, 2, 512, UpdateConfig(2_000, 2_000), epochs=200)
 
 

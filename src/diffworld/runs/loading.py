@@ -115,7 +115,7 @@ def load(path: str | Path = DEMO, device: str = "auto", precision: str = "") -> 
     if not run.exists():
         raise UserError(
             f"{path} is no run folder: give a folder that diffworld train has made, a file of diffworld export, "
-            'or "demo/boxing", "demo/breakout" (--demo boxing, --demo breakout)'
+            f"or one of {', '.join(f'{DEMO}/{name}' for name in demo_names())}"
         )
     checkpoint, config = run.trained(), run.config()
     found = {"replay": run.replay, "data": Path(config.data) if config.data else None, "held_out": run.held_out}
@@ -135,13 +135,18 @@ def untrained(env_id: str, settings: EnvironmentConfig) -> Model:
     return Model(env_id.partition("/")[2], spec, config, None, None, Starts(list), torch.device("cpu"))
 
 
+def demo_names() -> list[str]:
+    """What the package's own models are called."""
+    return sorted(file.stem for file in DEMOS.glob("*.zip"))
+
+
 def demo_name(path: str | Path) -> str:
     """Which of the package's own models "demo" or "demo/NAME" is; empty for any other path.
 
     UserError for a name that none has, and where nothing else is called so.
     """
     word, _, name = str(path).partition("/")
-    names = sorted(file.stem for file in DEMOS.glob("*.zip"))
+    names = demo_names()
     if word != DEMO or (name not in names and Path(path).exists()):
         return ""
     if (name or FIRST_DEMO) not in names:
