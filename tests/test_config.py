@@ -11,7 +11,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from diffworld.config import NETWORKS, PRESETS, Config, UpdateConfig, differences, preset, read_config
+from diffworld.config import (
+    NETWORKS,
+    OF_DATA,
+    PRESETS,
+    RECIPE_NETWORKS,
+    Config,
+    UpdateConfig,
+    differences,
+    preset,
+    read_config,
+)
 from diffworld.models.actor_critic import ActorCriticConfig
 from diffworld.runtime.checked import read_as
 from diffworld.runtime.errors import UserError
@@ -27,7 +37,7 @@ def from_dict(data: Any) -> Config:
 @pytest.mark.parametrize("name", PRESETS)
 def test_presets_are_sound_and_come_back(tmp_path: Path, name: str) -> None:
     config = preset(name)
-    (replace(config, data="somewhere") if config.recipe == "world" else config).check()
+    (replace(config, data="somewhere") if config.recipe in OF_DATA else config).check()
     path = tmp_path / "config.json"
     path.write_text(config.to_json())
     assert read_config(path) == config
@@ -55,10 +65,11 @@ def with_leaf(config: Any, path: tuple[str, ...], value: Any) -> Any:
 def other_value(path: tuple[str, ...], value: Any) -> st.SearchStrategy:
     """Values of a field's type and range that are not its present one."""
     literals = {
-        "recipe": ["world", "model_free"],
+        "recipe": ["world", "shooter", "model_free"],
         "precision": ["float32", "bfloat16"],
         "compile": ["on", "off"],
         "order": [2],
+        "factor": [2, 64],
     }
     if path[-1] in literals:
         return st.sampled_from(literals[path[-1]])
@@ -216,11 +227,17 @@ def changed(**groups: Any) -> Config:
         ({"environment__height": 0}, "environment.height is 0"),
         ({"denoiser_updates__batch_size": 0}, "denoiser_updates.batch_size is 0"),
         ({"recipe": "world"}, "recipe world and --data go together"),
+        ({"recipe": "shooter"}, "recipe shooter and --data go together"),
+        ({"upsampler__factor": 1}, "upsampler.factor is 1; it must be at least 2"),
+        ({"upsampler__context_frames": 3}, "upsampler.cond_channels must be even and a multiple"),
+        ({"upsampler__channels": (64,)}, "upsampler.channels, .depths and .attention"),
+        ({"upsampler_sampler__sigma_min": 6.0}, "upsampler_sampler.sigma_max must be no less"),
+        ({"upsampler_updates__accumulate": 0}, "upsampler_updates.accumulate is 0"),
         ({"data": "somewhere"}, "recipe world and --data go together"),
         ({"recipe": "model_free", "data": "somewhere"}, "go together"),
         ({"recipe": "world", "data": "somewhere", "epochs": 0}, "epochs is 0"),
         ({"recipe": "model_free", "actor_critic_updates__steps": 0}, "would never take all real steps"),
-        ({"recipe": "dreamer"}, "recipe is dreamer; choose 'diamond', 'world' or 'model_free'"),
+        ({"recipe": "dreamer"}, "recipe is dreamer; choose 'diamond', 'world', 'shooter' or 'model_free'"),
         ({"log_to": ("tensorboard",)}, "log_to is tensorboard; choose 'wandb' or 'trackio'"),
     ],
 )
@@ -246,10 +263,11 @@ def test_unknown_preset() -> None:
 @pytest.mark.parametrize(
     ("groups", "expected"),
     [
-        ({}, NETWORKS),
+        ({}, RECIPE_NETWORKS["diamond"]),
+        ({"recipe": "shooter"}, RECIPE_NETWORKS["shooter"]),
         ({"recipe": "model_free"}, ("actor_critic",)),
         ({"denoiser_updates__first_steps": 0, "denoiser_updates__steps": 0}, ("reward_end", "actor_critic")),
-        ({"denoiser_updates__first_steps": 0}, NETWORKS),
+        ({"denoiser_updates__first_steps": 0}, RECIPE_NETWORKS["diamond"]),
         ({"recipe": "model_free", "init_from": "run", "init_networks": ("denoiser",)}, ("denoiser", "actor_critic")),
         ({"recipe": "model_free", "init_networks": ("denoiser",)}, ("actor_critic",)),
     ],
@@ -315,7 +333,7 @@ def test_a_configuration_of_the_version_before_keeps_what_still_is(tmp_path: Pat
     [
         ({"model_free": True}, {"recipe": "model_free"}),
         ({"data": "somewhere", "epochs_on_data": 9}, {"recipe": "world", "data": "somewhere", "epochs": 9}),
-        ({"data": "somewhere"}, {"networks": NETWORKS}),
+        ({"data": "somewhere"}, {"networks": RECIPE_NETWORKS["world"]}),
         ({"wandb": True, "trackio": True}, {"log_to": ("wandb", "trackio")}),
         ({"init_from": "run", "parts": ["denoiser"]}, {"init_from": "run", "init_networks": ("denoiser",)}),
     ],

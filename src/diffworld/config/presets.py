@@ -7,7 +7,7 @@ from diffworld.agents.returns import ReturnConfig
 from diffworld.config.config import CollectionConfig, Config, EvaluationConfig, UpdateConfig
 from diffworld.envs.base import EnvironmentConfig
 from diffworld.models.actor_critic import ActorCriticConfig
-from diffworld.models.denoiser import DenoiserConfig
+from diffworld.models.denoiser import DenoiserConfig, UpsamplerConfig
 from diffworld.models.diffusion import LogNormalSigma
 from diffworld.models.reward_end import RewardEndConfig
 from diffworld.models.sampler import SamplerConfig
@@ -95,11 +95,84 @@ def world() -> Config:
     )
 
 
+def csgo() -> Config:
+    """The published shooter, Counter-Strike in two stages, of its data (`--data`): days on a GPU of 80 GB."""
+    noise, four = LogNormalSigma(mean=-1.2), (2, 2, 2, 2)
+    updates = UpdateConfig(400, 400, clip=10.0, accumulate=8)
+    return Config(
+        recipe="shooter",
+        env="",
+        epochs=600,
+        horizon=1000,
+        denoiser=DenoiserConfig(
+            cond_channels=2048,
+            channels=(128, 256, 512, 1024),
+            depths=four,
+            attention=(False, False, True, True),
+            sigma_offset=0.1,
+            noise_levels=noise,
+            autoregressive_steps=4,
+            final_frames=False,
+        ),
+        denoiser_updates=replace(updates, batch_size=16),
+        sampler=SamplerConfig(denoising_steps=1, sigma_context=0.005),
+        upsampler=UpsamplerConfig(
+            factor=5,
+            cond_channels=2048,
+            channels=(64, 64, 128, 256),
+            depths=four,
+            attention=(False, False, False, True),
+            sigma_offset=0.1,
+            noise_levels=noise,
+            final_frames=False,
+        ),
+        upsampler_updates=replace(updates, batch_size=4),
+        upsampler_sampler=SamplerConfig(
+            denoising_steps=1, sigma_min=1.0, churn=10.0, churn_min=1.0, churn_max=5.0, churn_noise=0.9
+        ),
+        evaluation=EvaluationConfig(every_epochs=20),
+    )
+
+
+def vizdoom() -> Config:
+    """The same two stages, small, of recorded games of ViZDoom (`--data`): an evening on two CPU cores."""
+    full = csgo()
+    return replace(
+        full,
+        epochs=60,
+        denoiser=replace(
+            full.denoiser,
+            cond_channels=128,
+            channels=(32, 64, 96),
+            depths=(1, 1, 1),
+            attention=NO_ATTENTION,
+            autoregressive_steps=1,
+            final_frames=True,
+        ),
+        denoiser_updates=UpdateConfig(400, 400, learning_rate=1e-3, batch_size=8),
+        upsampler=replace(
+            full.upsampler,
+            factor=4,
+            cond_channels=64,
+            channels=(16, 32, 48),
+            depths=(1, 1, 1),
+            attention=NO_ATTENTION,
+            final_frames=True,
+        ),
+        upsampler_updates=UpdateConfig(200, 200, learning_rate=1e-3, batch_size=2),
+        precision="float32",
+        compile="off",
+        evaluation=EvaluationConfig(every_epochs=2),
+    )
+
+
 PRESETS: dict[str, Callable[[], Config]] = {
     "demo": demo,
     "minatar": minatar,
     "world": world,
     "atari100k": atari100k,
+    "vizdoom": vizdoom,
+    "csgo": csgo,
 }
 
 

@@ -6,9 +6,11 @@ low-resolution frame as extra input).
 """
 
 from dataclasses import dataclass, field
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
+from annotated_types import Interval
 from torch import Tensor, nn
 
 from diffworld.models.diffusion import (
@@ -52,6 +54,15 @@ class DenoiserConfig:
     final_frames: bool = True
     """Also learn the frame that an episode ends with, from which the reward/end model tells the end. The published
     rule leaves these frames out: dreams then hardly ever end (docs/algorithm.md)."""
+
+
+@dataclass(frozen=True)
+class UpsamplerConfig(DenoiserConfig):
+    """Size and conditioning of an upsampler: it draws a large frame from the small one and the large ones before it."""
+
+    context_frames: Count = 1
+    factor: Annotated[int, Interval(ge=2, le=64)] = 5
+    """How many times smaller, a side, the frames of the first stage are."""
 
 
 @dataclass(frozen=True)
@@ -256,6 +267,18 @@ def like_weights(frames: Tensor, conv: nn.Conv2d) -> Tensor:
     """Frames (B, C, H, W) in the memory format of a convolution's weights, so that nothing changes it on the way."""
     last = conv.weight.is_contiguous(memory_format=torch.channels_last)
     return frames.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
+
+
+def shrink(frames: Tensor, factor: int) -> Tensor:
+    """Frames (..., 3, H, W) as they look `factor` times smaller: antialiased bicubic, clamped, rounded to 8 bits.
+
+    Padding, which is exactly 0, stays exactly 0.
+    """
+    flat = frames.flatten(0, -4)
+    size = (flat.shape[-2] // factor, flat.shape[-1] // factor)
+    small = F.interpolate(flat, size=size, mode="bicubic", antialias=True, align_corners=False).clamp(-1, 1)
+    small = torch.where(small == 0, small, ((small + 1) * 127.5).round() / 127.5 - 1)
+    return small.unflatten(0, frames.shape[:-3])
 
 
 def resize_bicubic(frames: Tensor, size: tuple[int, int]) -> Tensor:

@@ -22,19 +22,21 @@ from diffworld.data.schema import DESCRIPTION
 from diffworld.envs import EnvironmentConfig, Policy, RandomPolicy
 from diffworld.envs.make import make_game
 from diffworld.models.actor_critic import ActorCritic
-from diffworld.recipes.networks import Networks, build_networks, require_layers
+from diffworld.recipes.networks import Networks, build_networks, build_world, require_layers
 from diffworld.runs.folder import CONFIG, GAME, RunFolder
-from diffworld.runs.starts import COLLECT_GAMES, Starts, Window, collect_windows, windows_of
+from diffworld.runs.starts import COLLECT_GAMES, Starts, Window, collect_windows, windows_of, write_later_actions
 from diffworld.runtime.device import resolve_device, resolve_precision, resolve_threads
 from diffworld.runtime.errors import UserError
 from diffworld.runtime.files import atomic_folder, write_atomic, write_json
 from diffworld.spec import ActionSpace, GameSpec
-from diffworld.world import FrameStack
+from diffworld.world import WorldModel
 
 DEMO = "demo"
 """Instead of a path: the small model that comes with the package."""
 DEMO_MODEL = Path(__file__).parent / "demo_model"
 WEIGHTS, STARTS = "weights.safetensors", "starts"
+PACKED_ACTIONS = 300
+"""Actions that a packed model keeps of what followed each start."""
 
 
 @dataclass
@@ -48,8 +50,8 @@ class Model:
     """What it is called: the run's folder, or demo."""
     spec: GameSpec
     config: Config
-    world: FrameStack | None
-    policy: ActorCritic | None
+    networks: Networks
+    world: WorldModel[Any] | None
     starts: Starts
     """Where its dreams may begin."""
     device: torch.device
@@ -57,6 +59,11 @@ class Model:
     """Data sets that belong to it, by what they are: replay, data, starts, held_out."""
     progress: Mapping[str, Any] = field(default_factory=dict)
     """What its checkpoint says of the training: epoch, saves, wall_seconds, env_steps."""
+
+    @property
+    def policy(self) -> ActorCritic | None:
+        """Its agent."""
+        return self.networks.actor_critic
 
     def __deepcopy__(self, memo: object) -> Model:
         """The same model: it does not change, and Gymnasium copies what an environment was made with."""
@@ -67,6 +74,11 @@ class Model:
         """How many threads torch should compute with on a CPU."""
         return resolve_threads(self.config.small)
 
+    @property
+    def context_frames(self) -> int:
+        """Frames that its dreams begin with, n; as many are kept of a real game where it has no dreams."""
+        return self.config.denoiser.context_frames if self.world is None else self.world.context_frames
+
     @functools.cached_property
     def no_game(self) -> str:
         """Why the real game cannot be played here; empty where it can."""
@@ -76,7 +88,7 @@ class Model:
             return str(error)
         return ""
 
-    def require_world(self) -> FrameStack:
+    def require_world(self) -> WorldModel[Any]:
         """Its world model; UserError if there is none."""
         if self.world is None:
             raise UserError(f"{self.title} has no dream: give a run whose world model was trained")
@@ -113,7 +125,12 @@ def load(path: str | Path = DEMO, device: str = "auto", precision: str = "") -> 
     if not run.exists():
         raise UserError(f'{path} is no run folder: give a folder that diffworld train has made, or "demo"')
     checkpoint, config = run.trained(), run.config()
-    found = {"replay": run.replay, "data": Path(config.data) if config.data else None, "held_out": run.held_out}
+    found = {
+        "starts": run.starts,
+        "replay": run.replay,
+        "data": Path(config.data) if config.data else None,
+        "held_out": run.held_out,
+    }
     datasets = {name: folder for name, folder in found.items() if folder and (folder / DESCRIPTION).exists()}
     spec = run.spec() or _older_spec(config.env, config.environment, list(datasets.values()), checkpoint.weights)
     known = {k: v for k, v in checkpoint.progress.items() if k in ("env_steps", "replay_rows")}
@@ -129,22 +146,24 @@ def pack(model: Model, folder: Path, starts: int = 64) -> None:
     """
     windows = model.starts.windows()
     chosen = [windows[i] for i in np.linspace(0, len(windows) - 1, min(starts, len(windows))).round().astype(int)]
-    dream = model.world
-    networks = Networks(dream.denoiser if dream else None, dream.reward_end if dream else None, model.policy)
     with atomic_folder(folder) as new:
         config = replace(model.config, data="", init_from="")  # paths of the machine it was made on
         write_atomic(new / CONFIG, config.to_json())
         write_json(new / GAME, model.spec.to_json())
         # Half the size; in the shipped model it moves 1 % of a drawn frame's values by one level of 8 bits.
-        weights = {name: tensor.half().contiguous() for name, tensor in networks.tensors().items()}
+        weights = {name: tensor.half().contiguous() for name, tensor in model.networks.tensors().items()}
         (new / WEIGHTS).write_bytes(safetensors.torch.save(weights))
+        later = {}
         with Dataset.create(new / STARTS, model.spec) as dataset:
             for window in chosen:
                 episode = dataset.new_episode()
-                actions = [*window.actions[:-1], model.spec.actions.idle]  # the last is not chosen yet
+                known = window.following[:PACKED_ACTIONS]
+                actions = [*window.actions[:-1], known[0] if len(known) else model.spec.actions.idle]
+                later[episode] = known[1:]
                 for frame, action, real in zip(window.frames, actions, window.has_frame, strict=True):
                     if real:
                         dataset.append(episode, frame, action, 0.0, False, False)
+        write_later_actions(new / STARTS, later)
 
 
 def _load_packed(folder: Path, device: str, precision: str) -> Model:
@@ -180,18 +199,16 @@ def _assemble(
     for _, module in networks.items():
         module.eval().requires_grad_(False)
     dtype = resolve_precision(precision or ("float32" if config.small else "auto"), where)
-    world = None
-    if networks.denoiser is not None:
-        world = FrameStack(networks.denoiser, networks.reward_end, config.sampler, dtype)
-        if where.type == "cuda":
-            world.record()
-    model = Model(title, spec, config, world, networks.actor_critic, Starts(list), where, datasets, progress)
+    world = build_world(networks, (config.sampler, config.upsampler_sampler), dtype)
+    if world is not None and where.type == "cuda":
+        world.record()
+    model = Model(title, spec, config, networks, world, Starts(list), where, datasets, progress)
     model.starts = Starts(lambda: _load_starts(model))
     return model
 
 
 def _load_starts(model: Model) -> list[Window]:
-    n = model.config.denoiser.context_frames
+    n = model.context_frames
     for folder in model.datasets.values():
         with Dataset.open(folder) as dataset:
             if dataset.num_steps and not dataset.spec.differences(replace(model.spec, name=dataset.spec.name)):
