@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -23,8 +24,10 @@ from diffworld.config import (
     read_config,
 )
 from diffworld.models.actor_critic import ActorCriticConfig
+from diffworld.recipes import build_networks
 from diffworld.runtime.checked import read_as
 from diffworld.runtime.errors import UserError
+from diffworld.spec import ActionSpace, GameSpec, Keys, numbered
 from tests.older import older_config
 
 # --- written and read ------------------------------------------------------------------------------------------------
@@ -394,6 +397,7 @@ def test_atari100k_is_the_papers() -> None:
             "attention": (False,) * 4,
             "sigma_offset": 0.3,
             "noise_levels": {"mean": -0.4, "std": 1.2, "low": 0.002, "high": 20.0},
+            "context_noise_levels": {"mean": -1.2, "std": 1.2, "low": 0.002, "high": 20.0},  # of no use here
             "autoregressive_steps": 1,
             "final_frames": False,
         },
@@ -428,3 +432,29 @@ def test_atari100k_is_the_papers() -> None:
     assert (evaluation.every_epochs, evaluation.episodes, evaluation.final_episodes) == (10, 4, 100)
     assert evaluation.temperature == 1.0
     assert config.recipe == "diamond" and not config.networks and not config.data and not config.init_from
+
+
+def test_csgo_is_the_published_shooter() -> None:
+    config = preset("csgo")
+    noise = {"mean": -1.2, "std": 1.2, "low": 0.002, "high": 20.0}
+    networks = {
+        "denoiser": (4, (128, 256, 512, 1024), (False, False, True, True), 4, 16),
+        "upsampler": (1, (64, 64, 128, 256), (False, False, False, True), 1, 4),
+    }
+    for name, (context, channels, attention, steps, batch) in networks.items():
+        found = getattr(config, name)
+        assert (found.context_frames, found.cond_channels, found.sigma_offset) == (context, 2048, 0.1)
+        assert (found.channels, found.depths, found.attention) == (channels, (2, 2, 2, 2), attention)
+        assert (found.autoregressive_steps, found.final_frames) == (steps, False)
+        assert dataclasses.asdict(found.noise_levels) == dataclasses.asdict(found.context_noise_levels) == noise
+        assert config.updates(name) == UpdateConfig(400, 400, 1e-4, 1e-2, 10.0, 100, batch, 8)  # type: ignore[arg-type]
+    assert (config.upsampler.factor, config.epochs, config.horizon) == (5, 600, 1000)
+    assert config.evaluation.every_epochs == 20
+    fast = {"denoising_steps": 1, "sigma_context": 0.005, "order": 1, "churn": 0.0, "sigma_max": 5.0}
+    churned = {"churn": 10.0, "churn_min": 1.0, "churn_max": 5.0, "churn_noise": 0.9, "sigma_min": 1.0}
+    assert {name: getattr(config.sampler, name) for name in fast} == fast
+    assert {name: getattr(config.upsampler_sampler, name) for name in churned} == churned
+    spec = GameSpec("", 150, 280, ActionSpace((Keys(numbered(51)),)))
+    with torch.device("meta"):
+        counts = build_networks(config, spec, torch.device("meta")).parameter_counts()
+    assert counts == {"denoiser": 330_489_219, "upsampler": 51_149_187}

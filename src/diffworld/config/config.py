@@ -243,6 +243,8 @@ def upgraded(data: Any) -> Any:
     # Before there was a second stage, nothing was accumulated either.
     defaults = dataclasses.asdict(Config())
     new = {**data, **{name: defaults[name] for name in SECOND_STAGE}}
+    if isinstance(denoiser := data["denoiser"], dict):
+        new["denoiser"] = {**denoiser, "context_noise_levels": defaults["denoiser"]["context_noise_levels"]}
     for name in RECIPE_NETWORKS["diamond"]:
         if isinstance(settings := data.get(f"{name}_updates"), dict):
             new[f"{name}_updates"] = {**settings, "accumulate": 1}

@@ -137,6 +137,8 @@ def csgo() -> Config:
 def vizdoom() -> Config:
     """The same two stages, small, of recorded games of ViZDoom (`--data`): an evening on two CPU cores."""
     full = csgo()
+    # With so few updates a frame is drawn in one step: what counts is high noise, and a context that is seen clearly.
+    noise = LogNormalSigma(mean=0.5)
     return replace(
         full,
         epochs=60,
@@ -146,6 +148,8 @@ def vizdoom() -> Config:
             channels=(32, 64, 96),
             depths=(1, 1, 1),
             attention=NO_ATTENTION,
+            noise_levels=noise,
+            context_noise_levels=LogNormalSigma(mean=-3.0),
             autoregressive_steps=1,
             final_frames=True,
         ),
@@ -157,9 +161,11 @@ def vizdoom() -> Config:
             channels=(16, 32, 48),
             depths=(1, 1, 1),
             attention=NO_ATTENTION,
+            noise_levels=noise,
             final_frames=True,
         ),
         upsampler_updates=UpdateConfig(200, 200, learning_rate=1e-3, batch_size=2),
+        upsampler_sampler=SamplerConfig(denoising_steps=1),
         precision="float32",
         compile="off",
         evaluation=EvaluationConfig(every_epochs=2),

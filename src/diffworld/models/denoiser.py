@@ -49,6 +49,8 @@ class DenoiserConfig:
     """Standard deviation of the offset noise (0.1 for the shooter)."""
     noise_levels: LogNormalSigma = field(default_factory=LogNormalSigma)
     """Noise levels drawn in training."""
+    context_noise_levels: LogNormalSigma = field(default_factory=lambda: LogNormalSigma(mean=-1.2))
+    """Those of the context frames, one for all of a row, where they are noised too (recipe shooter)."""
     autoregressive_steps: Natural = 1
     """Frames predicted from its own predictions in training, k."""
     final_frames: bool = True
@@ -203,7 +205,7 @@ class Denoiser(nn.Module):
             target = frames[:, t].clone()
             past, sigma_context = frames[:, t - n : t], None
             if self.conditioning.noise_context:
-                sigma_context = self.config.noise_levels.draw(len(frames), randn)
+                sigma_context = self.config.context_noise_levels.draw(len(frames), randn)
                 past = self._noise_context(past, sigma_context, randn)
             context = self.encode(
                 past,
