@@ -1,6 +1,6 @@
 """Does training in bfloat16 learn as well? python -m research.precision --data DIR --held-out DIR --out DIR
 
-The denoiser and the reward/end model of preset demo's size learn from a recorded data set in float32 and in bfloat16:
+The denoiser and the reward/end model of preset world-small learn from a recorded data set in float32 and in bfloat16:
 from the same first weights, on the same windows in the same order, with the same noise, once for each seed. At the end
 their losses on held-out windows are measured in float32 arithmetic, so that only what was learnt differs.
 
@@ -181,9 +181,9 @@ def run(options: Options) -> None:
 
 
 def small(dataset: Dataset, held_out: Dataset, options: Options) -> Config:
-    """Preset demo's networks; UserError where the two data sets do not go together."""
+    """Preset world-small's networks; UserError where the two data sets do not go together."""
     check_pair(dataset, held_out)
-    config = preset("demo")
+    config = preset("world-small", dataset.spec.frame_size)
     updates: dict[str, Any] = {
         f"{part}_updates": replace(config.updates(part), batch_size=options.batch) for part in LEARNT
     }

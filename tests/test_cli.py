@@ -66,7 +66,7 @@ def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         ("train --networks denoiser,critic", "critic"),
         ("train --recipe maybe", "maybe"),
         ("train --denoiser.channels 16,wide", "wide"),
-        ("train --denoiser.channels 16,32", "denoiser.channels, .depths and .attention"),
+        ("train --denoiser.channels 16,32,32", "denoiser.channels, .depths and .attention"),
         ("train --sampler.order 3", "invalid choice '3' for argument '--sampler.order'"),
         ("train --horizon 0 --dry-run", "horizon is 0"),
         ("train --device tpu", "unknown device 'tpu': choose auto, cpu, cuda or mps"),

@@ -23,6 +23,7 @@ from diffworld.config import (
     preset,
     read_config,
 )
+from diffworld.config.presets import WORLDS
 from diffworld.models.actor_critic import ActorCriticConfig
 from diffworld.recipes import build_networks
 from diffworld.runtime.checked import read_as
@@ -37,7 +38,7 @@ def from_dict(data: Any) -> Config:
     return read_as(Config, data, "config.json")
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", [*PRESETS, *WORLDS])
 def test_presets_are_sound_and_come_back(tmp_path: Path, name: str) -> None:
     config = preset(name)
     (replace(config, data="somewhere") if config.recipe in OF_DATA else config).check()
@@ -45,6 +46,25 @@ def test_presets_are_sound_and_come_back(tmp_path: Path, name: str) -> None:
     path.write_text(config.to_json())
     assert read_config(path) == config
     assert preset(name) == config, "a preset is the same each time"
+
+
+@pytest.mark.parametrize(
+    ("frames", "levels"), [((8, 8), 1), ((10, 10), 2), ((32, 56), 4), ((24, 32), 3), ((64, 64), 4), ((128, 72), 5)]
+)
+def test_networks_of_a_world_are_as_deep_as_its_frames_are_large(frames: tuple[int, int], levels: int) -> None:
+    sizes = []
+    for name in WORLDS:
+        config = replace(preset(name, frames), data="somewhere", networks=RECIPE_NETWORKS["world"])
+        config.check()
+        assert len(config.denoiser.channels) == len(config.reward_end.channels) == levels
+        spec = GameSpec("game", *frames, ActionSpace.discrete(3), rewards=True, ends=True)
+        networks = build_networks(config, spec, torch.device("meta"))
+        sizes.append(networks.parameter_counts()["denoiser"])
+        seen = torch.zeros(1, 3, *frames, device="meta")
+        assert networks.actor_critic is not None
+        networks.actor_critic(seen, networks.actor_critic.zero_state(1))
+    assert sizes == sorted(sizes) and sizes[-1] > 10 * sizes[0]
+    assert preset("demo", frames) == preset("demo"), "a preset of a game has its own"
 
 
 def leaves(config: Any, prefix: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], Any]]:
@@ -256,7 +276,7 @@ def test_every_level_count_is_fine() -> None:
 
 
 def test_unknown_preset() -> None:
-    with pytest.raises(UserError, match=f"unknown preset 'atari': choose one of {', '.join(PRESETS)}"):
+    with pytest.raises(UserError, match=f"unknown preset 'atari': choose one of {', '.join([*PRESETS, *WORLDS])}"):
         preset("atari")
 
 

@@ -22,7 +22,7 @@ from diffworld.recipes import build_networks
 from diffworld.report.runs import read_run
 from diffworld.report.scores import load_benchmark, read_method
 from diffworld.report.write import check_place
-from diffworld.runs import Checkpoint, RunFolder, load
+from diffworld.runs import Checkpoint, RunFolder, load, pack
 from diffworld.runtime.errors import UserError
 from diffworld.runtime.metrics import read_metrics
 from diffworld.spec import ActionSpace, GameSpec
@@ -62,6 +62,7 @@ def make_files(folder: Path, config: Config) -> None:
     (run.path / "summary.json").write_text(json.dumps(summary))
     entries = [{"epoch": epoch, "env_steps": 20 * epoch, "denoiser/loss": 0.5, "x": None} for epoch in (1, 2, 3)]
     (run.path / "metrics.jsonl").write_text("".join(f"{json.dumps(entry)}\n" for entry in entries))
+    pack(load(run.path, "cpu"), folder / "game.zip", starts=3, licence="free")
     (folder / "scores.json").write_text(json.dumps({"method": "Mine", "scores": {"Pong": [1.5, 2], "Alien": 3}}))
     (folder / "sweep.toml").write_text(SWEEP)
     (folder / "report").mkdir()
@@ -88,6 +89,12 @@ def of_data(folder: Path) -> Any:
         return dataset.spec, dataset.schema.info, frames, [list(episode.rewards) for episode in dataset.episodes]
 
 
+def of_export(folder: Path) -> Any:
+    model = load(folder / "game.zip", "cpu")
+    frames = [window.frames.tolist() for window in model.starts.windows()]
+    return model.spec, model.config, frames, model.licence, model.require_world().denoiser.state_dict().__repr__()
+
+
 def of_tensors(folder: Path) -> Any:
     return {name: tensor.tolist() for name, tensor in read_tensors(folder / "weights.pt").items()}
 
@@ -106,13 +113,14 @@ READERS: dict[str, Callable[[Path], Any]] = {
     f"{RUN}/evaluations": lambda folder: (read_evaluations(folder / RUN), of_run(folder)),
     f"{RUN}/summary.json": of_run,
     f"{RUN}/metrics.jsonl": lambda folder: (read_metrics(folder / RUN / "metrics.jsonl"), of_run(folder)),
+    "game.zip": of_export,
     "scores.json": lambda folder: read_method(folder / "scores.json", load_benchmark()),
     "sweep.toml": lambda folder: read_sweep(folder / "sweep.toml").runs(),
     "report/report.json": lambda folder: check_place(folder / "report"),
     "weights.pt": of_tensors,
     "published.json": lambda folder: read_config(folder / "published.json"),
 }
-CHECKSUMMED = ("progress.json", "weights.safetensors", "state.pt", "frames.bin", "rows.bin")
+CHECKSUMMED = ("progress.json", "weights.safetensors", "state.pt", "frames.bin", "rows.bin", "game.zip")
 """Files of which no damage goes unseen."""
 ODD: list[Any] = [None, True, -1, 0.5, 1e300, 10**12, 2**31 - 1, 10**400, "", "x", "a\nb", "\ud800", "\0", [], {}, [{}]]
 
@@ -153,7 +161,7 @@ def damaged(files: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
-DAMAGE = settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+DAMAGE = settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.mark.parametrize("name", READERS)

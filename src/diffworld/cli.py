@@ -32,13 +32,16 @@ class Command:
 
 
 COMMANDS = {
-    "train": Command("train --preset demo", "learn a real Atari game from its dreams"),
+    "train": Command("train --preset demo", "learn a game from nothing, in dreams of it"),
     "play": Command("play RUN", "play in the dream, in a browser (or: play --demo)"),
+    "export": Command("export RUN --out FILE", "make one file of a dream, for others to play"),
     "evaluate": Command("evaluate RUN", "play whole games with a run's agent, and save every score"),
     "fidelity": Command("fidelity RUN", "measure how long a run's dream stays true to the game"),
     "report": Command("report [RUN...]", "compare runs with every published Atari 100k method"),
     "sweep": Command("sweep FILE", "train games x seeds x settings, then report on them"),
     "record": Command("record --env ID --out DIR", "record a data set of real episodes"),
+    "import-data": Command("import-data SOURCE... --out DATA", "make a data set of recordings of your own game"),
+    "data": Command("data DATA", "look at a data set before training on it"),
     "import-weights": Command("import-weights FILE --env ID", "make a run of published weights"),
     "verify-golden": Command("verify-golden FOLDER", "check the networks against published numbers"),
 }
@@ -47,7 +50,7 @@ COMMANDS = {
 def usage() -> str:
     """The commands, a line each."""
     lines = [f"diffworld {__version__}: reinforcement learning inside a diffusion world model", ""]
-    lines += [f"  diffworld {command.usage:28} {command.summary}" for command in COMMANDS.values()]
+    lines += [f"  diffworld {command.usage:32} {command.summary}" for command in COMMANDS.values()]
     lines += ["", "diffworld COMMAND --help explains every option."]
     return "\n".join(lines)
 

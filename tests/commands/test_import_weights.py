@@ -25,7 +25,7 @@ from diffworld.config import Config, preset
 from diffworld.data import Dataset, frame_batch, sample_context_windows
 from diffworld.evaluation.games import TestGames
 from diffworld.play.session import PlaySession
-from diffworld.runs import Model, RunFolder, load, loading, pack
+from diffworld.runs import Model, RunFolder, load, pack
 from diffworld.runtime.errors import UserError
 from diffworld.world import TwoStages
 from published import to_published
@@ -260,9 +260,8 @@ def test_an_imported_shooter_plays_from_its_starting_places(tmp_path: Path, caps
         views = [session.step() for _ in done]
         np.testing.assert_array_equal([each.action for each in views], done)
         assert [each.truncated for each in views] == [False] * 7 + [True]
-    (tmp_path / "packed").mkdir()
-    pack(model, tmp_path / "packed/model")
-    packed = loading._load_packed(tmp_path / "packed/model", "cpu", "")
+    pack(model, tmp_path / "packed.zip")
+    packed = load(tmp_path / "packed.zip", "cpu")
     np.testing.assert_array_equal(packed.starts[0].following, model.starts[0].following)
 
 

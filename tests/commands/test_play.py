@@ -58,7 +58,8 @@ def test_a_busy_port_is_said_before_the_model_is_loaded(run_folder: Path) -> Non
     ("arguments", "words"),
     [
         ([], "give a run folder, or --demo"),
-        (["runs/x", "--demo"], "give a run folder, or --demo"),
+        (["runs/x", "--demo"], "Unrecognized options: demo"),
+        (["--demo", "runs/x"], "there is no demo 'runs/x': choose one of boxing, breakout"),
         (["no/such/run", "--port", "0"], "no run folder"),
         (["RUN", "--port", "0", "--max-players", "0"], "--max-players"),
         (["RUN", "--port", "99999"], "--port"),

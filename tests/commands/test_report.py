@@ -31,7 +31,7 @@ def test_inputs_that_cannot_be_used_leave_nothing(tmp_path: Path) -> None:
     for name, said in (
         (str(scores), "did you mean 'Pong'"),
         (str(tmp_path / "no"), "does not exist"),
-        ("--demo", "diffworld evaluate demo prints its scores"),
+        ("--demo", "diffworld evaluate --demo breakout prints its scores"),
     ):
         with pytest.raises(UserError, match=said):
             report.main([name, "--out", str(tmp_path / "report")])

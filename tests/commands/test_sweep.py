@@ -145,7 +145,7 @@ def test_what_is_in_the_way_is_told_before_the_first_run(capsys: pytest.CaptureF
     assert "runs/x/report is not empty and holds no report" in capsys.readouterr().err
 
 
-words = st.text(st.characters(categories=("L", "N", "P", "S"), include_characters=" "), min_size=1)
+words = st.text(st.characters(categories=("L", "N", "P", "S"), include_characters=" "), min_size=1).filter(str.strip)
 
 
 @settings(max_examples=25)
@@ -185,11 +185,10 @@ def test_the_example_in_the_documentation_is_a_sweep(capsys: pytest.CaptureFixtu
     assert main(["sweep", str(file), "--dry-run"]) == 0
     said = capsys.readouterr().out
     assert said.startswith("6 runs in runs/sweep-demo, seed by seed: 0 finished, 0 unfinished\n")
-    folder = "runs/sweep-demo/three-steps/atari-Freeway/seed-1"
-    assert "not begun: three-steps, atari/Freeway, seed 1\n" in said
-    assert (
-        f"    diffworld train --preset=demo --sampler.denoising-steps=3 --env=atari/Freeway --seed=1 --out={folder}\n"
-    ) in said
+    folder = "runs/sweep-demo/three-steps/minatar-breakout/seed-1"
+    assert "not begun: three-steps, minatar/breakout, seed 1\n" in said
+    command = "diffworld train --preset=demo --sampler.denoising-steps=3 --env=minatar/breakout --seed=1"
+    assert f"    {command} --out={folder}\n" in said
     assert list(Path().iterdir()) == []
 
 
@@ -198,7 +197,7 @@ def test_epochs_of_all_runs_are_counted() -> None:
     for run in runs:
         run.folder.mkdir()
     (runs[0].folder / "summary.json").write_text("{}")
-    ten = replace(preset("world"), epochs=10)
+    ten = replace(preset("world-small"), epochs=10)
     campaign = Campaign(Path("out"), dict.fromkeys(runs, ten), 1, Display())
     assert campaign.epochs() == 10, "a finished run has all of its epochs, whatever its record holds"
     (runs[1].folder / "metrics.jsonl").write_text("{}\n{}\n{torn")
@@ -277,7 +276,7 @@ def checkpoints(run: Path) -> list[Path]:
 
 
 def test_a_campaign_interrupted_with_a_failing_run_and_resumed(capsys: pytest.CaptureFixture[str]) -> None:
-    head = 'out = "out"\ngames = ["atari/Breakout"]\nseeds = [0, 1]\n'
+    head = 'out = "out"\ngames = ["atari/Breakout"]\nseeds = [0]\n'
     changes = "[settings.one]\n[settings.two]\nsampler.denoising-steps = 2\n"
     written(head + TINY + changes)
     first = Path("out/one/atari-Breakout/seed-0")
@@ -290,7 +289,7 @@ def test_a_campaign_interrupted_with_a_failing_run_and_resumed(capsys: pytest.Ca
     os.killpg(campaign.pid, signal.SIGINT)  # a terminal's Ctrl-C goes to the whole group
     said, errors = campaign.communicate(timeout=600)
     assert campaign.returncode == 130, said + errors
-    assert errors == "stopped; 0 of 4 runs are finished, and the same command goes on from here\n"
+    assert errors == "stopped; 0 of 2 runs are finished, and the same command goes on from here\n"
     assert last_line(first.with_name("seed-0.log")).startswith("stopped; everything is saved in out/one")
     assert not Path("out/two").exists() and not Path("out/report").exists()
 
@@ -299,10 +298,10 @@ def test_a_campaign_interrupted_with_a_failing_run_and_resumed(capsys: pytest.Ca
     assert main(["sweep", "sweep.toml", "--jobs", "2"]) == 1
     said = capsys.readouterr().out
     lines = [line for line in said.splitlines() if line.startswith(("one ", "two "))]
-    assert [line.split()[:3] for line in lines] == [[m, "atari/Breakout", s] for s in "01" for m in ("one", "two")]
+    assert [line.split()[:3] for line in lines] == [["one", "atari/Breakout", "0"], ["two", "atari/Breakout", "0"]]
     assert f"failed, exit code 2: error: checkpoint {damaged} is damaged" in lines[0]
-    assert said.count("finished: ") == 3 and all("(" in line for line in lines[1:])
-    assert [row["method"] for row in table("runs")] == ["two", "one", "two"]
+    assert said.count("finished: ") == 1 and "(" in lines[1]
+    assert [row["method"] for row in table("runs")] == ["two"]
     assert f"open {Path('out/report/report.html')}" in said
 
     shutil.rmtree(damaged)
@@ -310,10 +309,10 @@ def test_a_campaign_interrupted_with_a_failing_run_and_resumed(capsys: pytest.Ca
     said = capsys.readouterr().out
     assert said.count("goes on: ") == said.count("finished: ") == 1 and "begins: " not in said
     assert "resuming out/one/atari-Breakout/seed-0 in epoch" in first.with_name("seed-0.log").read_text()
-    assert [(row["method"], row["seed"]) for row in table("runs")] == [(m, s) for s in "01" for m in ("one", "two")]
+    assert [row["method"] for row in table("runs")] == ["one", "two"]
 
     assert main(["sweep", "sweep.toml", "--dry-run"]) == 0
-    assert "4 finished, 0 unfinished" in capsys.readouterr().out
+    assert "2 finished, 0 unfinished" in capsys.readouterr().out
     assert "another configuration: sampler.denoising_steps (1 -> 3)" in changed(head + TINY, changes, capsys)
 
 

@@ -113,6 +113,30 @@ def test_data_that_know_no_rewards_train_the_denoiser_alone(tmp_path: Path) -> N
     assert refused.returncode == 2 and "neither rewards nor ends" in refused.stderr
 
 
+def test_networks_follow_from_the_frames_unless_options_say_otherwise(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = str(make_data(tmp_path / "data", SPACES["keys"]))
+    for options, channels in (
+        ([], [32, 32]),
+        (["--preset", "world-medium"], [64, 64]),
+        (["--preset", "world-large", "--denoiser.channels", "8", "16"], [8, 16]),
+    ):
+        assert run_command("train", "--data", data, "--show-config", *options).returncode == 0
+        found = run_command("train", "--data", data, "--show-config", *options).stdout
+        assert json.loads(found)["denoiser"]["channels"] == channels
+
+
+def test_large_frames_are_named(tmp_path: Path) -> None:
+    spec = GameSpec("large", 8, 72, ActionSpace.discrete(2))
+    with Dataset.create(tmp_path / "data", spec) as data:
+        episode = data.new_episode()
+        for t in range(12):
+            data.append(episode, np.zeros(spec.frame_shape, np.uint8), t % 2, 0.0, False, False)
+    done = train(tmp_path / "data", tmp_path / "run", "--epochs", "1")
+    assert "note: frames of 8x72 are drawn by one network at full size" in done.stdout
+
+
 def test_another_runs_replay_is_data_too(finished: Path, tmp_path: Path) -> None:
     data = tmp_path / "data"
     shutil.copytree(finished / "replay", data)

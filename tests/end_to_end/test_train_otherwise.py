@@ -6,11 +6,13 @@ from pathlib import Path
 
 from tiny import command, environment, final_weights, kill_after, train
 
+ONE_EPOCH = ("--collection.total-steps", "60", "--epochs", "0")
+
 
 def test_weights_of_another_run(finished: Path, tmp_path: Path) -> None:
     copied = train(
         tmp_path / "copied", "--init-from", str(finished), "--init-networks", "denoiser,reward_end",
-        "--denoiser-updates.learning-rate", "0", "--denoiser-updates.weight-decay", "0",
+        "--denoiser-updates.learning-rate", "0", "--denoiser-updates.weight-decay", "0", *ONE_EPOCH,
     )  # fmt: skip
     assert copied.returncode == 0, copied.stderr
     old, new = final_weights(finished), final_weights(tmp_path / "copied")
@@ -35,5 +37,5 @@ def test_model_free_counts_real_steps_and_resumes(tmp_path: Path) -> None:
 
 
 def test_bfloat16_trains_too(tmp_path: Path) -> None:
-    done = train(tmp_path / "run", "--precision", "bfloat16")
+    done = train(tmp_path / "run", "--precision", "bfloat16", *ONE_EPOCH)
     assert done.returncode == 0, done.stderr

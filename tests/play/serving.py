@@ -21,7 +21,7 @@ from diffworld.play.server_state import ServerState
 from diffworld.runs import load
 
 Message = dict[str, Any]
-LIMIT = 600.0
+LIMIT = 300.0
 """Seconds after which whatever hangs is ended; no test takes a tenth of it."""
 get = functools.partial(httpx.get, timeout=LIMIT)
 

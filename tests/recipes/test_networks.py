@@ -41,7 +41,7 @@ def test_only_the_networks_asked_for_are_loaded() -> None:
 
 
 def test_weights_of_other_networks_are_refused_in_one_line() -> None:
-    wider = replace(preset("demo"), denoiser=replace(preset("demo").denoiser, channels=(16, 16, 32)))
+    wider = replace(preset("demo"), denoiser=replace(preset("demo").denoiser, channels=(16, 32)))
     with pytest.raises(UserError, match="weights of the denoiser do not fit") as error:
         networks(wider).load(networks().tensors(), ("denoiser",))
     assert "\n" not in str(error.value)

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -90,11 +89,11 @@ def test_a_run_of_two_stages(small: Config, tmp_path: Path) -> None:
     spec = GameSpec("noise", 12, 12, SHOOTER)
     networks = random_networks(config, spec)
     run = make_run(tmp_path / "run", config, spec, 20, networks)
-    packed = tmp_path / "packed"
+    packed = tmp_path / "packed.zip"
     for model in (load(run), packed):
         if not isinstance(model, Model):
             pack(load(run), packed)
-            model = loading._load_packed(packed, "cpu", "")
+            model = load(packed, "cpu")
         world = model.require_world()
         assert isinstance(world, TwoStages) and world.samplers == (config.sampler, config.upsampler_sampler)
         assert model.policy is None and world.reward_end is not None and model.context_frames == world.context_frames
@@ -219,66 +218,22 @@ def test_there_is_nothing_to_load(small: Config, tmp_path: Path) -> None:
 
 def test_the_demo() -> None:
     model = load("demo", device="cpu")
-    assert model.title == "demo" and model.spec.name == "atari/Boxing" and model.spec.frame_size == (48, 48)
+    assert model.title == "demo/boxing" and model.spec.name == "atari/Boxing" and model.spec.frame_size == (48, 48)
     assert len(model.spec.actions.names) == 18 and model.spec.actions.names[0] == "NOOP"
-    assert model.config.small and model.policy is not None and model.datasets["starts"].is_dir()
+    assert model.config.small and model.policy is None and len(model.starts.windows()) == 64
     frames = dreamt(model)
     assert len({frame.tobytes() for frame in frames}) == len(frames), "something moves"
     assert load("demo") is not model
 
 
-@pytest.fixture
-def packed(small: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Model]:
-    """Load a model as if it were the package's own."""
-
-    def load_packed(model: Model, starts: int = 64) -> Model:
-        pack(model, tmp_path / "packed", starts)
-        monkeypatch.setattr(loading, "DEMO_MODEL", tmp_path / "packed")
-        return load("demo", device="cpu")
-
-    return load_packed
-
-
-@pytest.mark.parametrize("space", [ActionSpace.discrete(3), SHOOTER], ids=["choice", "keys and choice"])
-def test_a_packed_model_dreams_nearly_the_same(
-    small: Config, tmp_path: Path, packed: Callable[..., Model], space: ActionSpace
-) -> None:
-    config, spec = replace(small, init_from=str(tmp_path)), GameSpec("noise", 12, 12, space)
-    model = load(make_run(tmp_path / "run", config, spec, 40))
-    again = packed(model, starts=5)
-    assert again.spec == spec and again.config == replace(config, init_from="")
-    windows, all_windows = again.starts.windows(), model.starts.windows()
-    assert len(windows) == 5
-    for place, window in zip((0, 9, 18, 27, 36), windows, strict=True):
-        np.testing.assert_array_equal(window.frames, all_windows[place].frames)
-        np.testing.assert_array_equal(window.actions[:-1], all_windows[place].actions[:-1])
-    for packed_frame, frame in zip(dreamt(again), dreamt(model), strict=True):
-        assert np.abs(packed_frame - frame).mean() < 0.02, "half the digits"
-    for path in (tmp_path / "packed").rglob("*"):
-        assert path.is_dir() or str(tmp_path).encode() not in path.read_bytes(), f"{path} holds an absolute path"
-
-
-def test_packing_leaves_out_what_is_not_there_and_missing_frames(
-    small: Config, tmp_path: Path, packed: Callable[..., Model]
-) -> None:
-    spec = noise_spec(height=12, width=12)
-    config = replace(small, reward_end_updates=replace(small.reward_end_updates, first_steps=0, steps=0))
-    path = make_run(tmp_path / "run", config, spec, 2)
-    model = packed(load(path))
-    assert model.require_world().reward_end is None and model.policy is not None
-    seen = {tuple(window.has_frame.tolist()) for window in model.starts.windows()}
-    assert seen == {(False, False, False, True), (False, False, True, True)}
-    assert dreamt(model)
-
-
-def test_a_demo_that_is_missing_or_damaged(small: Config, tmp_path: Path, packed: Callable[..., Model]) -> None:
-    model = load(make_run(tmp_path / "run", small, noise_spec(height=12, width=12), 9))
-    packed(model)
-    (tmp_path / "packed" / "weights.safetensors").write_bytes(b"nothing")
-    with pytest.raises(UserError, match="demo model is damaged"):
-        load()
-    shutil.rmtree(tmp_path / "packed")
+def test_a_demo_that_is_missing_or_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loading, "DEMOS", tmp_path)
     with pytest.raises(UserError, match="has no demo model"):
+        load()
+    (tmp_path / "boxing.zip").write_bytes(b"nothing")
+    with pytest.raises(UserError, match="no demo 'pong': choose one of boxing"):
+        load("demo/pong")
+    with pytest.raises(UserError, match="is no exported game, or damaged"):
         load()
 
 

@@ -189,17 +189,51 @@ def test_a_run_on_data_ends_with_losses(
     small: Config, tmp_path: Path, networks: tuple[Any, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
     config, folder = replace(small, networks=networks), tmp_path / "run"
-    with on_data(config, folder, [9, 30, 12, 40, 25, 8], actions=SHOOTER, steps_per_second=20) as tester:
+    with on_data(config, folder, [9, 30, 12, 40, 70, 8], actions=SHOOTER, steps_per_second=20) as tester:
         tester.finish(COUNTERS, never)
     summary = summary_of(folder)
     assert "agent" not in summary and "env" not in summary
     assert "denoiser/held_out_loss" in summary["held_out"]
     assert ("reward_end/held_out_loss" in summary["held_out"]) == (networks != ("denoiser",))
     frames, rate = film_of(folder / "dream.mp4")
-    # The fifth episode is the one held out: its film begins in its middle, with four real frames.
-    assert frames == 4 + (25 - 1 - 12) and rate == 20
+    # The fifth episode is the one held out: its film begins past its opening, with four real frames.
+    assert frames == 4 + (70 - 1 - 30) and rate == 20
+    assert summary["measured_on"] == "held-out episodes"
+    assert summary["fidelity"]["horizon"] == 50 and 0 < summary["fidelity"]["dream"]["psnr"]["mean"][0] < 60
+    assert 0 <= summary["obedience"]["whole"]["low"] <= 0.5 <= summary["obedience"]["whole"]["high"] <= 1  # of noise
+    assert (folder / "obedience.png").stat().st_size > 1000
     said = capsys.readouterr().out
     assert "world model after 60 real steps" in said and "denoiser/held_out_loss" in said
+    assert "\nfidelity, PSNR in dB / SSIM (of the last frame repeated): step 1 " in said
+    assert "\ndoes it obey? the true action's frame is nearer" in said
+
+
+@pytest.mark.parametrize("broken", ["obedience", "brief_fidelity", "draw_obedience", "dream_beside_real"])
+def test_what_fails_after_the_last_update_costs_a_line_and_no_run(
+    small: Config, tmp_path: Path, broken: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails(*_: Any, **__: Any) -> None:
+        raise RuntimeError("no memory\nleft")
+
+    monkeypatch.setattr(testing, broken, fails)
+    with on_data(small, tmp_path / "run", [9, 30, 12, 40, 70, 8], actions=SHOOTER) as tester:
+        tester.finish(COUNTERS, never)
+    summary, said = summary_of(tmp_path / "run"), capsys.readouterr().out
+    missing = {name for name in ("fidelity", "obedience") if name not in summary}
+    assert missing == {"brief_fidelity": {"fidelity"}, "obedience": {"obedience"}}.get(broken, set()), said
+    assert said.count("no memory left\n") == 1 and "denoiser/held_out_loss" in summary["held_out"]
+
+
+def test_the_end_of_a_run_may_be_stopped_and_begins_anew(small: Config, tmp_path: Path) -> None:
+    def stop() -> None:
+        raise Interrupted
+
+    with on_data(small, tmp_path / "run", [30, 30]) as tester:
+        with pytest.raises(Interrupted):
+            tester.finish(COUNTERS, stop)
+        assert not (tmp_path / "run" / "summary.json").exists()
+        tester.finish(COUNTERS, never)
+    assert summary_of(tmp_path / "run")["fidelity"]["starts"] == 16
 
 
 def test_where_nothing_is_held_out_the_longest_episode_is_filmed(
@@ -208,7 +242,7 @@ def test_where_nothing_is_held_out_the_longest_episode_is_filmed(
     folder = tmp_path / "run"
     with on_data(small, folder, [30]) as tester:
         tester.finish(COUNTERS, never)
-    assert summary_of(folder)["held_out"] == {}
+    assert summary_of(folder)["held_out"] == {} and summary_of(folder)["measured_on"] == "all episodes"
     assert film_of(folder / "dream.mp4")[0] == 4 + (30 - 1 - 15)
     assert "no episode was held out" in capsys.readouterr().out
 

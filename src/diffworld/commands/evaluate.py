@@ -15,7 +15,7 @@ from diffworld.evaluation.protocol import atari_game, protocol_of
 from diffworld.evaluation.saved import Evaluation, save_evaluation
 from diffworld.report.scores import load_benchmark
 from diffworld.runs import Model, RunFolder
-from diffworld.runs.loading import DEMO, load
+from diffworld.runs.loading import is_packed, load
 from diffworld.runtime.checked import Amount, Count, Games, Natural
 from diffworld.runtime.device import use_threads
 from diffworld.runtime.files import check_writable
@@ -36,7 +36,7 @@ class EvaluateOptions:
     """
 
     run: Annotated[Path, tyro.conf.Positional]
-    """The run folder. Of demo (or --demo), the model that comes with the package, nothing is saved."""
+    """The run folder. Of an exported file, and of demo (or --demo), the package's own model, nothing is saved."""
     episodes: Count = 100
     """Games to play."""
     policy: Literal["agent", "random"] = "agent"
@@ -59,8 +59,8 @@ def main(arguments: list[str]) -> int:
 
 def evaluate(options: EvaluateOptions) -> None:
     """Play, save, print; UserError for options or a run that cannot be used."""
-    run, demo = RunFolder(options.run), str(options.run) == DEMO
-    if not demo and run.exists():
+    run, packed = RunFolder(options.run), is_packed(options.run)
+    if not packed and run.exists():
         check_writable(run.path / "evaluations")
     actor_critic, env_steps, progress = None, 0, {}
     if options.policy == "random" and (known := run.spec()) is not None:  # no checkpoint is needed then
@@ -71,7 +71,7 @@ def evaluate(options: EvaluateOptions) -> None:
         use_threads(model.threads)
         if options.policy == "agent":
             actor_critic, progress = model.require_policy(), dict(model.progress)
-            env_steps = config.collection.total_steps if demo else _env_steps(model, run)
+            env_steps = config.collection.total_steps if packed else _env_steps(model, run)
     e = config.evaluation
     seed = config.seed if options.seed is None else options.seed
     temperature = e.temperature if options.temperature is None else options.temperature
@@ -84,7 +84,7 @@ def evaluate(options: EvaluateOptions) -> None:
         env=spec.name,
         policy=options.policy,
         checkpoint=int(progress.get("saves", 0)),
-        finished=demo or run.summary_path.is_file() or bool(run.imported_from),
+        finished=packed or run.summary_path.is_file() or bool(run.imported_from),
         env_steps=env_steps,
         wall_seconds=float(progress.get("wall_seconds", 0.0)),
         temperature=temperature,
@@ -100,9 +100,9 @@ def evaluate(options: EvaluateOptions) -> None:
         blind=blind,
     )
     reference = load_benchmark().reference(atari_game(spec.name))
-    where = "not saved, for demo is no run folder"
+    where = f"not saved, for {options.run} is no run folder"
     try:
-        if not demo:
+        if not packed:
             where = f"saved in {save_evaluation(run.path, evaluation, reference)}"
     finally:  # whatever becomes of the file, the games took long
         print("\n".join(evaluation.in_words(reference)))

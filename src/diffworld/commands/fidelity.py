@@ -22,7 +22,7 @@ from diffworld.evaluation.fidelity.starts import (
 from diffworld.evaluation.fidelity.study import Bar, sampled_dreams, study_dreams, summary_lines
 from diffworld.evaluation.games import TestGames
 from diffworld.runs import Model
-from diffworld.runs.loading import DEMO, load
+from diffworld.runs.loading import is_packed, load
 from diffworld.runtime.checked import Count, Natural
 from diffworld.runtime.device import resolve_precision, use_threads
 from diffworld.runtime.errors import UserError
@@ -88,7 +88,8 @@ def fidelity(options: FidelityOptions) -> None:
 
     counts, display = _denoising_steps(options.denoising_steps), Display()
     require_flip()
-    out = options.out or (Path("demo-fidelity") if str(options.run) == DEMO else options.run / "fidelity")
+    own = Path(f"{options.run.stem}-fidelity") if is_packed(options.run) else options.run / "fidelity"
+    out = options.out or own
     check_writable(out)
     model = load(options.run, options.device)
     world, config = model.require_world(), model.config

@@ -1,5 +1,6 @@
 """`diffworld import-weights`."""
 
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,14 +19,16 @@ from diffworld.compat.published import (
     read_tensors,
     write_source,
 )
-from diffworld.compat.shooter import counter_strike, imported_shooter, read_spawns, write_spawns
+from diffworld.compat.shooter import Spawn, counter_strike, imported_shooter, read_spawns
 from diffworld.data import Dataset
 from diffworld.envs import make_env
 from diffworld.runs import Checkpoint, RunFolder, load
+from diffworld.runs.starts import write_later_actions
 from diffworld.runtime.checked import Natural
 from diffworld.runtime.errors import UserError
 from diffworld.runtime.files import atomic_folder, check_writable
 from diffworld.runtime.progress import Display
+from diffworld.spec import GameSpec
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,7 @@ def _import_shooter(published: Published, spawn: Path, out: Path) -> None:
         run.begin(config, spec)
         write_source(folder, published)
         run.save(0, Checkpoint(networks.tensors(), {}, {"progress": {}}))
-        write_spawns(spawns, run.starts, spec)
+        _write_spawns(spawns, run.starts, spec)
     size = sum(networks.parameter_counts().values())
     print(f"{out}: {spec.name}, {size:,} parameters from {published.source}, {len(spawns)} places to start dreams from")
 
@@ -144,3 +147,15 @@ def _import(published: Published, env_id: str, out: Path, steps: int) -> None:
     size = sum(networks.parameter_counts().values())
     started = f"{steps:,} real steps to start dreams from" if steps else "no real steps"
     print(f"{out}: {config.env}, {size:,} parameters from {published.source}, {started}")
+
+
+def _write_spawns(spawns: Sequence[Spawn], folder: Path, spec: GameSpec) -> None:
+    """The starting places as a data set, an episode each, and what was done after them."""
+    later = {}
+    with Dataset.create(folder, spec) as dataset:
+        for spawn in spawns:
+            episode = dataset.new_episode()
+            for frame, action in zip(spawn.frames, spawn.actions, strict=True):
+                dataset.append(episode, frame, action, 0.0, False, False)
+            later[episode] = spawn.following
+    write_later_actions(folder, later)

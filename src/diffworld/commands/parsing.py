@@ -60,8 +60,16 @@ def _in_one_line(box: str) -> str:
 
 
 def demo_named(arguments: list[str], *before: str) -> list[str]:
-    """`--demo` as what it stands for: the model that comes with the package, named "demo", after `before`."""
-    return [word for argument in arguments for word in ([*before, "demo"] if argument == "--demo" else [argument])]
+    """`--demo [NAME]` as what it stands for: "demo/NAME", a model that comes with the package, after `before`."""
+    named: list[str] = []
+    for i, argument in enumerate(arguments):
+        if argument == "--demo":
+            named += [*before, "demo"]
+        elif i and arguments[i - 1] == "--demo" and not argument.startswith("-"):
+            named[-1] = f"demo/{argument}"
+        else:
+            named.append(argument)
+    return named
 
 
 def given_option(arguments: list[str], name: str) -> str | None:

@@ -9,9 +9,9 @@ from typing import Annotated, Literal
 
 import tyro
 
-from diffworld.commands.parsing import parse_checked
+from diffworld.commands.parsing import demo_named, parse_checked
 from diffworld.runtime.checked import Count
-from diffworld.runtime.errors import UserError
+from diffworld.runtime.errors import UserError, one_line
 from diffworld.runtime.files import check_writable
 
 
@@ -20,9 +20,8 @@ class PlayOptions:
     """Play in the dream, in the real game, or in both side by side, on a web page; or watch the agent."""
 
     run: Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="[RUN]")] = None
-    """The run folder to play."""
-    demo: bool = False
-    """Play the small trained model that comes with the package; needs no run."""
+    """The run folder to play, or a file of `diffworld export`; or a small model that comes with the package: --demo,
+    or --demo NAME with one of boxing, breakout."""
     host: str = "127.0.0.1"
     """Address to listen on; 0.0.0.0 lets a phone in the same network in, with the token of the printed address."""
     port: int = 8765
@@ -32,7 +31,7 @@ class PlayOptions:
     max_players: Count = 8
     """Players at once, each with a game of their own; the next one waits for a place."""
     recordings: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
-    """Folder for recorded episodes; RUN/recordings, or diffworld-recordings with --demo, if none is given."""
+    """Folder for recorded episodes; RUN/recordings, or diffworld-recordings with a file or --demo, if none is given."""
     device: str = "auto"
     """auto, cpu, cuda or mps."""
     compile: Literal["auto", "on", "off"] = "auto"
@@ -42,9 +41,9 @@ class PlayOptions:
 
 def main(arguments: list[str]) -> int:
     """Load the model, print the address, serve until Ctrl-C."""
-    options = parse_checked(PlayOptions, "diffworld play", ["--demo" if a == "demo" else a for a in arguments])
-    if (options.run is None) != options.demo:
-        raise UserError("give a run folder, or --demo to play the model that comes with the package")
+    options = parse_checked(PlayOptions, "diffworld play", demo_named(arguments))
+    if (run := options.run) is None:
+        raise UserError("give a run folder, or --demo to play a model that comes with the package")
     if options.recordings:
         check_writable(options.recordings)
     from diffworld.play.server import listen
@@ -55,18 +54,21 @@ def main(arguments: list[str]) -> int:
         from diffworld.play.library import Library
         from diffworld.play.server import serve
         from diffworld.play.server_state import ServerState
-        from diffworld.runs import load
+        from diffworld.runs.loading import is_packed, load
         from diffworld.runtime.device import use_threads
 
         use_threads(1)  # the thread that draws has them all
-        model = load(options.run or "demo", options.device)
-        recordings = options.recordings or (options.run / "recordings" if options.run else Path("diffworld-recordings"))
+        model = load(run, options.device)
+        beside = Path("diffworld-recordings") if is_packed(run) else run / "recordings"
+        recordings = options.recordings or beside
         library = Library({"recordings": recordings, **model.datasets})
         # Whoever comes with a token need not know this machine's folders.
         command = "diffworld play" if address.token else shlex.join(["diffworld", "play", *arguments])
         state = ServerState(model, library, recordings, options.max_players, command)
         if model.world and (options.compile == "on" or (options.compile == "auto" and compiling_pays(model))):
             compile_in_background(state.dreamer)
+        if model.licence:
+            print(f"licence: {one_line(model.licence)}")
         print(f"{model.title}: open {address.url} (Ctrl-C stops)", flush=True)
         serve(state, listener, address, open_browser=options.browser and _has_browser())
     finally:

@@ -34,8 +34,8 @@ class ReportOptions:
 
 def main(arguments: list[str]) -> int:
     """Gather, work out, write; the folder appears whole or not at all."""
-    if "demo" in demo_named(arguments) and not Path("demo").exists():
-        raise UserError("the packaged demo has no run folder to report on: diffworld evaluate demo prints its scores")
+    if any(a.partition("/")[0] == "demo" and not Path(a).exists() for a in demo_named(arguments)):
+        raise UserError("a demo has no run folder to report on: diffworld evaluate --demo breakout prints its scores")
     options = parse(ReportOptions, "diffworld report", arguments)
     from diffworld.report.contents import gather
     from diffworld.report.write import PAGE, check_place, write_report

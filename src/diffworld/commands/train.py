@@ -9,6 +9,8 @@ import tyro
 
 from diffworld.commands.parsing import given_option, parse, split_commas
 from diffworld.config import Config, preset
+from diffworld.config.presets import WORLDS
+from diffworld.data import DatasetSchema
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,8 @@ class TrainOptions:
 
     config: Annotated[Config, tyro.conf.arg(name="")]
     preset: str = "demo"
-    """The configuration to start from; every option below overrides a field of it (with --data: world)."""
+    """The configuration to start from; every option below overrides a field of it (with --data: world-small, or
+    world-medium or world-large, whose networks are as deep as the data's frames are large)."""
     out: Path | None = None
     """The run folder (default: runs/PRESET-GAME-SEED)."""
     dry_run: bool = False
@@ -57,10 +60,12 @@ def main(arguments: list[str]) -> int:
 
 def resolve(arguments: list[str]) -> TrainOptions:
     """What the arguments of `diffworld train` mean, not yet checked to work together; UserError, one line."""
-    fixed = given_option(arguments, "--data") is not None
-    name = given_option(arguments, "--preset") or ("world" if fixed else "demo")
+    data = given_option(arguments, "--data")
+    name = given_option(arguments, "--preset") or ("demo" if data is None else "world-small")
+    config = preset(name, *([DatasetSchema.read(Path(data)).spec.frame_size] if data and name in WORLDS else []))
     arguments = split_commas(arguments, but=("--out", "--data", "--init-from", "--env"))
-    options = parse(TrainOptions, "diffworld train", arguments, TrainOptions(preset(name), preset=name))
-    if options.config.data and options.config.recipe == "diamond":  # of a preset that collects, on data: its sizes
+    options = parse(TrainOptions, "diffworld train", arguments, TrainOptions(config, preset=name))
+    asked = given_option(arguments, "--recipe")
+    if options.config.data and asked is None and options.config.recipe == "diamond":  # a preset's sizes, on data
         options = replace(options, config=replace(options.config, recipe="world"))
     return options

@@ -5,7 +5,7 @@ A starting place (`spawn`) is a folder of four arrays: full_res.npy (n, 3, H, W)
 """
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,6 @@ from torch import Tensor
 
 from diffworld.compat.sizes import levels_of, tensor_size
 from diffworld.config import Config, preset
-from diffworld.data import Dataset
-from diffworld.runs.starts import write_later_actions
 from diffworld.runtime.checked import read_as
 from diffworld.runtime.errors import UserError, one_line
 from diffworld.spec import MOUSE_X, MOUSE_Y, ActionSpace, Choice, GameSpec, Keys
@@ -126,18 +124,6 @@ def _action(folder: Path, row: NDArray[Any]) -> Any:
         return ACTIONS.check(row)
     except UserError as error:
         raise UserError(f"{folder} has an action that is none of Counter-Strike's: {error}") from None
-
-
-def write_spawns(spawns: Sequence[Spawn], folder: Path, spec: GameSpec) -> None:
-    """The starting places as a data set, an episode each, and what was done after them."""
-    later = {}
-    with Dataset.create(folder, spec) as dataset:
-        for spawn in spawns:
-            episode = dataset.new_episode()
-            for frame, action in zip(spawn.frames, spawn.actions, strict=True):
-                dataset.append(episode, frame, action, 0.0, False, False)
-            later[episode] = spawn.following
-    write_later_actions(folder, later)
 
 
 def imported_shooter(tensors: Mapping[str, Tensor], factor: int) -> Config:

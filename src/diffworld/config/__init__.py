@@ -10,6 +10,7 @@ from diffworld.config.config import (
     NetworkName,
     RecipeName,
     UpdateConfig,
+    config_from,
     differences,
     read_config,
 )

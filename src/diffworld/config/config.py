@@ -156,6 +156,12 @@ class Config:
         return settings
 
     @property
+    def context_frames(self) -> int:
+        """Real frames that a dream begins with: as many as any stage sees."""
+        stages = [self.denoiser, self.upsampler] if self.recipe == "shooter" else [self.denoiser]
+        return max(stage.context_frames for stage in stages)
+
+    @property
     def factor(self) -> int:
         """How many times smaller than the game's, a side, the frames are that move a dream on."""
         return self.upsampler.factor if self.recipe == "shooter" else 1
@@ -232,7 +238,12 @@ class Config:
 
 def read_config(path: Path) -> Config:
     """Read a run's `config.json`, also of the version before; UserError, one line, if it is damaged."""
-    return read_as(Config, upgraded(read_json(path)), path.name)
+    return config_from(read_json(path), path.name)
+
+
+def config_from(data: Any, where: str) -> Config:
+    """A configuration from JSON data, also of the version before; UserError, one line, if it is damaged."""
+    return read_as(Config, upgraded(data), where)
 
 
 def upgraded(data: Any) -> Any:

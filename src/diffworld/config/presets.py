@@ -1,7 +1,9 @@
 """Presets: named functions that return a full configuration. The name is the unit of reproducibility."""
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from diffworld.agents.returns import ReturnConfig
 from diffworld.config.config import CollectionConfig, Config, EvaluationConfig, UpdateConfig
@@ -13,7 +15,9 @@ from diffworld.models.reward_end import RewardEndConfig
 from diffworld.models.sampler import SamplerConfig
 from diffworld.runtime.errors import UserError
 
-NO_ATTENTION = (False, False, False)
+COARSEST = 8
+"""Pixels of the longer side at which a world's networks halve no further."""
+Size = tuple[int, int]
 
 
 def atari100k() -> Config:
@@ -21,42 +25,15 @@ def atari100k() -> Config:
     return Config(denoiser=DenoiserConfig(final_frames=False))
 
 
-def demo() -> Config:
-    """Freeway, learnt from nothing in 5 to 15 minutes on two CPU cores (an action lasts half a second)."""
-    # A long frame skip lets the random policy cross the road about once a game, so that there is a reward to
-    # find, and makes a crossing about as long as a dream.
-    return Config(
-        env="atari/Freeway",
-        environment=EnvironmentConfig(height=32, width=32, frame_skip=30),
-        collection=CollectionConfig(total_steps=7_200, first_steps=4_000, steps_per_epoch=800),
-        denoiser=DenoiserConfig(cond_channels=64, channels=(16, 32, 32), depths=(1, 1, 1), attention=NO_ATTENTION),
-        sampler=SamplerConfig(denoising_steps=1),
-        reward_end=RewardEndConfig(
-            lstm_channels=128, cond_channels=64, channels=(8, 16, 16), depths=(1, 1, 1), attention=NO_ATTENTION
-        ),
-        actor_critic=ActorCriticConfig(lstm_channels=128, channels=(8, 16, 16), pool=(True, True, True)),
-        denoiser_updates=UpdateConfig(1_200, 160, learning_rate=2e-3, batch_size=8),
-        reward_end_updates=UpdateConfig(400, 200, learning_rate=1e-3, clip=100.0, batch_size=16),
-        actor_critic_updates=UpdateConfig(
-            20, 20, learning_rate=2e-3, weight_decay=0.0, clip=100.0, warmup=10, batch_size=64
-        ),
-        precision="float32",  # for networks this small no slower than bfloat16, and alike on every processor
-        compile="off",
-        epochs=0,
-        evaluation=EvaluationConfig(every_epochs=2, episodes=4, final_episodes=30, num_envs=10),
-        checkpoint_seconds=30.0,
-    )
-
-
 def minatar() -> Config:
-    """MinAtar Breakout in about fifteen minutes of one CPU core (extra `minatar`); other games learn less yet."""
+    """MinAtar Breakout in three quarters of an hour of one CPU core (extra `minatar`); other games learn less yet."""
     # One denoising step only meets its first noise level, so that is the one to learn from. It is 80 as in Karras
     # et al.: at the published 5 a frame's mean colour still shows through the noise, and the network learns to
     # rely on what is not there when it draws (docs/log.md).
     return Config(
         env="minatar/breakout",
         environment=EnvironmentConfig(height=10, width=10),
-        collection=CollectionConfig(total_steps=6_500, first_steps=5_000, steps_per_epoch=500),
+        collection=CollectionConfig(total_steps=20_000, first_steps=5_000, steps_per_epoch=500),
         denoiser=DenoiserConfig(
             cond_channels=64,
             channels=(32, 32),
@@ -76,22 +53,66 @@ def minatar() -> Config:
         precision="float32",
         compile="off",
         epochs=0,
-        evaluation=EvaluationConfig(every_epochs=2, episodes=10, final_episodes=100),
+        evaluation=EvaluationConfig(every_epochs=5, episodes=10, final_episodes=100),
     )
 
 
-def world() -> Config:
-    """A world model of any data set (`--data`), small networks for a CPU; no game is opened, named or needed."""
-    small = demo()
+def demo() -> Config:
+    """MinAtar Breakout, learnt from nothing in five to ten minutes of one CPU core (extra `minatar`)."""
+    longer = minatar()
     return replace(
-        small,
+        longer,
+        collection=CollectionConfig(total_steps=6_000, first_steps=5_000, steps_per_epoch=500),
+        denoiser=replace(longer.denoiser, channels=(24, 24)),
+        denoiser_updates=replace(longer.denoiser_updates, first_steps=1_500, steps=100),
+        reward_end_updates=replace(longer.reward_end_updates, first_steps=800, steps=50),
+        evaluation=EvaluationConfig(every_epochs=0, final_episodes=100),
+        checkpoint_seconds=30.0,
+    )
+
+
+def world_small(frames: Size = (64, 64)) -> Config:
+    """A world model of any data set (`--data`), for minutes on a CPU; no game is opened, named or needed."""
+    updates = UpdateConfig(400, 400, learning_rate=1e-3, batch_size=16)
+    return _world(frames, 32, 1, 64, updates, epochs=10, evaluation=EvaluationConfig(every_epochs=1))
+
+
+def world_medium(frames: Size = (64, 64)) -> Config:
+    """The same with the published networks, for an hour on a GPU or a night on a CPU."""
+    return _world(frames, 64, 2, 256, UpdateConfig(1_000, 1_000), epochs=50)
+
+
+def world_large(frames: Size = (64, 64)) -> Config:
+    """The same with wide networks, for hours of play and a day on a GPU."""
+    return _world(frames, 128, 2, 512, UpdateConfig(2_000, 2_000), epochs=200)
+
+
+def _world(frames: Size, width: int, depth: int, cond: int, updates: UpdateConfig, epochs: int, **rest: Any) -> Config:
+    """A training on a data set whose frames are so high and wide.
+
+    The size halves from level to level until the longer side has at most 8 pixels, which the middle sees as a whole;
+    the narrower networks judge and act.
+    """
+    levels = max(1, math.ceil(math.log2(max(frames) / COARSEST)) + 1)
+    depths, nowhere, narrow = (depth,) * levels, (False,) * levels, (width // 2,) * levels
+    return Config(
         recipe="world",
         env="",
-        epochs=10,
-        denoiser=replace(small.denoiser, channels=(32, 32, 32)),
-        denoiser_updates=UpdateConfig(400, 400, learning_rate=1e-3, batch_size=16),
+        epochs=epochs,
+        denoiser=DenoiserConfig(cond_channels=cond, channels=(width,) * levels, depths=depths, attention=nowhere),
+        denoiser_updates=updates,
         sampler=SamplerConfig(denoising_steps=3),
-        evaluation=EvaluationConfig(every_epochs=1),
+        reward_end=RewardEndConfig(
+            lstm_channels=8 * width // 2, cond_channels=cond // 2, channels=narrow, depths=depths, attention=nowhere
+        ),
+        reward_end_updates=replace(updates, clip=100.0),
+        actor_critic=ActorCriticConfig(
+            lstm_channels=8 * width // 2,
+            channels=narrow,
+            pool=tuple(min(frames) >> level > 1 for level in range(levels)),
+        ),
+        actor_critic_updates=replace(updates, weight_decay=0.0, clip=100.0, batch_size=32),
+        **rest,
     )
 
 
@@ -137,8 +158,8 @@ def csgo() -> Config:
 def vizdoom() -> Config:
     """The same two stages, small, of recorded games of ViZDoom (`--data`): an evening on two CPU cores."""
     full = csgo()
-    # With so few updates a frame is drawn in one step: what counts is high noise, and a context that is seen clearly.
-    noise = LogNormalSigma(mean=0.5)
+    # Both stages draw in one step, which only meets its first noise level: that is the one to learn from (`minatar`).
+    noise, sampler = LogNormalSigma(mean=4.4, std=0.2, high=200.0), SamplerConfig(denoising_steps=1, sigma_max=80.0)
     return replace(
         full,
         epochs=60,
@@ -147,43 +168,54 @@ def vizdoom() -> Config:
             cond_channels=128,
             channels=(32, 64, 96),
             depths=(1, 1, 1),
-            attention=NO_ATTENTION,
+            attention=(False, False, False),
             noise_levels=noise,
             context_noise_levels=LogNormalSigma(mean=-3.0),
             autoregressive_steps=1,
             final_frames=True,
         ),
         denoiser_updates=UpdateConfig(400, 400, learning_rate=1e-3, batch_size=8),
+        sampler=replace(sampler, sigma_context=0.005),
         upsampler=replace(
             full.upsampler,
             factor=4,
             cond_channels=64,
             channels=(16, 32, 48),
             depths=(1, 1, 1),
-            attention=NO_ATTENTION,
+            attention=(False, False, False),
             noise_levels=noise,
             final_frames=True,
         ),
         upsampler_updates=UpdateConfig(200, 200, learning_rate=1e-3, batch_size=2),
-        upsampler_sampler=SamplerConfig(denoising_steps=1),
+        upsampler_sampler=sampler,
         precision="float32",
         compile="off",
         evaluation=EvaluationConfig(every_epochs=2),
     )
 
 
+WORLDS: dict[str, Callable[[Size], Config]] = {
+    "world-small": world_small,
+    "world-medium": world_medium,
+    "world-large": world_large,
+}
+"""Presets whose networks go by the size of the data's frames."""
 PRESETS: dict[str, Callable[[], Config]] = {
     "demo": demo,
     "minatar": minatar,
-    "world": world,
     "atari100k": atari100k,
     "vizdoom": vizdoom,
     "csgo": csgo,
 }
 
 
-def preset(name: str) -> Config:
-    """The configuration of the preset called `name`; UserError if there is none."""
+def preset(name: str, frames: Size = (64, 64)) -> Config:
+    """The configuration of the preset called `name`; UserError if there is none.
+
+    frames: (height, width) of the data, which the presets of worlds go by.
+    """
+    if name in WORLDS:
+        return WORLDS[name](frames)
     if name not in PRESETS:
-        raise UserError(f"unknown preset '{name}': choose one of {', '.join(PRESETS)}")
+        raise UserError(f"unknown preset '{name}': choose one of {', '.join([*PRESETS, *WORLDS])}")
     return PRESETS[name]()

@@ -25,7 +25,7 @@ class SamplerConfig:
     """How a frame is drawn."""
 
     denoising_steps: Count = 3
-    """Denoising steps N; more are slower and sharper."""
+    """Denoising steps N; each costs a pass of the denoiser a frame. More are not always sharper."""
     sigma_min: Positive = 0.002
     """Noise level of the last step."""
     sigma_max: Positive = 5.0

@@ -10,33 +10,28 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors
-import safetensors.torch
 import torch
 from torch import Tensor
 
 from diffworld.agents.policy import ActorCriticPolicy
-from diffworld.config import Config, read_config
+from diffworld.config import Config
 from diffworld.data import Dataset, DatasetSchema
 from diffworld.data.schema import DESCRIPTION
 from diffworld.envs import EnvironmentConfig, Policy, RandomPolicy
 from diffworld.envs.make import make_game
 from diffworld.models.actor_critic import ActorCritic
 from diffworld.recipes.networks import Networks, build_networks, build_world, require_layers
-from diffworld.runs.folder import CONFIG, GAME, RunFolder
-from diffworld.runs.starts import COLLECT_GAMES, Starts, Window, collect_windows, windows_of, write_later_actions
+from diffworld.runs.folder import RunFolder
+from diffworld.runs.packed import Packed, read_packed, write_packed
+from diffworld.runs.starts import COLLECT_GAMES, Starts, Window, collect_windows, windows_of
 from diffworld.runtime.device import resolve_device, resolve_precision, resolve_threads
 from diffworld.runtime.errors import UserError
-from diffworld.runtime.files import atomic_folder, write_atomic, write_json
 from diffworld.spec import ActionSpace, GameSpec
 from diffworld.world import WorldModel
 
-DEMO = "demo"
-"""Instead of a path: the small model that comes with the package."""
-DEMO_MODEL = Path(__file__).parent / "demo_model"
-WEIGHTS, STARTS = "weights.safetensors", "starts"
-PACKED_ACTIONS = 300
-"""Actions that a packed model keeps of what followed each start."""
+DEMO, DEMOS = "demo", Path(__file__).parent / "demos"
+"""Instead of a path: demo/NAME is a small model that comes with the package, demo the first of them."""
+FIRST_DEMO = "boxing"
 
 
 @dataclass
@@ -47,7 +42,7 @@ class Model:
     """
 
     title: str
-    """What it is called: the run's folder, or demo."""
+    """What it is called: the run's folder, the exported file, or demo."""
     spec: GameSpec
     config: Config
     networks: Networks
@@ -56,9 +51,11 @@ class Model:
     """Where its dreams may begin."""
     device: torch.device
     datasets: dict[str, Path] = field(default_factory=dict)
-    """Data sets that belong to it, by what they are: replay, data, starts, held_out."""
+    """Data sets that belong to it, by what they are: replay, data, held_out."""
     progress: Mapping[str, Any] = field(default_factory=dict)
     """What its checkpoint says of the training: epoch, saves, wall_seconds, env_steps."""
+    licence: str = ""
+    """What others may do with it, in the words of who exported it; empty where nobody said."""
 
     @property
     def policy(self) -> ActorCritic | None:
@@ -77,7 +74,7 @@ class Model:
     @property
     def context_frames(self) -> int:
         """Frames that its dreams begin with, n; as many are kept of a real game where it has no dreams."""
-        return self.config.denoiser.context_frames if self.world is None else self.world.context_frames
+        return self.config.context_frames
 
     @functools.cached_property
     def no_game(self) -> str:
@@ -97,7 +94,7 @@ class Model:
     def require_policy(self) -> ActorCritic:
         """Its agent; UserError if there is none."""
         if self.policy is None:
-            raise UserError(f"{self.title} has no agent: give a run that trained one")
+            raise UserError(f"{self.title} has no agent: give a run that trained one, or --demo breakout")
         return self.policy
 
     def player(
@@ -113,17 +110,23 @@ class Model:
 
 
 def load(path: str | Path = DEMO, device: str = "auto", precision: str = "") -> Model:
-    """What was trained in the run folder `path`, from its last checkpoint, or the package's own model for "demo".
+    """What was trained in the run folder `path`, from its last checkpoint; or an exported file, which may come from
+    anybody; or a model of the package's own for "demo" or "demo/NAME".
 
     precision: float32, bfloat16 or auto; by default auto for networks that are not small.
 
     Raises: UserError, one line, if there is nothing trained at that path, or it is damaged.
     """
-    if str(path) == DEMO:
-        return _load_packed(DEMO_MODEL, device, precision)
+    if name := demo_name(path):
+        return _load_packed(DEMOS / f"{name}.zip", f"{DEMO}/{name}", device, precision)
+    if is_packed(path):
+        return _load_packed(Path(path), Path(path).stem, device, precision)
     run = RunFolder(Path(path))
     if not run.exists():
-        raise UserError(f'{path} is no run folder: give a folder that diffworld train has made, or "demo"')
+        raise UserError(
+            f"{path} is no run folder: give a folder that diffworld train has made, a file of diffworld export, "
+            'or "demo"'
+        )
     checkpoint, config = run.trained(), run.config()
     found = {
         "starts": run.starts,
@@ -139,43 +142,45 @@ def load(path: str | Path = DEMO, device: str = "auto", precision: str = "") -> 
     return _assemble(title, config, spec, checkpoint.weights, datasets, progress, device, precision)
 
 
-def pack(model: Model, folder: Path, starts: int = 64) -> None:
-    """Write a model to `folder` as small as it can be played: settings, game, weights, `starts` windows.
+def demo_name(path: str | Path) -> str:
+    """Which of the package's own models "demo" or "demo/NAME" is; empty for any other path.
 
-    This is how the package's own model is made.
+    UserError for a name that none has, and where nothing else is called so.
     """
+    word, _, name = str(path).partition("/")
+    names = sorted(file.stem for file in DEMOS.glob("*.zip"))
+    if word != DEMO or (name not in names and Path(path).exists()):
+        return ""
+    if (name or FIRST_DEMO) not in names:
+        raise UserError(
+            f"there is no demo {name!r}: choose one of {', '.join(names)}"
+            if name and names
+            else "this installation has no demo model: give a run of your own"
+        )
+    return name or FIRST_DEMO
+
+
+def is_packed(path: str | Path) -> bool:
+    """Whether that is one file, as an export is and a model of the package's own, and no folder to write to."""
+    return bool(demo_name(path)) or Path(path).is_file()
+
+
+def pack(model: Model, path: Path, starts: int = 64, licence: str = "") -> None:
+    """Write a model as one file (see `packed.py`): settings, game, weights in bfloat16, `starts` windows, a licence."""
     windows = model.starts.windows()
     chosen = [windows[i] for i in np.linspace(0, len(windows) - 1, min(starts, len(windows))).round().astype(int)]
-    with atomic_folder(folder) as new:
-        config = replace(model.config, data="", init_from="")  # paths of the machine it was made on
-        write_atomic(new / CONFIG, config.to_json())
-        write_json(new / GAME, model.spec.to_json())
-        # Half the size; in the shipped model it moves 1 % of a drawn frame's values by one level of 8 bits.
-        weights = {name: tensor.half().contiguous() for name, tensor in model.networks.tensors().items()}
-        (new / WEIGHTS).write_bytes(safetensors.torch.save(weights))
-        later = {}
-        with Dataset.create(new / STARTS, model.spec) as dataset:
-            for window in chosen:
-                episode = dataset.new_episode()
-                known = window.following[:PACKED_ACTIONS]
-                actions = [*window.actions[:-1], known[0] if len(known) else model.spec.actions.idle]
-                later[episode] = known[1:]
-                for frame, action, real in zip(window.frames, actions, window.has_frame, strict=True):
-                    if real:
-                        dataset.append(episode, frame, action, 0.0, False, False)
-        write_later_actions(new / STARTS, later)
+    weights = {name: tensor.bfloat16() for name, tensor in model.networks.tensors().items()}
+    write_packed(Packed(model.config, model.spec, weights, chosen, licence or model.licence), path)
 
 
-def _load_packed(folder: Path, device: str, precision: str) -> Model:
-    if not (folder / CONFIG).exists():
-        raise UserError("this installation has no demo model: give a run of your own")
+def _load_packed(path: Path, title: str, device: str, precision: str) -> Model:
+    packed = read_packed(path)
     try:
-        weights = safetensors.torch.load_file(folder / WEIGHTS)
-    except (OSError, safetensors.SafetensorError) as error:
-        raise UserError("the package's demo model is damaged: install diffworld again") from error
-    config, starts = read_config(folder / CONFIG), {"starts": folder / STARTS}
-    spec = RunFolder(folder).spec() or DatasetSchema.read(folder / STARTS).spec
-    return _assemble(DEMO, config, spec, weights, starts, {}, device, precision)
+        model = _assemble(title, packed.config, packed.spec, packed.weights, {}, {}, device, precision)
+    except UserError as error:
+        raise UserError(f"{path} cannot be used: {error}") from error
+    model.starts, model.licence = Starts(lambda: list(packed.windows)), packed.licence
+    return model
 
 
 def _assemble(

@@ -124,11 +124,17 @@ def read_json(path: Path, advice: str = "restore it from a copy") -> Any:
     Raises: UserError, one line that ends with the advice, if it cannot be read or is no JSON, as NaN is none.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
+        return parse_json(path.read_bytes(), path, advice)
     except OSError as error:
         raise UserError(f"cannot read {path} ({os.strerror(error.errno or 0)}): {advice}") from error
+
+
+def parse_json(data: bytes, name: Path | str, advice: str = "get it again") -> Any:
+    """What the bytes of a JSON file say. Raises: UserError, as `read_json`."""
+    try:
+        return json.loads(data.decode("utf-8"), parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
-        raise UserError(f"cannot read {path} (it is no JSON: {one_line(error)}): {advice}") from error
+        raise UserError(f"cannot read {name} (it is no JSON: {one_line(error)}): {advice}") from error
 
 
 def _no_number(word: str) -> None:

@@ -24,7 +24,7 @@ from diffworld.runtime.memory import in_words, memory_limit
 from diffworld.runtime.progress import duration, rate
 from diffworld.spec import GameSpec
 from diffworld.training.memory import check_memory
-from diffworld.training.run import header, make_trainer, open_source
+from diffworld.training.run import header, make_trainer, open_source, size_note
 from diffworld.training.trainer import Trainer
 
 MEASURED_SECONDS = 10.0
@@ -68,6 +68,8 @@ def dry_run(config: Config, preset: str = "") -> None:
         counts = trainer.networks.parameter_counts()
         print(header(trainer, config.recipe, preset))
         print(source)
+        if note := size_note(config.recipe, spec):
+            print(note)
         print(_line("networks", ", ".join(f"{name} {count:,} parameters" for name, count in counts.items())))
         steps = config.collection.total_steps if env is not None else 0
         costs = [*_collection(trainer, steps), *_updates(trainer, config.total_epochs, steps)]

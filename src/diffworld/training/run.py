@@ -33,6 +33,9 @@ from diffworld.training.memory import check_memory
 from diffworld.training.testing import Tester
 from diffworld.training.trainer import Trainer
 
+LARGEST = 64
+"""Pixels of the longer side that one denoiser draws in good time."""
+
 
 def train(config: Config, out: Path, preset: str = "") -> None:
     """Train in the run folder `out`, or go on where it stopped; UserError, or `Interrupted` on Ctrl-C.
@@ -61,8 +64,9 @@ def train(config: Config, out: Path, preset: str = "") -> None:
             data = resources.enter_context(open_replay(run, spec, checkpoint))
         trainer = make_trainer(config, spec, data, env)
         display.line(f"{header(trainer, config.recipe, preset)} | {out}")
-        if note := _threads_note(config.small, run.threads):
-            display.line(note)
+        for note in (_threads_note(config.small, run.threads), size_note(config.recipe, spec)):
+            if note:
+                display.line(note)
         progress = Progress()
         if checkpoint is not None:
             trainer.restore(checkpoint)
@@ -106,6 +110,16 @@ def _threads_note(small: bool, begun_with: int) -> str:
             f"note: {count} of {CORES} cores, as the run began, to go on bit for bit; OMP_NUM_THREADS={CORES} takes all"
         )
     return ""
+
+
+def size_note(recipe: str, spec: GameSpec) -> str:
+    """What to say of frames that are large for one denoiser; empty for others."""
+    if recipe != "world" or max(spec.frame_size) <= LARGEST:
+        return ""
+    return (
+        f"note: frames of {spec.height}x{spec.width} are drawn by one network at full size, which is slow above "
+        f"{LARGEST} pixels a side: import them smaller (--size), or expect long hours"
+    )
 
 
 def make_trainer(config: Config, spec: GameSpec, dataset: Dataset | None, env: VectorEnv | None) -> Trainer:

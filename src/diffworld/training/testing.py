@@ -13,8 +13,10 @@ from diffworld.envs import ActionCounter, EpisodeResult, FilmRecorder
 from diffworld.envs.driver import OnStep
 from diffworld.evaluation.blind import play_blind
 from diffworld.evaluation.dream import dream_beside_real
+from diffworld.evaluation.fidelity.brief import HORIZON, STARTS, brief_fidelity, brief_line
 from diffworld.evaluation.games import TestGames, scores
 from diffworld.evaluation.held_out import HeldOutWindows, TestRecorder
+from diffworld.evaluation.obedience import comparisons, draw_obedience, obedience
 from diffworld.evaluation.plots import learning_curves
 from diffworld.evaluation.statistics import Interval, clearly_above, mean_interval
 from diffworld.recipes import Recipe
@@ -27,10 +29,11 @@ from diffworld.runtime.metrics import METRICS_FILE, read_metrics
 from diffworld.runtime.progress import Display
 from diffworld.runtime.versions import versions
 from diffworld.runtime.video import side_by_side, write_video
+from diffworld.training.interrupt import Interrupted
 
 FILM_STARTS_AT = 30  # steps into the game, past its opening
 FILM_FRAMES = 200
-DREAM_FILM, GAME_FILM = "dream.mp4", "game.mp4"
+DREAM_FILM, GAME_FILM, OBEDIENCE = "dream.mp4", "game.mp4", "obedience.png"
 
 
 @dataclass
@@ -75,15 +78,18 @@ class Tester:
         """Test, draw and sum up a trained run; what is interrupted here begins anew with the same command."""
         path, intervals = self.run.path, dict[str, Interval]()
         summary: dict[str, Any] = {"counters": counters, "versions": versions()}
+        said: list[str] = []
         if self.games is None:
             summary["held_out"], film = self._losses(self.dataset), self._held_out_game()
+            studies, said = self._study(may_stop)
+            summary |= studies
         else:
             tested, intervals, film = self._final_test(self.games, may_stop)
             summary |= tested
         name = self._write_film(*film) if film else ""
         learning_curves(read_metrics(path / METRICS_FILE), path / "curves.png", intervals)
         write_json(self.run.summary_path, summary)
-        for line in self._report(summary, intervals, name):
+        for line in [*self._report(summary, intervals, name), *said]:
             self.display.line(line)
 
     def _final_test(
@@ -145,6 +151,39 @@ class Tester:
             return {}
         return HeldOutWindows(dataset, self.reward_end_window, self.recipe.held_out).losses(self.recipe.world)
 
+    def _study(self, may_stop: Callable[[], None]) -> tuple[dict[str, Any], list[str]]:
+        """How faithful the dream is, and whether it obeys: for the summary, and in words.
+
+        What fails here costs a line, no more: the run is trained.
+        """
+        world, dataset, device = self.recipe.world, self.dataset, self.recipe.given.device
+        assert world is not None and dataset is not None
+        held_out = self.recipe.held_out
+        among = held_out if held_out is not None and held_out.any() else None
+        found: dict[str, Any] = {"measured_on": "all episodes" if among is None else "held-out episodes"}
+        said: list[str] = []
+
+        def fidelity(advance: Callable[[int], None]) -> None:
+            found["fidelity"] = brief_fidelity(world, dataset, among, device, advance)
+            said.append(brief_line(found["fidelity"]))
+
+        def obeys(advance: Callable[[int], None]) -> None:
+            judged = obedience(world, dataset, among, device, advance)
+            found["obedience"] = judged.to_json()
+            said.extend(judged.lines())
+            draw_obedience(judged, self.run.path / OBEDIENCE, f"Does {self.run.path.resolve().name} obey?")
+
+        frames, pairs = STARTS * HORIZON, comparisons(dataset.spec.actions)
+        for name, unit, count, work in (("fidelity", "frame", frames, fidelity), ("obedience", "pair", pairs, obeys)):
+            try:
+                with self.display.bar(name, unit, count) as advance:
+                    work(_interruptible(advance, may_stop))
+            except Interrupted:
+                raise
+            except Exception as error:
+                self.display.line(f"warning: no {name} was measured: {one_line(error)}")
+        return found, said
+
     def _held_out_game(self) -> tuple[Film, np.ndarray] | None:
         """The longest episode that was held out, or else of all, to be filmed."""
         assert self.dataset is not None
@@ -194,3 +233,13 @@ class Tester:
         shown = ", ".join([*([film] if film else []), "curves.png", "summary.json"])
         note = [f"note: {summary['note']}"] if summary.get("note") else []
         return [*lines, f"  see {self.run.path}/{shown}", *note]
+
+
+def _interruptible(advance: Callable[[int], None], may_stop: Callable[[], None]) -> Callable[[int], None]:
+    """An advance at which the user may stop."""
+
+    def step(count: int) -> None:
+        may_stop()
+        advance(count)
+
+    return step

@@ -9,7 +9,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from serving import LIMIT, Served, wait_for
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     path = next(filter(None, map(shutil.which, CHROMIUM)), None)
     assert path, "these tests need Chromium; install it, on Debian and Ubuntu with: apt-get install chromium"
@@ -22,10 +22,11 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def page(browser: Browser, served: Served) -> Iterator[Page]:
+    before = served.state.queue.playing
     context = browser.new_context(viewport=WIDE, accept_downloads=True)
     opened = open_page(context.new_page(), served)
     yield opened
     problems: list[str] = opened.problems  # type: ignore[attr-defined]
     context.close()
     assert not problems, problems
-    wait_for(lambda: served.state.queue.playing == 0)  # a closed tab frees its session
+    wait_for(lambda: served.state.queue.playing == before)  # a closed tab frees its session

@@ -26,7 +26,12 @@ def flip_steps(horizon: int) -> list[int]:
 
 
 def measure(
-    film: Film, starts: Starts, known: KnownColours | None, device: torch.device, advance: Advance = unheard
+    film: Film,
+    starts: Starts,
+    known: KnownColours | None,
+    device: torch.device,
+    advance: Advance = unheard,
+    with_flip: bool = True,
 ) -> Measures:
     """Measure a film uint8 (B, T, H, W, 3) against `starts.truth`; colours only where some are `known`.
 
@@ -50,8 +55,9 @@ def measure(
             measured |= {"psnr": psnr(x, y), "ssim": ssim(x, y)}
             for look in (brightness, contrast):
                 measured[f"{look.__name__}_error"] = (look(x) - look(y)).abs()
-            chosen = at_flip[first : first + _CHUNK]
-            keep("flip", rows[chosen], steps[chosen], flip(test[chosen], true[chosen]))
+            if with_flip:
+                chosen = at_flip[first : first + _CHUNK]
+                keep("flip", rows[chosen], steps[chosen], flip(test[chosen], true[chosen]))
         for name, numbers in measured.items():
             keep(name, rows, steps, numbers.double().cpu().numpy())
         advance(len(rows))

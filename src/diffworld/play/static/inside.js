@@ -3,7 +3,9 @@
 import { $, colour, draw, make, percent, readable } from "./dom.js";
 
 const KEPT = 240; // steps of a curve
-const PARTS = { denoiser: "Denoiser", upsampler: "Upsampler", reward_end: "Reward and end", policy: "Policy", real: "Real game" };
+const PARTS = {
+  denoiser: "Denoiser", upsampler: "Upsampler", reward_end: "Reward and end", policy: "Policy", world: "World", real: "Real game",
+};
 
 export class Inside {
   constructor() {

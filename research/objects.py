@@ -1,0 +1,90 @@
+"""Are the objects still there? python -m research.objects [MODEL] [--starts 64] [--steps 200]
+
+Dreams of MinAtar Breakout in which the agent acts, from places in real games. A frame is whole if it has one paddle and
+one ball, and every cell is close to a colour of the game. A dream that ends is over, as a game is. Beside it the share
+of whole frames in real games: a ball over a brick, or one that has just been served, is hidden there too.
+"""
+
+import argparse
+import json
+from contextlib import closing
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from diffworld.envs.driver import GameStep, play_episodes
+from diffworld.envs.make import make_game
+from diffworld.runs import Model, load
+from diffworld.runtime.frames import frames_from_bytes
+from diffworld.world.noise import generator_noise
+
+PADDLE, BALL = (80, 220, 100), (240, 240, 240)
+COLOURS = np.array([(16, 16, 24), PADDLE, BALL, (110, 110, 130), (230, 160, 60)])
+"""Background, paddle, ball, its trail, brick, as envs/minatar.py draws them."""
+CLOSE = 60
+"""Levels of 255, of the channel that is farthest off."""
+
+
+def whole(frames: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """(B,) of frames (B, 10, 10, 3)."""
+    apart = np.abs(frames[..., None, :].astype(int) - COLOURS).max(-1)
+    nearest, close = apart.argmin(-1), (apart.min(-1) <= CLOSE).all((1, 2))
+    one = [(nearest == COLOURS.tolist().index(list(thing))).sum((1, 2)) == 1 for thing in (PADDLE, BALL)]
+    return close & one[0] & one[1]
+
+
+@torch.no_grad()
+def dreams(model: Model, starts: int, steps: int, seed: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Whether each dream goes on, and whether its frame is whole (steps, B)."""
+    world, agent = model.require_world(), model.require_policy()
+    windows = model.starts.windows()
+    chosen = [windows[i] for i in np.random.default_rng(seed).choice(len(windows), starts, len(windows) < starts)]
+    frames = frames_from_bytes(torch.from_numpy(np.stack([window.frames for window in chosen])))
+    state = world.start(frames, torch.from_numpy(np.stack([window.actions for window in chosen])))
+    memory, generator = agent.burn_in(frames[:, :-1]), torch.Generator().manual_seed(seed)
+    alive, rows = torch.ones(starts, dtype=torch.bool), []
+    for _ in range(steps):
+        logits, _, memory = agent(state.frame, memory)
+        actions = torch.multinomial(logits.softmax(-1), 1, generator=generator).squeeze(1)
+        state, prediction = world.step(state, actions, generator_noise(generator))
+        assert prediction.end_logits is not None
+        alive = alive & (prediction.end_logits.argmax(-1) == 0)
+        seen = ((state.frame + 1) * 127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 1)
+        rows.append((alive.numpy().copy(), whole(seen.numpy())))
+    return np.stack([row[0] for row in rows]), np.stack([row[1] for row in rows])
+
+
+def real(model: Model, games: int) -> float:
+    """Share of whole frames in real games of the agent."""
+    seen: list[NDArray[np.uint8]] = []
+
+    def look(step: GameStep) -> None:
+        seen.append(step.frame)
+
+    with closing(make_game(model.spec, games)) as env:
+        play_episodes(env, model.player(games, seed=0), list(range(games)), on_step=look)
+    return float(whole(np.stack(seen)).mean())
+
+
+def main() -> None:
+    """Print the shares as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", nargs="?", default="demo/breakout")
+    parser.add_argument("--starts", type=int, default=64)
+    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    model = load(options.model, "cpu")
+    if model.spec.name != "minatar/breakout":
+        parser.error(f"{options.model} dreams of {model.spec.name}: give a run of minatar/breakout")
+    alive, good = dreams(model, options.starts, options.steps, options.seed)
+    for step in (1, 10, 25, 50, 100, 200):
+        if step <= options.steps:
+            going, fine = int(alive[step - 1].sum()), int((alive & good)[step - 1].sum())
+            print(json.dumps({"step": step, "dreams_going_on": going, "whole": fine}))
+    print(json.dumps({"real_frames_whole": round(real(model, 20), 3)}))
+
+
+if __name__ == "__main__":
+    main()

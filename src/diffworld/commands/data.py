@@ -1,0 +1,60 @@
+"""`diffworld data`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+from annotated_types import Ge, Le
+
+from diffworld.commands.parsing import parse_checked
+from diffworld.data import Dataset
+from diffworld.runtime.files import write_atomic
+from diffworld.runtime.progress import Display
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """Look at a data set before training on it: in the terminal in short, on a page with pictures.
+
+    Any data set can be looked at: an imported one, a recorded one, a run's replay.
+    """
+
+    data: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DATA")]
+    """The folder of the data set."""
+    page: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """The page to write (default: look.html in the folder)."""
+    check_alignment: bool = False
+    """Find out whether actions are early or late, and how sure that is; takes a minute or two."""
+    shifts: Annotated[int, Ge(1), Le(32)] = 4
+    """Steps, earlier and later, to look for the right shift in."""
+
+
+def main(arguments: list[str]) -> int:
+    """Look, say, and write the page, which appears whole or not at all."""
+    options = parse_checked(DataOptions, "diffworld data", arguments)
+    from diffworld.evaluation.look import check_alignment, look, page
+    from diffworld.evaluation.look.alignment import UPDATES
+
+    display = Display()
+    with Dataset.open(options.data) as dataset:
+        seen = look(dataset)
+        for line in seen.lines():
+            display.line(line)
+        alignment, verdict = None, ""
+        if options.check_alignment:
+            with display.bar("check alignment", "update", 2 * UPDATES) as advance:
+                alignment = check_alignment(dataset, options.shifts, advance)
+            verdict = alignment.verdict(_imported_shift(dataset.schema.info))
+            display.line(f"alignment: {verdict}")
+    path = options.page or options.data / "look.html"
+    write_atomic(path, page(seen, alignment, verdict))
+    display.line(f"open {path}")
+    return 0
+
+
+def _imported_shift(info: dict[str, Any]) -> int:
+    """The shift that a data set was imported with."""
+    imported = info.get("imported")
+    shift = imported.get("shift") if isinstance(imported, dict) else None
+    return shift if isinstance(shift, int) else 0
