@@ -33,7 +33,7 @@ from benchmarks.measuring import (
     write_compact_json,
 )
 from benchmarks.speed import imagine
-from diffworld.config import NETWORKS, Config, preset
+from diffworld.config import NETWORKS, RECIPE_NETWORKS, Config, preset
 from diffworld.data import (
     Dataset,
     Episodes,
@@ -172,7 +172,7 @@ def work(trainer: Trainer, part: str) -> None:
     if part == FRAME:
         imagine(trainer)
     else:
-        trainer.update(NETWORKS[UPDATES.index(part)])
+        trainer.update(RECIPE_NETWORKS["diamond"][UPDATES.index(part)])
 
 
 def reads(dataset: Dataset, config: Config, device: torch.device) -> dict[str, Callable[[], object]]:

@@ -19,7 +19,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from diffworld.commands.parsing import parse_checked, split_commas
-from diffworld.config import NETWORKS, Config
+from diffworld.config import RECIPE_NETWORKS, Config
 from diffworld.data import Dataset
 from diffworld.models.reward_end import NUM_REWARDS, RewardEndModel
 from diffworld.runtime.device import native_bfloat16, resolve_device, resolve_precision
@@ -57,7 +57,9 @@ def random_data(config: Config, folder: Path) -> Dataset:
 
 def untrained(config: Config, dataset: Dataset) -> Trainer:
     """A trainer of all three networks on a data set; its dreams end as often as those of trained networks."""
-    trainer = make_trainer(replace(config, recipe="world", networks=NETWORKS), dataset.spec, dataset, None)
+    trainer = make_trainer(
+        replace(config, recipe="world", networks=RECIPE_NETWORKS["world"]), dataset.spec, dataset, None
+    )
     if trainer.networks.reward_end is not None:
         end_at_times(trainer.networks.reward_end)
     return trainer

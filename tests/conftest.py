@@ -9,7 +9,7 @@ from hypothesis import settings
 from diffworld.config import NETWORKS, Config
 from diffworld.envs import EnvironmentConfig
 from diffworld.models.actor_critic import ActorCriticConfig
-from diffworld.models.denoiser import DenoiserConfig
+from diffworld.models.denoiser import DenoiserConfig, UpsamplerConfig
 from diffworld.models.reward_end import RewardEndConfig
 
 LEVELS = {"channels": (8, 8), "depths": (1, 1), "attention": (False, False)}
@@ -48,6 +48,7 @@ def small() -> Config:
         horizon=2,
         environment=EnvironmentConfig(height=12, width=12),
         denoiser=DenoiserConfig(cond_channels=8, **LEVELS),  # type: ignore[arg-type]
+        upsampler=UpsamplerConfig(cond_channels=8, factor=2, **LEVELS),  # type: ignore[arg-type]
         reward_end=RewardEndConfig(cond_channels=8, lstm_channels=8, window=3, **LEVELS),  # type: ignore[arg-type]
         actor_critic=ActorCriticConfig(lstm_channels=8, channels=(8,), pool=(True,)),
     )

@@ -12,13 +12,23 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from diffworld.config import NETWORKS, PRESETS, Config, UpdateConfig, differences, preset, read_config
+from diffworld.config import (
+    NETWORKS,
+    OF_DATA,
+    PRESETS,
+    RECIPE_NETWORKS,
+    Config,
+    UpdateConfig,
+    differences,
+    preset,
+    read_config,
+)
 from diffworld.config.presets import WORLDS
 from diffworld.models.actor_critic import ActorCriticConfig
 from diffworld.recipes import build_networks
 from diffworld.runtime.checked import read_as
 from diffworld.runtime.errors import UserError
-from diffworld.spec import ActionSpace, GameSpec
+from diffworld.spec import ActionSpace, GameSpec, Keys, numbered
 from tests.older import older_config
 
 # --- written and read ------------------------------------------------------------------------------------------------
@@ -31,7 +41,7 @@ def from_dict(data: Any) -> Config:
 @pytest.mark.parametrize("name", [*PRESETS, *WORLDS])
 def test_presets_are_sound_and_come_back(tmp_path: Path, name: str) -> None:
     config = preset(name)
-    (replace(config, data="somewhere") if config.recipe == "world" else config).check()
+    (replace(config, data="somewhere") if config.recipe in OF_DATA else config).check()
     path = tmp_path / "config.json"
     path.write_text(config.to_json())
     assert read_config(path) == config
@@ -44,7 +54,7 @@ def test_presets_are_sound_and_come_back(tmp_path: Path, name: str) -> None:
 def test_networks_of_a_world_are_as_deep_as_its_frames_are_large(frames: tuple[int, int], levels: int) -> None:
     sizes = []
     for name in WORLDS:
-        config = replace(preset(name, frames), data="somewhere", networks=NETWORKS)
+        config = replace(preset(name, frames), data="somewhere", networks=RECIPE_NETWORKS["world"])
         config.check()
         assert len(config.denoiser.channels) == len(config.reward_end.channels) == levels
         spec = GameSpec("game", *frames, ActionSpace.discrete(3), rewards=True, ends=True)
@@ -78,10 +88,11 @@ def with_leaf(config: Any, path: tuple[str, ...], value: Any) -> Any:
 def other_value(path: tuple[str, ...], value: Any) -> st.SearchStrategy:
     """Values of a field's type and range that are not its present one."""
     literals = {
-        "recipe": ["world", "model_free"],
+        "recipe": ["world", "shooter", "model_free"],
         "precision": ["float32", "bfloat16"],
         "compile": ["on", "off"],
         "order": [2],
+        "factor": [2, 64],
     }
     if path[-1] in literals:
         return st.sampled_from(literals[path[-1]])
@@ -239,11 +250,17 @@ def changed(**groups: Any) -> Config:
         ({"environment__height": 0}, "environment.height is 0"),
         ({"denoiser_updates__batch_size": 0}, "denoiser_updates.batch_size is 0"),
         ({"recipe": "world"}, "recipe world and --data go together"),
+        ({"recipe": "shooter"}, "recipe shooter and --data go together"),
+        ({"upsampler__factor": 1}, "upsampler.factor is 1; it must be at least 2"),
+        ({"upsampler__context_frames": 3}, "upsampler.cond_channels must be even and a multiple"),
+        ({"upsampler__channels": (64,)}, "upsampler.channels, .depths and .attention"),
+        ({"upsampler_sampler__sigma_min": 6.0}, "upsampler_sampler.sigma_max must be no less"),
+        ({"upsampler_updates__accumulate": 0}, "upsampler_updates.accumulate is 0"),
         ({"data": "somewhere"}, "recipe world and --data go together"),
         ({"recipe": "model_free", "data": "somewhere"}, "go together"),
         ({"recipe": "world", "data": "somewhere", "epochs": 0}, "epochs is 0"),
         ({"recipe": "model_free", "actor_critic_updates__steps": 0}, "would never take all real steps"),
-        ({"recipe": "dreamer"}, "recipe is dreamer; choose 'diamond', 'world' or 'model_free'"),
+        ({"recipe": "dreamer"}, "recipe is dreamer; choose 'diamond', 'world', 'shooter' or 'model_free'"),
         ({"log_to": ("tensorboard",)}, "log_to is tensorboard; choose 'wandb' or 'trackio'"),
     ],
 )
@@ -269,10 +286,11 @@ def test_unknown_preset() -> None:
 @pytest.mark.parametrize(
     ("groups", "expected"),
     [
-        ({}, NETWORKS),
+        ({}, RECIPE_NETWORKS["diamond"]),
+        ({"recipe": "shooter"}, RECIPE_NETWORKS["shooter"]),
         ({"recipe": "model_free"}, ("actor_critic",)),
         ({"denoiser_updates__first_steps": 0, "denoiser_updates__steps": 0}, ("reward_end", "actor_critic")),
-        ({"denoiser_updates__first_steps": 0}, NETWORKS),
+        ({"denoiser_updates__first_steps": 0}, RECIPE_NETWORKS["diamond"]),
         ({"recipe": "model_free", "init_from": "run", "init_networks": ("denoiser",)}, ("denoiser", "actor_critic")),
         ({"recipe": "model_free", "init_networks": ("denoiser",)}, ("actor_critic",)),
     ],
@@ -338,7 +356,7 @@ def test_a_configuration_of_the_version_before_keeps_what_still_is(tmp_path: Pat
     [
         ({"model_free": True}, {"recipe": "model_free"}),
         ({"data": "somewhere", "epochs_on_data": 9}, {"recipe": "world", "data": "somewhere", "epochs": 9}),
-        ({"data": "somewhere"}, {"networks": NETWORKS}),
+        ({"data": "somewhere"}, {"networks": RECIPE_NETWORKS["world"]}),
         ({"wandb": True, "trackio": True}, {"log_to": ("wandb", "trackio")}),
         ({"init_from": "run", "parts": ["denoiser"]}, {"init_from": "run", "init_networks": ("denoiser",)}),
     ],
@@ -399,6 +417,7 @@ def test_atari100k_is_the_papers() -> None:
             "attention": (False,) * 4,
             "sigma_offset": 0.3,
             "noise_levels": {"mean": -0.4, "std": 1.2, "low": 0.002, "high": 20.0},
+            "context_noise_levels": {"mean": -1.2, "std": 1.2, "low": 0.002, "high": 20.0},  # of no use here
             "autoregressive_steps": 1,
             "final_frames": False,
         },
@@ -433,3 +452,29 @@ def test_atari100k_is_the_papers() -> None:
     assert (evaluation.every_epochs, evaluation.episodes, evaluation.final_episodes) == (10, 4, 100)
     assert evaluation.temperature == 1.0
     assert config.recipe == "diamond" and not config.networks and not config.data and not config.init_from
+
+
+def test_csgo_is_the_published_shooter() -> None:
+    config = preset("csgo")
+    noise = {"mean": -1.2, "std": 1.2, "low": 0.002, "high": 20.0}
+    networks = {
+        "denoiser": (4, (128, 256, 512, 1024), (False, False, True, True), 4, 16),
+        "upsampler": (1, (64, 64, 128, 256), (False, False, False, True), 1, 4),
+    }
+    for name, (context, channels, attention, steps, batch) in networks.items():
+        found = getattr(config, name)
+        assert (found.context_frames, found.cond_channels, found.sigma_offset) == (context, 2048, 0.1)
+        assert (found.channels, found.depths, found.attention) == (channels, (2, 2, 2, 2), attention)
+        assert (found.autoregressive_steps, found.final_frames) == (steps, False)
+        assert dataclasses.asdict(found.noise_levels) == dataclasses.asdict(found.context_noise_levels) == noise
+        assert config.updates(name) == UpdateConfig(400, 400, 1e-4, 1e-2, 10.0, 100, batch, 8)  # type: ignore[arg-type]
+    assert (config.upsampler.factor, config.epochs, config.horizon) == (5, 600, 1000)
+    assert config.evaluation.every_epochs == 20
+    fast = {"denoising_steps": 1, "sigma_context": 0.005, "order": 1, "churn": 0.0, "sigma_max": 5.0}
+    churned = {"churn": 10.0, "churn_min": 1.0, "churn_max": 5.0, "churn_noise": 0.9, "sigma_min": 1.0}
+    assert {name: getattr(config.sampler, name) for name in fast} == fast
+    assert {name: getattr(config.upsampler_sampler, name) for name in churned} == churned
+    spec = GameSpec("", 150, 280, ActionSpace((Keys(numbered(51)),)))
+    with torch.device("meta"):
+        counts = build_networks(config, spec, torch.device("meta")).parameter_counts()
+    assert counts == {"denoiser": 330_489_219, "upsampler": 51_149_187}

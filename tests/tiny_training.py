@@ -112,6 +112,14 @@ def world_trainer(config: Config, data: Path) -> Iterator[Trainer]:
 
 
 @contextmanager
+def shooter_trainer(config: Config, data: Path) -> Iterator[Trainer]:
+    """A trainer of recipe shooter on a data set."""
+    config = replace(config, recipe="shooter", data=str(data), env="")
+    with Dataset.open(data) as dataset:
+        yield make_trainer(config, dataset.spec, dataset, None)
+
+
+@contextmanager
 def model_free_trainer(config: Config) -> Iterator[Trainer]:
     """A trainer of the model-free recipe with its games."""
     config = replace(config, recipe="model_free")

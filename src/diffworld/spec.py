@@ -6,6 +6,7 @@ nobody counts actions in a weight's shape or opens a game to ask.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -22,6 +23,9 @@ MAX_ACTIONS = 4096
 AXIS_VALUES, MOST_AXES = 5, 32
 """Values that a continuous action's number is reduced to, and most of its numbers: more is no action but a picture."""
 
+MOUSE_X, MOUSE_Y = "mouse x", "mouse y"
+"""What choices are called whose values are mouse movements, to the right and down."""
+
 Encoded = int | NDArray[np.uint8]
 """An action as data sets store it: an index, or zeros and ones (size,)."""
 
@@ -37,6 +41,14 @@ class Choice:
     def size(self) -> int:
         """Numbers it takes in an encoded action."""
         return len(self.values)
+
+    @functools.cached_property
+    def numbers(self) -> tuple[float, ...]:
+        """Its values where all are numbers, as the bins of a mouse axis are; else none."""
+        try:
+            return tuple(map(float, self.values))
+        except ValueError:
+            return ()
 
     @property
     def space(self) -> spaces.Space[Any]:
@@ -118,6 +130,12 @@ class ActionSpace:
             for part in self.parts
             for name in (part.names if isinstance(part, Keys) else [f"{part.name} {value}" for value in part.values])
         )
+
+    @property
+    def mouse(self) -> dict[str, Choice]:
+        """The mouse axes among its parts, by their names."""
+        choices = (part for part in self.parts if isinstance(part, Choice))
+        return {part.name: part for part in choices if part.name in (MOUSE_X, MOUSE_Y) and part.numbers}
 
     @property
     def idle(self) -> Encoded:

@@ -19,12 +19,15 @@ from diffworld.commands.import_weights import main
 from diffworld.compat.checks import check_file
 from diffworld.compat.golden import fill_weights
 from diffworld.compat.hub import AGENT_CONFIG, ENV_CONFIG, REPOSITORY, WEIGHTS
+from diffworld.compat.shooter import ACTIONS, ARRAYS, counter_strike
 from diffworld.compat.sizes import build_parts
 from diffworld.config import Config, preset
 from diffworld.data import Dataset, frame_batch, sample_context_windows
 from diffworld.evaluation.games import TestGames
-from diffworld.runs import Model, RunFolder, load
+from diffworld.play.session import PlaySession
+from diffworld.runs import Model, RunFolder, load, pack
 from diffworld.runtime.errors import UserError
+from diffworld.world import TwoStages
 from published import to_published
 
 ROOT = Path(__file__).parents[2]
@@ -205,6 +208,114 @@ def test_an_imported_run_is_not_trained_on_in_its_own_folder(tmp_path: Path) -> 
     assert {path: path.stat().st_mtime_ns for path in run.path.rglob("*")} == before
 
 
+# --- the shooter -----------------------------------------------------------------------------------------------------
+
+STAGES: dict[str, Any] = {
+    "low_res": [6, 8],
+    "full_res": [30, 40],
+    "num_actions": ACTIONS.size,
+    "denoiser": SMALL["denoiser"] | {"sigma_offset_noise": 0.1, "noise_previous_obs": True},
+    "upsampler": SMALL["denoiser"] | {"sigma_offset_noise": 0.1, "num_steps_conditioning": 1, "upsampling_factor": 5},
+}
+
+
+def write_shooter(folder: Path) -> Path:
+    """Weights of both stages, and two starting places."""
+    write_weights(folder / "csgo/model/csgo.pt", STAGES)
+    rng = np.random.default_rng(0)
+    for name in ("a", "b"):
+        place = folder / "csgo/spawn" / name
+        place.mkdir(parents=True)
+        actions = ACTIONS.sample(rng, 9).astype(np.float32)
+        for array, values in {
+            "full_res": rng.integers(0, 256, (2, 3, 30, 40), dtype=np.uint8),
+            "low_res": rng.integers(0, 256, (2, 3, 6, 8), dtype=np.uint8),
+            "act": actions[:2],
+            "next_act": actions[2:],
+        }.items():
+            np.save(place / f"{array}.npy", values)
+    return folder
+
+
+def test_an_imported_shooter_plays_from_its_starting_places(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_shooter(tmp_path)
+    arguments = "csgo/model/csgo.pt --shooter --spawn csgo/spawn --out run"
+    assert main(arguments.split()) == 0
+    assert "2 places to start dreams from" in capsys.readouterr().out
+    model = load(tmp_path / "run", "cpu")
+    world = model.require_world()
+    assert isinstance(world, TwoStages) and model.policy is None and world.reward_end is None
+    assert model.spec == counter_strike(30, 40) and model.spec.actions.size == 51
+    assert (model.config.upsampler.factor, model.config.denoiser.context_frames) == (5, 2)
+    parts = {"denoiser": world.low.denoiser, "upsampler": world.upsampler}
+    for name, tensor in tensors_of(STAGES).items():
+        assert torch.equal(to_published(parts)[name], tensor), name
+    session = PlaySession(model, player="replay", seed=0)
+    for start, place in enumerate("ab"):
+        arrays = {name: np.load(tmp_path / "csgo/spawn" / place / f"{name}.npy") for name in ARRAYS}
+        view = session.reset(start)
+        np.testing.assert_array_equal(view.dream, arrays["full_res"][-1].transpose(1, 2, 0))
+        done = [arrays["act"][-1], *arrays["next_act"]]
+        np.testing.assert_array_equal(model.starts[start].following, np.stack(done))
+        views = [session.step() for _ in done]
+        np.testing.assert_array_equal([each.action for each in views], done)
+        assert [each.truncated for each in views] == [False] * 7 + [True]
+    pack(model, tmp_path / "packed.zip")
+    packed = load(tmp_path / "packed.zip", "cpu")
+    np.testing.assert_array_equal(packed.starts[0].following, model.starts[0].following)
+
+
+def test_the_shooter_from_the_hub_comes_from_the_clients_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = tmp_path / "hub" / f"models--{REPOSITORY.replace('/', '--')}"
+    write_shooter(cache / "snapshots" / COMMIT)
+    (cache / "refs").mkdir()
+    (cache / "refs/main").write_text(COMMIT)
+    code = "from diffworld.commands.import_weights import main\nassert main('--from-hub csgo --out run'.split()) == 0"
+    environment = {**os.environ, "HF_HUB_CACHE": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"{REPOSITORY}@{COMMIT} csgo/model/csgo.pt" in done.stdout
+    assert len(load(tmp_path / "run", "cpu").starts.windows()) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("FILE --shooter", "--spawn DIR"),
+        ("FILE --shooter --spawn absent", "absent is no folder"),
+        ("FILE --shooter --spawn empty", "has no starting places"),
+        ("FILE --shooter --spawn csgo/spawn --env atari/Pong", "leave out --env"),
+        ("--from-hub csgo --spawn csgo/spawn", "leave out the file and --spawn"),
+        ("small.pt --shooter --spawn csgo/spawn", "upsampler.inner_model.conv_in.weight is missing"),
+        ("FILE --shooter --spawn pickled", "cannot read pickled/act.npy"),
+        ("FILE --shooter --spawn short", "next_act.npy has shape (7, 50)"),
+        ("FILE --shooter --spawn odd", "none of Counter-Strike's: an action needs exactly one value of mouse x"),
+        ("FILE --shooter --spawn endless", "endless/full_res.npy holds numbers that are not finite"),
+        ("FILE --shooter --spawn cut", "cannot read cut/low_res.npy"),
+        ("FILE --shooter --spawn large", "large/full_res.npy has shape (2, 3, 30, 40)"),
+    ],
+)
+def test_mistakes_with_the_shooter_are_one_line(tmp_path: Path, arguments: str, said: str) -> None:
+    write_shooter(tmp_path)
+    write_weights(Path("small.pt"))
+    Path("empty").mkdir()
+    for name in ("pickled", "short", "odd", "endless", "cut", "large"):
+        shutil.copytree("csgo/spawn/a", name)
+    np.save("pickled/act.npy", np.array([{}]), allow_pickle=True)
+    np.save("short/next_act.npy", np.zeros((7, 50)))
+    np.save("odd/act.npy", np.zeros((2, 51)))
+    np.save("endless/full_res.npy", np.full((2, 3, 30, 40), np.inf))
+    Path("cut/low_res.npy").write_bytes(Path("cut/low_res.npy").read_bytes()[:40])
+    np.save("large/low_res.npy", np.zeros((2, 3, 30, 40), np.uint8))
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(UserError) as error:
+        main([*arguments.replace("FILE", "csgo/model/csgo.pt").split(), "--out", "run"])
+    assert said in str(error.value) and "\n" not in str(error.value)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
 # --- mistakes --------------------------------------------------------------------------------------------------------
 
 
@@ -266,7 +377,10 @@ def test_help_explains_every_option(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["--help"])
     said = capsys.readouterr().out
-    assert all(option in said for option in ("FILE", "--from-hub", "--env", "--out", "--config", "--steps"))
+    assert all(
+        option in said
+        for option in ("FILE", "--from-hub", "--shooter", "--spawn", "--env", "--out", "--config", "--steps")
+    )
 
 
 # --- the hub, offline ------------------------------------------------------------------------------------------------

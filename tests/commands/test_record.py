@@ -69,6 +69,21 @@ def test_random_play_becomes_a_data_set(tmp_path: Path, capsys: pytest.CaptureFi
     assert f"train on it: diffworld train --data {out}\n" in said
 
 
+def test_a_scripted_player_is_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("vizdoom")
+    monkeypatch.chdir(tmp_path)
+    options = ["--env", "vizdoom/deadly_corridor", "--policy", "script", "--steps", "60", "--frame-skip", "2"]
+    actions = []
+    for name, seed in (("a", "1"), ("b", "1"), ("c", "2")):
+        with record(tmp_path / name, *options, "--seed", seed, "--height", "24", "--width", "32") as data:
+            assert data.num_steps == 60 and data.spec.frame_size == (24, 32)
+            assert data.schema.info == {"policy": "script", "seed": int(seed)}
+            actions.append(data.episodes.records["action"].tobytes())
+    assert actions[0] == actions[1] != actions[2]
+    frames = [(tmp_path / name / "frames.bin").read_bytes() for name in "ab"]
+    assert frames[0] == frames[1]
+
+
 def test_the_same_seed_records_the_same(tmp_path: Path) -> None:
     frames = []
     for name, seed in (("a", "1"), ("b", "1"), ("c", "2")):

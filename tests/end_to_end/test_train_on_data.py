@@ -77,6 +77,33 @@ def test_any_action_space_trains_and_resumes_bit_for_bit(kind: str, tmp_path: Pa
     assert {"denoiser/held_out_loss", "reward_end/held_out_loss"} <= results(out)["held_out"].keys()  # type: ignore[attr-defined]
 
 
+STAGES = """
+--preset vizdoom --networks denoiser,upsampler,reward_end --upsampler.factor 2 --upsampler.channels 8 8
+--upsampler.depths 1 1 --upsampler.attention False False --upsampler.cond-channels 8
+--upsampler-updates.first-steps 5 --upsampler-updates.steps 3 --upsampler-updates.batch-size 2
+--upsampler-updates.accumulate 3
+""".split()
+
+
+def test_two_stages_train_and_resume_bit_for_bit(tmp_path: Path) -> None:
+    data = make_data(tmp_path / "data", SPACES["keys and mouse"])
+    whole = train(data, tmp_path / "whole", *STAGES)
+    assert whole.returncode == 0, whole.stderr
+    out = tmp_path / "killed"
+    process = subprocess.Popen(
+        command(data, out, *STAGES), env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
+    kill_after(process, out, saves(out) + 4)
+    resumed = train(data, out, *STAGES)
+    assert resumed.returncode == 0, resumed.stderr
+    assert final_weights(out) == final_weights(tmp_path / "whole")
+    assert results(out) == results(tmp_path / "whole")
+    assert {name.split(".")[0] for name in final_weights(out)} == {"denoiser", "upsampler", "reward_end"}
+    told = results(out)["held_out"]
+    assert {f"{name}/held_out_loss" for name in ("denoiser", "upsampler", "reward_end")} <= told.keys()  # type: ignore[attr-defined]
+    assert (out / "dream.mp4").exists()
+
+
 def test_data_that_know_no_rewards_train_the_denoiser_alone(tmp_path: Path) -> None:
     data = make_data(tmp_path / "data", SPACES["keys"], rewards=False)
     done = train(data, tmp_path / "run", "--epochs", "1")

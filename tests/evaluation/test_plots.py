@@ -23,7 +23,7 @@ def ink(path: Path) -> int:
 
 
 def full_record(epochs: int) -> list[dict[str, Any]]:
-    names = [curve.name for curve in CURVES]
+    names = [curve.name for curve in CURVES if not curve.name.startswith("upsampler")]
     return [
         {
             "epoch": epoch,

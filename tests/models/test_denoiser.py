@@ -279,7 +279,7 @@ def test_noised_context_is_drawn_before_the_target_noise() -> None:
     shapes = [(3,), (3, 6, 1, 1), (3, 6, 6, 8), (3,), (3, 3, 1, 1), (3, 3, 6, 8)]
     assert [tuple(z.shape) for z in noise.drawn] == shapes
     normals, offset, pixels = noise.drawn[:3]
-    sigma = (-0.4 + 1.2 * normals).exp()[:, None, None, None]
+    sigma = (-1.2 + 1.2 * normals).exp()[:, None, None, None]  # its own distribution, not the target's
     expected = frames[:, :2] + (0.1 * offset + sigma * pixels).unflatten(1, (2, 3))
     torch.testing.assert_close(denoiser.encoded[0], expected)
 

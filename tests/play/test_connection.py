@@ -156,7 +156,8 @@ def test_both_worlds_are_recorded_filmed_named_and_deleted(tmp_path: Path) -> No
         info = player.until("welcome")[0]["info"]
         assert info["command"] == "diffworld play"
         assert info["defaults"] == {
-            **{"rules": "test", "horizon": 1000, "denoising_steps": 2, "order": 1, "churn": 0.0, "temperature": 1.0}
+            **{"rules": "test", "horizon": 1000, "denoising_steps": 2, "order": 1, "churn": 0.0, "temperature": 1.0},
+            **{"upsampling_steps": 1, "upsampling_order": 1, "upsampling_churn": 0.0},
         }
         player.pause()
         player.say("set", player="random", world="both")

@@ -12,12 +12,11 @@ import torch
 from serving import LIMIT, wait_for
 from tiny_run import SMALL, make_run
 
-from diffworld.models.sampler import SamplerConfig
 from diffworld.play.compiling import compiling_pays
 from diffworld.play.dreaming import Dreamer, DreamRequest, DreamStep
 from diffworld.runs import Model, load
 from diffworld.runtime.device import resolve_precision, resolve_threads, use_threads
-from diffworld.world import FrameStack, FrameStackState, StepKey
+from diffworld.world import DreamState, FrameStack, Samplers, StepKey, WorldModel
 
 
 @pytest.fixture(scope="module")
@@ -28,17 +27,17 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
 class Held:
     """A world model that notes the rows of each batch, and draws only when told."""
 
-    def __init__(self, own: FrameStack, rows: list[int], go: threading.Event) -> None:
+    def __init__(self, own: WorldModel[Any], rows: list[int], go: threading.Event) -> None:
         self.own, self.rows, self.go, self.dtype = own, rows, go, own.dtype
 
-    def start(self, *window: torch.Tensor) -> FrameStackState:
+    def start(self, *window: torch.Tensor) -> DreamState:
         return self.own.start(*window)
 
-    def with_sampler(self, sampler: SamplerConfig) -> "Held":
-        return Held(self.own.with_sampler(sampler), self.rows, self.go)
+    def with_samplers(self, samplers: Samplers) -> "Held":
+        return Held(self.own.with_samplers(samplers), self.rows, self.go)
 
-    def step(self, state: FrameStackState, *arguments: Any, **options: Any) -> Any:
-        self.rows.append(len(state.frames))
+    def step(self, state: DreamState, *arguments: Any, **options: Any) -> Any:
+        self.rows.append(len(state.frame))
         assert self.go.wait(LIMIT)
         return self.own.step(state, *arguments, **options)
 
@@ -52,7 +51,7 @@ def test_a_batch_shows_each_player_what_they_would_see_alone(model: Model) -> No
 
     def step(player: int) -> DreamStep:
         state, key = dreamer.start(model.starts[3 * player]), StepKey(player, 0, 0)
-        return dreamer.step(DreamRequest(state, player % 4, samplers[player], 9, key, memory))[1]
+        return dreamer.step(DreamRequest(state, player % 4, (samplers[player],), 9, key, memory))[1]
 
     alone = [step(player) for player in range(5)]
     rows: list[int] = []

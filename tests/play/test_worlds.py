@@ -29,7 +29,7 @@ def test_the_dream_is_the_world_model_the_agent_learns_in(model: Model) -> None:
     torch.testing.assert_close(state.reward_end, expected.reward_end)
     for step, action in enumerate([3, 0, 2]):
         key = StepKey(1, 2, step)
-        state, seen = dream.step(DreamRequest(state, action, SMALL.sampler, 9, key))
+        state, seen = dream.step(DreamRequest(state, action, (SMALL.sampler,), 9, key))
         expected, prediction = world.step(expected, torch.tensor([action]), noise.noise(key))
         torch.testing.assert_close(state.frames, expected.frames)
         torch.testing.assert_close(state.actions, expected.actions)
@@ -47,7 +47,7 @@ def test_only_the_horizon_ends_a_dream_that_knows_neither_reward_nor_end(tmp_pat
     dream = Dreamer(model)
     state, idle = dream.start(model.starts[0]), model.spec.actions.idle
     for step in range(4):
-        state, seen = dream.step(DreamRequest(state, idle, SMALL.sampler, 4, StepKey(0, 0, step)))
+        state, seen = dream.step(DreamRequest(state, idle, (SMALL.sampler,), 4, StepKey(0, 0, step)))
         assert (seen.reward, seen.ended, seen.truncated) == (0, False, step == 3)
         assert seen.reward_probs is None and seen.end_prob is None
         assert set(seen.milliseconds) == {"denoiser"}
@@ -59,7 +59,7 @@ def test_a_dream_is_cut_at_its_horizon(model: Model) -> None:
     state = world.start(model.starts[0])
     cut = []
     for step in range(4):
-        state, seen = world.step(DreamRequest(state, 0, SMALL.sampler, 3, StepKey(0, 0, step)))
+        state, seen = world.step(DreamRequest(state, 0, (SMALL.sampler,), 3, StepKey(0, 0, step)))
         cut.append((seen.truncated, bool(seen.why)))
     assert cut == [(False, False), (False, False), (True, True), (True, True)]
 
@@ -68,14 +68,14 @@ def test_another_world_model_takes_its_place_between_two_steps(model: Model) -> 
     dreamer, own, calls = Dreamer(model), model.require_world(), []
 
     class Compiled(FrameStack):
-        def with_sampler(self, *arguments: Any) -> FrameStack:
+        def with_samplers(self, *arguments: Any) -> FrameStack:
             calls.append(1)
-            return super().with_sampler(*arguments)
+            return super().with_samplers(*arguments)
 
     start = dreamer.start(model.starts[0])
-    state, _ = dreamer.step(DreamRequest(start, 0, SMALL.sampler, 9, StepKey(0, 0, 0)))
+    state, _ = dreamer.step(DreamRequest(start, 0, (SMALL.sampler,), 9, StepKey(0, 0, 0)))
     dreamer.world = Compiled(own.denoiser, own.reward_end, own.sampler)
-    dreamer.step(DreamRequest(state, 0, SMALL.sampler, 9, StepKey(0, 0, 1)))
+    dreamer.step(DreamRequest(state, 0, (SMALL.sampler,), 9, StepKey(0, 0, 1)))
     assert calls == [1]
 
 

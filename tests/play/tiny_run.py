@@ -16,7 +16,7 @@ from diffworld.envs import Driver, EnvironmentConfig, RandomPolicy
 from diffworld.envs.make import make_game
 from diffworld.envs.seeds import training_seed
 from diffworld.models.actor_critic import ActorCriticConfig
-from diffworld.models.denoiser import DenoiserConfig
+from diffworld.models.denoiser import DenoiserConfig, UpsamplerConfig
 from diffworld.models.reward_end import RewardEndConfig
 from diffworld.models.sampler import SamplerConfig
 from diffworld.recipes.networks import Networks, build_networks
@@ -93,6 +93,42 @@ def make_shooter_run(path: Path, networks: tuple[str, ...] = ()) -> Path:
         for action in SHOOTER.actions.sample(rng, 40):
             frame = rng.integers(0, 256, SHOOTER.frame_shape, dtype=np.uint8)
             dataset.append(episode, frame, action, 0.0, False, False)
+    return path
+
+
+TWO_STAGES = replace(
+    SMALL,
+    recipe="shooter",
+    env="",
+    sampler=SamplerConfig(denoising_steps=1, sigma_context=0.005),
+    upsampler=UpsamplerConfig(cond_channels=8, channels=(8, 8), depths=(1, 1), attention=(False, False), factor=2),
+)
+AIMED = replace(
+    SHOOTER,
+    actions=ActionSpace(
+        (
+            Keys(("w", "a", "s", "d", "left click"), (("w", "s"), ("a", "d"))),
+            Choice("mouse x", ("-30", "-6", "0", "6", "30")),
+            Choice("mouse y", ("-6", "0", "6")),
+        )
+    ),
+    keys={"mouse x -6": "ArrowLeft", "mouse x 6": "ArrowRight"},
+    rewards=False,
+    ends=False,
+)
+
+
+def make_two_stages_run(path: Path) -> Path:
+    """Write a run folder of a recording in two stages, played with keys and a mouse; its data lie in it."""
+    run, rng, config = RunFolder(path), np.random.default_rng(0), replace(TWO_STAGES, data=str(path / "data"))
+    run.begin(config, AIMED)
+    run.save(1, Checkpoint(tiny_networks(config, AIMED).tensors(), {}, {}))
+    with Dataset.create(path / "data", AIMED) as dataset:
+        for _ in range(2):
+            episode = dataset.new_episode()
+            for action in AIMED.actions.sample(rng, 30):
+                frame = rng.integers(0, 256, AIMED.frame_shape, dtype=np.uint8)
+                dataset.append(episode, frame, action, 0.0, False, False)
     return path
 
 

@@ -6,11 +6,13 @@ from typing import Any
 import pytest
 import torch
 
-from diffworld.config import NETWORKS, Config, NetworkName, preset
+from diffworld.config import OF_DATA, RECIPE_NETWORKS, Config, NetworkName, preset
 from diffworld.models.actor_critic import ActorCriticConfig
 from diffworld.recipes.networks import Networks, build_networks, network_names
 from diffworld.runtime.errors import UserError
 from diffworld.spec import ActionSpace, Choice, GameSpec, Keys
+
+THREE = RECIPE_NETWORKS["world"]
 
 CPU = torch.device("cpu")
 SIX = GameSpec("atari/Game", 32, 32, ActionSpace.discrete(6))
@@ -48,13 +50,16 @@ def test_weights_of_other_networks_are_refused_in_one_line() -> None:
 
 
 def config(recipe: str, *names: NetworkName) -> Config:
-    return replace(preset("demo"), recipe=recipe, data="data" if recipe == "world" else "", networks=names)  # type: ignore[arg-type]
+    upsampler = replace(preset("demo").upsampler, factor=4)
+    return replace(
+        preset("demo"), upsampler=upsampler, recipe=recipe, data="data" if recipe in OF_DATA else "", networks=names
+    )  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
     ("recipe", "named", "known", "expected"),
     [
-        ("diamond", (), (True, True), NETWORKS),
+        ("diamond", (), (True, True), THREE),
         ("model_free", (), (True, True), ("actor_critic",)),
         ("world", (), (True, True), ("denoiser", "reward_end")),
         ("world", (), (True, False), ("denoiser", "reward_end")),
@@ -63,7 +68,10 @@ def config(recipe: str, *names: NetworkName) -> Config:
         ("world", ("denoiser",), (True, True), ("denoiser",)),
         ("world", ("denoiser",), (False, False), ("denoiser",)),
         ("world", ("reward_end", "denoiser"), (True, True), ("denoiser", "reward_end")),
-        ("world", ("actor_critic", "reward_end", "denoiser"), (True, True), NETWORKS),
+        ("shooter", (), (True, True), ("denoiser", "upsampler")),
+        ("shooter", (), (False, False), ("denoiser", "upsampler")),
+        ("shooter", ("reward_end", "upsampler", "denoiser"), (True, True), ("denoiser", "upsampler", "reward_end")),
+        ("world", ("actor_critic", "reward_end", "denoiser"), (True, True), THREE),
     ],
 )
 def test_which_networks_a_recipe_trains(
@@ -84,6 +92,10 @@ def test_which_networks_a_recipe_trains(
         ("world", ("reward_end",), (True, True), "needs its denoiser"),
         ("world", ("denoiser", "reward_end"), (False, False), "neither rewards nor ends"),
         ("world", ("denoiser", "actor_critic"), (True, True), "dreams that pay and end"),
+        ("world", ("denoiser", "upsampler"), (True, True), "recipe world trains no upsampler"),
+        ("shooter", ("denoiser",), (True, True), "recipe shooter needs its upsampler"),
+        ("shooter", ("denoiser", "upsampler", "actor_critic"), (True, True), "recipe shooter trains no actor_critic"),
+        ("shooter", ("denoiser", "upsampler", "reward_end"), (False, False), "neither rewards nor ends"),
     ],
 )
 def test_networks_that_a_recipe_has_no_use_for(
@@ -104,7 +116,11 @@ def test_networks_that_a_recipe_has_no_use_for(
 )
 def test_networks_of_any_actions_and_frames(actions: ActionSpace) -> None:
     small = replace(
-        preset("demo"), actor_critic=ActorCriticConfig(8, (8,), (True,)), recipe="world", data="x", networks=NETWORKS
+        preset("demo"),
+        actor_critic=ActorCriticConfig(8, (8,), (True,)),
+        recipe="world",
+        data="x",
+        networks=THREE,
     )
     built: Any = build_networks(small, GameSpec("", 20, 12, actions), CPU)
     assert built.denoiser.network.action_embedding.num_embeddings == actions.size

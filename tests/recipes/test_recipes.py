@@ -15,13 +15,26 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from diffworld.agents.rollout import act
-from diffworld.config import NETWORKS, CollectionConfig, Config, NetworkName
+from diffworld.config import RECIPE_NETWORKS, CollectionConfig, Config, NetworkName
 from diffworld.data import Dataset, held_out_episodes
-from diffworld.recipes import COLLECT, TEST, Diamond, ModelFree, Networks, World
+from diffworld.evaluation.held_out import HeldOutWindows
+from diffworld.recipes import COLLECT, TEST, Diamond, ModelFree, Networks, Shooter, World
 from diffworld.recipes.diamond import ENOUGH_REWARDS
 from diffworld.spec import ActionSpace, GameSpec
 from diffworld.training.trainer import Trainer
-from tests.tiny_training import SHOOTER, diamond_trainer, model_free_trainer, noise_of, playing, updates, world_trainer
+from diffworld.world import TwoStages
+from tests.tiny_training import (
+    SHOOTER,
+    diamond_trainer,
+    model_free_trainer,
+    noise_of,
+    playing,
+    shooter_trainer,
+    updates,
+    world_trainer,
+)
+
+THREE = RECIPE_NETWORKS["world"]
 
 MOST_OPERATIONS = 1200
 """That a step of dreaming and acting may take, with networks of two levels."""
@@ -64,7 +77,7 @@ def test_diamond(small: Config, tmp_path: Path) -> None:
         assert recipe.collector is not None
         recipe.collector.collect(40)
         assert (recipe.env_steps, recipe.steps_left) == (40, 20)
-        assert_each_part_changes_its_own_network_alone(trainer, NETWORKS)
+        assert_each_part_changes_its_own_network_alone(trainer, THREE)
         assert recipe.env_steps == 40, "dreams cost no real steps"
 
 
@@ -73,7 +86,7 @@ def test_diamond(small: Config, tmp_path: Path) -> None:
     [
         ((), True, ("denoiser", "reward_end")),
         ((), False, ("denoiser",)),
-        (NETWORKS, True, NETWORKS),
+        (THREE, True, THREE),
         (("denoiser",), True, ("denoiser",)),
     ],
 )
@@ -97,12 +110,33 @@ def test_world(
 def test_a_world_of_keys_and_choices(small: Config, tmp_path: Path, ended: bool) -> None:
     """Every network learns from recordings of any action space; its agent plays keys and choices."""
     data = noise_of(tmp_path / "data", replace(NOISE, actions=SHOOTER), [9, 30, 12], ended)
-    with world_trainer(replace(updates(small), networks=NETWORKS), data) as trainer:
-        assert_each_part_changes_its_own_network_alone(trainer, NETWORKS)
+    with world_trainer(replace(updates(small), networks=THREE), data) as trainer:
+        assert_each_part_changes_its_own_network_alone(trainer, THREE)
         agent = trainer.recipe.agent  # type: ignore[attr-defined]
         assert agent.state.world.dream.actions.shape == (2, small.denoiser.context_frames, 6)
         for action in agent.state.world.dream.actions.flatten(0, 1)[:-1].numpy():
             assert not (action[0] and action[1]), "keys that exclude each other"
+
+
+@pytest.mark.parametrize("named", [(), ("denoiser", "upsampler", "reward_end")])
+def test_shooter(small: Config, tmp_path: Path, named: tuple[NetworkName, ...]) -> None:
+    data = noise_of(tmp_path / "data", replace(NOISE, actions=SHOOTER), [9, 5, 12])
+    config = updates(replace(small, networks=named, epochs=7), accumulate=2)
+    with shooter_trainer(config, data) as trainer:
+        recipe, names = trainer.recipe, named or ("denoiser", "upsampler")
+        assert isinstance(recipe, Shooter) and isinstance(recipe.world, TwoStages)
+        assert recipe.phases == (*names, TEST) and recipe.final_epochs == 7 and recipe.steps_left == 0
+        assert recipe.held_out is not None and recipe.held_out.tolist() == [False, False, True]
+        assert recipe.env_steps == 14, "steps that are held out are not learnt from"
+        assert recipe.networks.denoiser is recipe.world.low.denoiser and recipe.networks.upsampler is not None
+        assert recipe.networks.denoiser.conditioning.noise_context
+        assert not recipe.networks.upsampler.conditioning.noise_context
+        for name in names[:2]:
+            lesson, batch = recipe.world.lessons[name], recipe.parts[name].batch()
+            assert batch.frames.shape == (2, lesson.length, 3, 12, 12), "both stages draw large frames"
+        assert_each_part_changes_its_own_network_alone(trainer, names)
+        held_out = HeldOutWindows(recipe.dataset, config.reward_end.window, recipe.held_out).losses(recipe.world)
+        assert {name for name in names if f"{name}/held_out_loss" in held_out} == set(names)
 
 
 def test_model_free(small: Config) -> None:
@@ -157,9 +191,9 @@ def test_episodes_that_are_held_out_are_never_drawn(small: Config, tmp_path: Pat
     lengths = [3 + i % 5 for i in range(16)]
     held_out = held_out_episodes(16)
     data = marked_data(tmp_path / "data", lengths, lambda episode, final: bool(held_out[episode]))
-    with world_trainer(replace(small, networks=NETWORKS), data) as trainer:
+    with world_trainer(replace(small, networks=THREE), data) as trainer:
         assert held_out.sum() == 2
-        for name in NETWORKS:
+        for name in THREE:
             frames = drawn_frames(trainer, name)
             assert not light_columns(frames).any(), name
             assert (frames != 0).any()
@@ -167,7 +201,7 @@ def test_episodes_that_are_held_out_are_never_drawn(small: Config, tmp_path: Pat
 
 @contextmanager
 def of_data(config: Config, data: Path) -> Iterator[Trainer]:
-    with world_trainer(replace(config, networks=NETWORKS), data) as trainer:
+    with world_trainer(replace(config, networks=THREE), data) as trainer:
         yield trainer
 
 
@@ -300,7 +334,7 @@ def test_acting_in_dreams_is_the_same_operations_whatever_happens(
 ) -> None:
     """So that all of it can be one CUDA graph: nothing looks at a value, and no row that ends is listed."""
     data = noise_of(tmp_path / "data", replace(NOISE, actions=space), [30, 30])
-    with world_trainer(replace(small, networks=NETWORKS), data) as trainer:
+    with world_trainer(replace(small, networks=THREE), data) as trainer:
         agent = trainer.recipe.agent  # type: ignore[attr-defined]
         trainer.update("actor_critic")
         counted = {}

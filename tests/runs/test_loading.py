@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 import torch
 
-from diffworld.config import NETWORKS, Config, read_config
+from diffworld.config import RECIPE_NETWORKS, Config, read_config
 from diffworld.data import Dataset
 from diffworld.envs import EnvironmentConfig, make_env
 from diffworld.recipes.networks import Networks, build_networks
-from diffworld.runs import Checkpoint, Model, RunFolder, load, loading, window_tensors
+from diffworld.runs import Checkpoint, Model, RunFolder, load, loading, pack, window_tensors
 from diffworld.runtime.errors import UserError
 from diffworld.spec import ActionSpace, GameSpec
 from diffworld.training.run import train
-from diffworld.world import row_noise
+from diffworld.world import TwoStages, row_noise
 from diffworld.world.noise import generator_noise
 from tests.noise_data import fill, noise_spec
 from tests.older import older_config, write_older_data
@@ -29,7 +29,7 @@ CPU = torch.device("cpu")
 
 def random_networks(config: Config, spec: GameSpec) -> Networks:
     """All three networks, no two weights of which are alike."""
-    networks = build_networks(config, spec, CPU, NETWORKS)
+    networks = build_networks(config, spec, CPU, RECIPE_NETWORKS[config.recipe])
     with torch.no_grad():
         for _, module in networks.items():
             for parameter in module.parameters():
@@ -74,14 +74,31 @@ def test_a_run(small: Config, tmp_path: Path, space: ActionSpace) -> None:
     assert model.datasets == {"replay": tmp_path / "my run" / "replay"}
     assert model.config.small and model.require_world().dtype == torch.float32
     assert model.world is not None and model.policy is not None and model.world.reward_end is not None
-    loaded = Networks(model.world.denoiser, model.world.reward_end, model.policy).tensors()
+    loaded = model.networks.tensors()
     for name, tensor in networks.tensors().items():
         assert torch.equal(loaded[name], tensor), name
-    for module in (model.world.denoiser, model.world.reward_end, model.policy):
+    for _, module in model.networks.items():
         assert not module.training and not any(p.requires_grad for p in module.parameters())
     assert all(frame.shape == (1, 3, 12, 12) for frame in dreamt(model))
     assert len(model.starts.windows()) == 20 - small.denoiser.context_frames + 1
     assert "is a recording" in model.no_game
+
+
+def test_a_run_of_two_stages(small: Config, tmp_path: Path) -> None:
+    config = replace(small, recipe="shooter", data="elsewhere", env="", networks=RECIPE_NETWORKS["shooter"])
+    spec = GameSpec("noise", 12, 12, SHOOTER)
+    networks = random_networks(config, spec)
+    run = make_run(tmp_path / "run", config, spec, 20, networks)
+    packed = tmp_path / "packed.zip"
+    for model in (load(run), packed):
+        if not isinstance(model, Model):
+            pack(load(run), packed)
+            model = load(packed, "cpu")
+        world = model.require_world()
+        assert isinstance(world, TwoStages) and world.samplers == (config.sampler, config.upsampler_sampler)
+        assert model.policy is None and world.reward_end is not None and model.context_frames == world.context_frames
+        assert model.networks.tensors().keys() == networks.tensors().keys()
+        assert all(frame.shape == (1, 3, 12, 12) for frame in dreamt(model))
 
 
 def test_a_run_may_be_moved_and_named_by_a_relative_path(
@@ -99,7 +116,7 @@ def test_a_run_may_be_moved_and_named_by_a_relative_path(
         ({"recipe": "model_free"}, ("actor_critic",)),
         ({"denoiser_updates": 0}, ("reward_end", "actor_critic")),
         ({"reward_end_updates": 0, "actor_critic_updates": 0}, ("denoiser",)),
-        ({"denoiser_updates": 0, "init_from": "elsewhere"}, NETWORKS),
+        ({"denoiser_updates": 0, "init_from": "elsewhere"}, RECIPE_NETWORKS["diamond"]),
     ],
 )
 def test_networks_that_learnt_nothing_are_not_there(
@@ -145,7 +162,7 @@ def test_starts_come_from_data_of_the_same_game_alone(small: Config, tmp_path: P
     assert len(load(run.path).starts.windows()) == 9 - small.denoiser.context_frames + 1
 
 
-@pytest.mark.parametrize("named", [NETWORKS, ("denoiser",)])
+@pytest.mark.parametrize("named", [RECIPE_NETWORKS["diamond"], ("denoiser",)])
 def test_without_data_dreams_start_in_the_game_itself(small: Config, tmp_path: Path, named: tuple[Any, ...]) -> None:
     with_agent = "actor_critic" in named
     settings = EnvironmentConfig(12, 12)

@@ -212,11 +212,17 @@ BAD: dict[str, tuple[Callable[[dict[str, bytes]], Any], str]] = {
     "a weight too many": (with_weights(lambda w: w.update({"denoiser.x": torch.zeros(1)})), "do not fit"),
     "no starts": (with_starts(**dict.fromkeys(TENSORS, lambda x: x[:0])), "its 0 starts"),
     "too many starts": (
-        with_starts(**dict.fromkeys(TENSORS, lambda x: np.repeat(x, 200, axis=0))),
+        with_starts(**dict.fromkeys(TENSORS, lambda x: np.repeat(x, 1000, axis=0))),
         "its starts.safetensors unpacks to",
     ),
     "starts without frames": (with_starts(has_frame=np.zeros_like), "its starts have no frame to begin with"),
     "actions that do not exist": (with_starts(actions=lambda x: x + 99), "which the game does not have"),
+    "actions to follow that do not exist": (
+        with_starts(following=lambda x: x + 99),
+        "followed by actions that the game",
+    ),
+    "more to follow than there is": (with_starts(known=lambda x: x + 999), "followed by actions that"),
+    "what follows of other starts": (with_starts(following=lambda x: x[1:]), "which does not fit them"),
     "actions below 0": (with_starts(actions=lambda x: x - 1), "which the game does not have"),
     "frames that are no bytes": (with_starts(frames=lambda x: x.astype(np.int16)), "its starts have frames int16"),
     "starts without actions": (

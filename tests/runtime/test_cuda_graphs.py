@@ -7,11 +7,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from diffworld.config import NETWORKS, Config
+from diffworld.config import RECIPE_NETWORKS, Config
 from diffworld.runtime.cuda_graphs import GraphedCallable
 from diffworld.training.optimiser import descend
 from tests.noise_data import fill
 from tests.tiny_training import world_trainer
+
+THREE = RECIPE_NETWORKS["world"]
 
 on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
@@ -73,14 +75,14 @@ def test_what_looks_at_values_runs_plain(capsys: pytest.CaptureFixture[str]) -> 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_a_trainer_with_graphs_learns_as_one_without(small: Config, tmp_path: Path, precision: str) -> None:
     """The same losses over some updates of each network, from the same seed."""
-    config = replace(small, device="cuda", precision=precision, networks=NETWORKS, compile="off")
+    config = replace(small, device="cuda", precision=precision, networks=THREE, compile="off")
     data = fill(tmp_path / "data", 64, height=12, width=12)
     means: dict[str, dict[str, float]] = {}
     for graphs in ("off", "on"):
         with world_trainer(config, data) as trainer:
             if graphs == "on":
                 trainer.record()
-            for name in NETWORKS:
+            for name in THREE:
                 for _ in range(4):
                     trainer.update(name)
             means[graphs] = trainer.averages.means()

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from diffworld.config import NETWORKS, Config
+from diffworld.config import RECIPE_NETWORKS, Config
 from diffworld.runs import RunFolder
 from diffworld.runtime.checked import read_as
 from diffworld.runtime.metrics import METRICS_FILE, MetricsLog, read_metrics
@@ -22,6 +22,8 @@ from diffworld.training.loop import Loop, Progress
 from diffworld.training.trainer import Trainer
 from tests.noise_data import fill
 from tests.tiny_training import diamond_trainer, model_free_trainer, playing, updates, world_trainer
+
+THREE = RECIPE_NETWORKS["world"]
 
 NEVER = math.inf
 
@@ -102,12 +104,12 @@ def make(recipe: str, config: Config, folder: Path) -> Iterator[Trainer]:
         data = folder.parent / "data"
         if not data.exists():
             fill(data, 20, height=12, width=12)
-        with world_trainer(replace(updates(config, first_steps=3, steps=2), epochs=3, networks=NETWORKS), data) as t:
+        with world_trainer(replace(updates(config, first_steps=3, steps=2), epochs=3, networks=THREE), data) as t:
             yield t
 
 
 def updates_of(count: int) -> list[str]:
-    return [name for name in NETWORKS for _ in range(count)]
+    return [name for name in THREE for _ in range(count)]
 
 
 EXPECTED = {

@@ -91,7 +91,7 @@ def test_micro_batches_are_summed(accumulate: int) -> None:
         expected = torch.stack([loss_of(one, seed) for seed in seeds])
         norm = gradient_norm(expected.sum(), one)
         Optimiser(one, PLAIN).update(descend(lambda seeds=seeds: {"loss": sum(loss_of(one, seed) for seed in seeds)}))
-        optimiser = Optimiser(many, PLAIN, accumulate)
+        optimiser = Optimiser(many, replace(PLAIN, accumulate=accumulate))
         logged = optimiser.update(losses_in_turn(many, seeds[0]))
         assert logged["grad_norm"].item() == pytest.approx(norm, rel=1e-4), "of the sum, not of the mean"
         torch.testing.assert_close(logged["loss"], expected.mean().detach())
@@ -154,14 +154,14 @@ def test_settings_of_adamw() -> None:
 
 
 def test_a_saved_state_goes_on_bit_for_bit() -> None:
-    config = UpdateConfig(0, 0, learning_rate=0.05, weight_decay=0.1, warmup=6)
+    config = UpdateConfig(0, 0, learning_rate=0.05, weight_decay=0.1, warmup=6, accumulate=2)
     straight = module()
-    optimiser = Optimiser(straight, config, 2)
+    optimiser = Optimiser(straight, config)
     for update in range(8):
         optimiser.update(losses_in_turn(straight, 2 * update))
 
     first = module()
-    optimiser = Optimiser(first, config, 2)
+    optimiser = Optimiser(first, config)
     for update in range(4):
         optimiser.update(losses_in_turn(first, 2 * update))
     file = io.BytesIO()
@@ -170,7 +170,7 @@ def test_a_saved_state_goes_on_bit_for_bit() -> None:
     saved = torch.load(file, weights_only=True)
     second = module(seed=9)
     second.load_state_dict(saved["module"])
-    optimiser = Optimiser(second, config, 2)
+    optimiser = Optimiser(second, config)
     optimiser.load_state_dict(saved["optimiser"])
     assert optimiser.steps == 4
     for update in range(4, 8):

@@ -12,7 +12,7 @@ import av
 import pytest
 import torch
 
-from diffworld.config import NETWORKS, Config
+from diffworld.config import RECIPE_NETWORKS, Config
 from diffworld.data import Dataset
 from diffworld.evaluation.blind import TRIALS
 from diffworld.evaluation.games import TestGames
@@ -24,6 +24,8 @@ from diffworld.training.interrupt import Interrupted
 from diffworld.training.trainer import Trainer
 from tests.noise_data import noise_spec
 from tests.tiny_training import SHOOTER, diamond_trainer, model_free_trainer, noise_of, playing, world_trainer
+
+THREE = RECIPE_NETWORKS["world"]
 
 COUNTERS = {"env_steps": 60, "wall_seconds": 90.0}
 HELD_OUT = {"denoiser/held_out_loss", "reward_end/held_out_loss", "reward_end/end_f1", "reward_end/reward_recall"}
@@ -182,7 +184,7 @@ def test_a_run_without_a_world_model_ends_with_a_film_of_the_game(
     assert "game.mp4, curves.png" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("networks", [(), ("denoiser",), NETWORKS])
+@pytest.mark.parametrize("networks", [(), ("denoiser",), THREE])
 def test_a_run_on_data_ends_with_losses(
     small: Config, tmp_path: Path, networks: tuple[Any, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:

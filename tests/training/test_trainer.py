@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from diffworld.config import NETWORKS, Config
+from diffworld.config import RECIPE_NETWORKS, Config
 from diffworld.data.schema import FRAMES, ROWS
 from diffworld.recipes import Part
 from diffworld.runs import RunFolder
@@ -19,6 +19,8 @@ from diffworld.runtime.errors import UserError
 from diffworld.training.trainer import Averages, Trainer
 from tests.noise_data import noise_spec
 from tests.tiny_training import SHOOTER, diamond_trainer, model_free_trainer, noise_of, playing, updates, world_trainer
+
+THREE = RECIPE_NETWORKS["world"]
 
 
 def assert_same(a: Any, b: Any, where: str = "") -> None:
@@ -63,7 +65,7 @@ def world(config: Config, folder: Path, rows: Resume) -> Iterator[Trainer]:
     data = folder.parent / "data"
     if not data.exists():
         noise_of(data, replace(noise_spec(height=12, width=12), actions=SHOOTER), [7, 12, 5, 9])
-    with world_trainer(replace(updates(config), networks=NETWORKS), data) as trainer:
+    with world_trainer(replace(updates(config), networks=THREE), data) as trainer:
         yield trainer
 
 
@@ -76,7 +78,7 @@ def work(trainer: Trainer, steps: range) -> None:
             assert trainer.recipe.collector is not None
             trainer.recipe.collector.collect(11)
         else:
-            trainer.update(next(network for network in NETWORKS if network == name))
+            trainer.update(next(network for network in THREE if network == name))
 
 
 def disturb() -> None:
@@ -161,7 +163,7 @@ def test_a_part_may_sum_several_batches_in_an_update(small: Config, tmp_path: Pa
             drawn.append(part.batch())
             return drawn[-1]
 
-        watched: Part = replace(part, batch=batch, accumulate=accumulate)
+        watched: Part = replace(part, batch=batch, updates=replace(part.updates, accumulate=accumulate))
         recipe.parts["reward_end"] = watched
         trainer = Trainer(recipe, trainer.given)
         expected = []
@@ -178,7 +180,7 @@ def test_a_part_may_sum_several_batches_in_an_update(small: Config, tmp_path: Pa
 def test_an_update_in_bfloat16_keeps_weights_and_losses_in_float32(small: Config, tmp_path: Path) -> None:
     with world(small, tmp_path / "run", None) as trainer:
         coarse = Trainer(trainer.recipe, trainer.given, torch.bfloat16)
-        for name in NETWORKS:
+        for name in THREE:
             coarse.update(name)
         assert {tensor.dtype for tensor in coarse.networks.tensors().values()} == {torch.float32}
         assert {total.dtype for total in coarse.averages.sums.values()} == {torch.float32}

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from diffworld.config import NETWORKS, Config, UpdateConfig
+from diffworld.config import RECIPE_NETWORKS, Config, UpdateConfig
 from diffworld.recipes import build_networks
 from diffworld.runtime.errors import UserError
 from diffworld.spec import ActionSpace, GameSpec
@@ -42,8 +42,22 @@ def test_networks_that_cannot_fit_are_named(small: Config) -> None:
         check_memory(wide, SPEC, CPU)
 
 
+def test_the_stages_of_a_shooter_are_counted_at_their_own_sizes(small: Config) -> None:
+    shooter = replace(small, recipe="shooter", data="x", upsampler=replace(small.upsampler, factor=3))
+    spec = replace(SPEC, actions=SHOOTER)
+    check_memory(shooter, spec, CPU)
+    with pytest.raises(UserError, match="lower --upsampler-updates"):
+        check_memory(replace(shooter, upsampler_updates=UpdateConfig(1, 1, batch_size=10**8)), spec, CPU)
+    with torch.device("meta"):
+        networks = build_networks(shooter, spec, torch.device("meta"))
+    assert networks.denoiser and networks.upsampler
+    assert kept_bytes(networks.upsampler, spec) > 4 * kept_bytes(networks.denoiser, replace(spec, height=4, width=4))
+    with pytest.raises(UserError, match="frames of 12x12 cannot be made 5 times smaller"):
+        check_memory(replace(shooter, upsampler=replace(small.upsampler, factor=5)), spec, CPU)
+
+
 def test_what_is_kept_grows_with_the_frames(small: Config) -> None:
-    for name in NETWORKS:
+    for name in RECIPE_NETWORKS["world"]:
         sizes = []
         for side in (16, 32):
             spec = replace(SPEC, height=side, width=side)

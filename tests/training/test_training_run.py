@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from diffworld.config import NETWORKS, Config
+from diffworld.config import NETWORKS, OF_DATA, RECIPE_NETWORKS, Config
 from diffworld.data import Dataset
 from diffworld.runs import RunFolder, load
 from diffworld.runtime.errors import UserError
@@ -22,6 +22,8 @@ from diffworld.training.run import check_new_run, open_source, train
 from diffworld.training.trainer import Trainer
 from tests.noise_data import fill, noise_spec
 from tests.tiny_training import NINE, SHOOTER, noise_of, playing, updates
+
+THREE = RECIPE_NETWORKS["world"]
 
 
 def world_config(small: Config, data: Path, **changes: Any) -> Config:
@@ -41,7 +43,7 @@ def test_a_whole_run(small: Config, tmp_path: Path, recipe: str, capsys: pytest.
     out = tmp_path / "run"
     config = playing(small, recipe=recipe)
     if recipe == "world":
-        config = world_config(small, fill(tmp_path / "data", 30, height=12, width=12), networks=NETWORKS)
+        config = world_config(small, fill(tmp_path / "data", 30, height=12, width=12), networks=THREE)
     train(config, out)
     run = RunFolder(out)
     film = "game.mp4" if recipe == "model_free" else "dream.mp4"
@@ -113,8 +115,8 @@ def test_an_interrupted_run_goes_on_and_comes_to_the_same_end(
 
 def test_a_run_may_begin_with_the_weights_of_another(small: Config, tmp_path: Path) -> None:
     data = fill(tmp_path / "data", 30, height=12, width=12)
-    train(world_config(small, data, networks=NETWORKS), tmp_path / "first")
-    still = updates(world_config(small, data, networks=NETWORKS), learning_rate=0.0)
+    train(world_config(small, data, networks=THREE), tmp_path / "first")
+    still = updates(world_config(small, data, networks=THREE), learning_rate=0.0)
     later = replace(still, init_from=str(tmp_path / "first"), init_networks=("denoiser",), seed=5)
     train(later, tmp_path / "second")
     first, second = (RunFolder(tmp_path / name).load() for name in ("first", "second"))
@@ -208,25 +210,30 @@ def test_as_many_games_are_opened_as_are_played_at_once(small: Config, tmp_path:
 # --- dry runs --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("recipe", ["diamond", "model_free", "world"])
+@pytest.mark.parametrize("recipe", ["diamond", "model_free", "world", "shooter"])
 def test_a_dry_run_tells_sizes_and_time_and_writes_nothing(
     small: Config, tmp_path: Path, recipe: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dry_runs, "MEASURED_SECONDS", 0.02)
     config = playing(small, recipe=recipe)
-    names: tuple[str, ...] = NETWORKS if recipe == "diamond" else ("actor_critic",)
+    names: tuple[str, ...] = THREE if recipe == "diamond" else ("actor_critic",)
     if recipe == "world":
-        config, names = world_config(small, fill(tmp_path / "data", 30, height=12, width=12)), NETWORKS[:2]
+        config, names = world_config(small, fill(tmp_path / "data", 30, height=12, width=12)), THREE[:2]
+    if recipe == "shooter":
+        config = replace(world_config(small, fill(tmp_path / "data", 30, height=12, width=12)), recipe="shooter")
+        names = ("denoiser", "upsampler")
+        monkeypatch.setattr(dry_runs, "LONG_UPDATE", 0.0)  # told by one row
     before = files_below(tmp_path)
     monkeypatch.chdir(tmp_path)
     dry_run(config)
     assert files_below(tmp_path) == before
     said = capsys.readouterr().out
     lines = {line.split()[0]: line for line in said.splitlines()[1:]}
-    phases = {"diamond": ["collect", *NETWORKS, "test"], "world": [*NETWORKS[:2], "test"]}.get(recipe, [*names, "test"])
-    source = "data" if recipe == "world" else "game"
+    phases = {"diamond": ["collect", *THREE, "test"], "world": [*NETWORKS[:2], "test"]}.get(recipe, [*names, "test"])
+    source = "data" if recipe in OF_DATA else "game"
     assert list(lines) == [source, "networks", "measuring", *phases, "together", "memory", "disk"]
     assert [name in lines["networks"] for name in NETWORKS] == [name in names for name in NETWORKS]
+    assert "at least" in lines["memory"] and "were taken for this" in lines["memory"]
     if recipe != "model_free":  # whose updates end with the real steps
         for name in names:
             part = config.updates(name)  # type: ignore[arg-type]
@@ -234,5 +241,5 @@ def test_a_dry_run_tells_sizes_and_time_and_writes_nothing(
             assert lines[name].split()[1:3] == [f"{expected:,}", "updates,"]
     assert lines["together"].endswith(f"for {config.total_epochs} epochs")
     assert ("replay" in lines["disk"]) == (recipe == "diamond") and "checkpoint" in lines["disk"]
-    if recipe == "world":
+    if recipe in OF_DATA:
         assert "30 steps in" in lines["data"] and "held out:" in lines["data"]

@@ -162,7 +162,7 @@ def test_the_parts_of_a_step_are_timed_by_name() -> None:
 
 def test_another_sampler_draws_with_the_same_networks() -> None:
     world = world_of()
-    other = world.with_sampler(SamplerConfig(denoising_steps=5))
+    other = world.with_samplers((SamplerConfig(denoising_steps=5),))
     assert other.denoiser is world.denoiser and other.reward_end is world.reward_end and other.dtype == world.dtype
     assert world.sampler.denoising_steps == 2, "the one it was made from is as before"
     state = world.start(*Starts()(1))
@@ -286,7 +286,7 @@ def test_ways_of_drawing_share_recordings_and_are_no_more_than_allowed() -> None
     world.record()
     state, action = world.start(*Starts()(1)), torch.zeros(1, dtype=torch.int64)
     for steps in range(1, 20):
-        other = world.with_sampler(SamplerConfig(denoising_steps=steps))
+        other = world.with_samplers((SamplerConfig(denoising_steps=steps),))
         other.step(state, action, torch.randn)
-    assert world._recorded is not None and len(world._recorded) == 8
-    assert SamplerConfig(denoising_steps=19) in world._recorded
+    assert len(world._recordings._kept) == 8
+    assert SamplerConfig(denoising_steps=19) in world._recordings._kept

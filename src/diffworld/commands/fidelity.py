@@ -11,6 +11,7 @@ from diffworld.data import Dataset, held_out_episodes
 from diffworld.evaluation.fidelity.figures import draw_curves, draw_strip, write_film
 from diffworld.evaluation.fidelity.films import TrainingFrames
 from diffworld.evaluation.fidelity.frame_metrics import require_flip
+from diffworld.evaluation.fidelity.reward_end import Judge
 from diffworld.evaluation.fidelity.starts import (
     RECORDED_STEPS,
     RealEpisode,
@@ -103,9 +104,9 @@ def fidelity(options: FidelityOptions) -> None:
     if starts.lengths[0] < options.horizon:
         display.line(f"note: the longest stretch of held-out game has {starts.lengths[0]} steps: curves end there")
     study = study_dreams(
-        sampled_dreams(world, counts or [config.sampler.denoising_steps], dtype),
+        sampled_dreams(world, counts or [world.samplers[0].denoising_steps], dtype),
         starts,
-        world.reward_end,
+        None if world.reward_end is None else Judge(world.reward_end, world.seen),
         training,
         device=model.device,
         dtype=dtype,
@@ -122,7 +123,8 @@ def fidelity(options: FidelityOptions) -> None:
         "seed": options.seed,
         "device": model.device.type,
         "precision": str(dtype).removeprefix("torch."),
-        "sampler": asdict(config.sampler),
+        "sampler": asdict(world.samplers[0]),
+        **({"upsampler_sampler": asdict(world.samplers[1])} if len(world.samplers) > 1 else {}),
         "versions": versions(),
         **study.record,
     }

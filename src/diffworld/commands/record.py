@@ -20,7 +20,7 @@ from diffworld.runtime.errors import UserError
 from diffworld.runtime.files import check_writable
 from diffworld.runtime.progress import Display
 
-RANDOM = "random"
+RANDOM, SCRIPT = "random", "script"
 
 
 @dataclass(frozen=True)
@@ -34,11 +34,11 @@ class RecordOptions:
     out: Annotated[Path, tyro.conf.arg(metavar="DIR")]
     """The folder of the data set: a new one, or empty."""
     env: str = ""
-    """atari/<Game>, minatar/<game>, gym/<registered id>, or gym/<module>:<Id> of a module that registers it; a
-    run's own game if its agent plays."""
+    """atari/<Game>, minatar/<game>, vizdoom/<scenario>, gym/<registered id>, or gym/<module>:<Id> of a module that
+    registers it; a run's own game if its agent plays."""
     policy: str = RANDOM
-    """Who plays: random, or the agent of a run folder or of the package's model (demo, or --demo for short). A run
-    brings the settings of its game as defaults."""
+    """Who plays: random, script (ViZDoom only: walks, turns, aims and shoots), or the agent of a run folder or of the
+    package's model (demo, or --demo for short). A run brings the settings of its game as defaults."""
     steps: Count = 10_000
     """Real steps to record (rounded up to a multiple of num_envs)."""
     num_envs: Games = 1
@@ -66,7 +66,9 @@ def main(arguments: list[str]) -> int:
     options = _checked(parse_checked(RecordOptions, "diffworld record", arguments, options), model)
     with closing(make_env(options.env, options.environment, options.num_envs)) as env:
         policy: Policy = RandomPolicy(env.spec.actions, options.seed, options.hold)
-        if model is not None:
+        if options.policy == SCRIPT:
+            policy = env.scripted(options.seed)
+        elif model is not None:
             given = {"temperature": options.temperature, "epsilon": options.epsilon}
             policy = model.player(options.num_envs, **given, seed=options.seed)
         info, display = {"policy": Path(options.policy).name, "seed": options.seed}, Display()
@@ -114,9 +116,9 @@ def record_games(
 
 
 def _player(arguments: list[str]) -> Model | None:
-    """The model whose agent plays; None for the random player."""
+    """The model whose agent plays; None for players that nobody trained."""
     name = given_option(arguments, "--policy")
-    if name in (None, RANDOM):
+    if name in (None, RANDOM, SCRIPT):
         return None
 
     model = load(str(name), given_option(arguments, "--device") or "auto")
@@ -128,7 +130,7 @@ def _player(arguments: list[str]) -> Model | None:
 
 def _checked(options: RecordOptions, model: Model | None) -> RecordOptions:
     """The options with the game's id in place. UserError for what cannot be recorded."""
-    if options.hold == 1 or (options.hold and model is not None):
+    if options.hold == 1 or (options.hold and options.policy != RANDOM):
         raise UserError("--hold is a probability below 1, and for the random player only")
     if model is not None:
         given, own = options.environment, model.spec

@@ -1,4 +1,4 @@
-"""The published weights on the Hugging Face hub: one file for each Atari 100k game, and their configuration."""
+"""The published weights on the Hugging Face hub: one file for each Atari 100k game, and the shooter's."""
 
 from difflib import get_close_matches
 from pathlib import Path
@@ -11,6 +11,8 @@ REPOSITORY = "eloialonso/diamond"
 WEIGHTS = "atari_100k/models/{game}.pt"
 AGENT_CONFIG = "atari_100k/config/agent/default.yaml"
 ENV_CONFIG = "atari_100k/config/env/atari.yaml"
+NO_CLIENT = "downloading needs huggingface_hub: pip install 'diffworld[hub]'"
+SHOOTER, SHOOTER_WEIGHTS, SPAWN = "csgo", "csgo/model/csgo.pt", "csgo/spawn"
 
 
 def published_game(name: str) -> str:
@@ -38,16 +40,36 @@ def download(game: str) -> Published:
     return Published(weights, config, f"{REPOSITORY}@{revision} {WEIGHTS.format(game=game)}")
 
 
+def download_shooter() -> tuple[Published, Path]:
+    """Get the shooter's weights, and the folder of its starting places; as `download`."""
+    try:
+        from huggingface_hub import snapshot_download
+
+        folder = Path(snapshot_download(REPOSITORY, allow_patterns=[SHOOTER_WEIGHTS, f"{SPAWN}/**"]))
+    except ImportError as error:
+        raise UserError(NO_CLIENT) from error
+    except Exception as error:  # of the network, of the hub, of the disk
+        raise _unreachable(SHOOTER_WEIGHTS, error) from error
+    if not (folder / SHOOTER_WEIGHTS).exists() or not (folder / SPAWN).is_dir():
+        raise UserError(f"{REPOSITORY} has no {SHOOTER_WEIGHTS} with {SPAWN} any more: give the file and --spawn")
+    return Published(folder / SHOOTER_WEIGHTS, None, f"{REPOSITORY}@{folder.name} {SHOOTER_WEIGHTS}"), folder / SPAWN
+
+
 def _get(name: str, revision: str | None = None) -> Path:
     try:
         from huggingface_hub import hf_hub_download
     except ImportError as error:
-        raise UserError("downloading needs huggingface_hub: pip install 'diffworld[hub]'") from error
+        raise UserError(NO_CLIENT) from error
     try:
         return Path(hf_hub_download(REPOSITORY, name, revision=revision))
     except Exception as error:  # of the network, of the hub, of the disk
-        reason = one_line(error, 160)
-        raise UserError(
-            f"cannot get {name} of {REPOSITORY} from the Hugging Face hub or its local cache ({reason}): "
-            "connect to the internet, or give the file itself with --env atari/<Game>"
-        ) from error
+        raise _unreachable(name, error) from error
+
+
+def _unreachable(name: str, error: Exception) -> UserError:
+    reason = one_line(error, 160)
+    option = "--shooter --spawn DIR" if name == SHOOTER_WEIGHTS else "--env atari/<Game>"
+    return UserError(
+        f"cannot get {name} of {REPOSITORY} from the Hugging Face hub or its local cache ({reason}): "
+        f"connect to the internet, or give the file itself with {option}"
+    )

@@ -126,14 +126,15 @@ def imported_config(env: str, published: Mapping[str, Any] | None, tensors: Mapp
 
 
 def imported_networks(config: Config, spec: GameSpec, tensors: Mapping[str, Tensor]) -> Networks:
-    """The three networks of `config` with published weights; UserError, one line, unless every tensor fits."""
-    published = tensor_size(tensors, "actor_critic.actor_linear.weight")
+    """The networks of `config` with published weights; UserError, one line, unless every tensor fits."""
+    table = "denoiser.inner_model.act_emb.0.weight"
+    published = tensor_size(tensors, table)
     if published != spec.actions.size:
         raise UserError(
             f"the weights are for a game of {published} actions and {spec.name} has {spec.actions.size}: "
             "give the game they were trained on with --env"
         )
-    require_layers((config.denoiser.depths, config.reward_end.depths), len(tensors))
+    require_layers((config.denoiser.depths, config.upsampler.depths, config.reward_end.depths), len(tensors))
     with (nowhere := torch.device("meta")):  # first: a configuration from elsewhere may ask for any size
         load_published(dict(build_networks(config, spec, nowhere).items()), tensors)
     networks = build_networks(config, spec, torch.device("cpu"))

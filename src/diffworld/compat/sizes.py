@@ -117,9 +117,9 @@ def sizes_from_tensors(tensors: Mapping[str, Tensor]) -> Sizes:
         context_frames=tensor_size(tensors, f"{inner}.conv_in.weight", 1) // 3 - 1,
         cond_channels=tensor_size(tensors, f"{inner}.cond_proj.0.weight"),
         final_frames=False,
-        **_levels(tensors, f"{inner}.unet.d_blocks"),
+        **levels_of(tensors, f"{inner}.unet.d_blocks"),
     )
-    levels = _levels(tensors, f"{model}.encoder.blocks")
+    levels = levels_of(tensors, f"{model}.encoder.blocks")
     reward_end = RewardEndConfig(
         lstm_channels=tensor_size(tensors, f"{model}.lstm.weight_hh_l0", 1),
         cond_channels=tensor_size(tensors, f"{model}.act_emb.weight", 1),
@@ -145,11 +145,13 @@ def sizes_from_tensors(tensors: Mapping[str, Tensor]) -> Sizes:
 def tensor_size(tensors: Mapping[str, Tensor], name: str, axis: int = 0) -> int:
     """Size of one axis of the tensor with that published name; UserError if there is none."""
     if name not in tensors or tensors[name].ndim <= axis:
-        raise UserError(f"these are not the weights of an Atari agent: {name} is missing, or of another shape")
+        raise UserError(
+            f"these are not the weights of an Atari agent, or of the shooter: {name} is missing or of another shape"
+        )
     return tensors[name].shape[axis]
 
 
-def _levels(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Any]:
+def levels_of(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Any]:
     """Channels, depths and attention of the levels under `prefix`."""
 
     def there(names: str) -> int:

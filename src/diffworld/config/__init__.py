@@ -2,10 +2,13 @@
 
 from diffworld.config.config import (
     NETWORKS,
+    OF_DATA,
+    RECIPE_NETWORKS,
     CollectionConfig,
     Config,
     EvaluationConfig,
     NetworkName,
+    RecipeName,
     UpdateConfig,
     config_from,
     differences,

@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 from diffworld.agents.returns import ReturnConfig
 from diffworld.envs.base import EnvironmentConfig
 from diffworld.models.actor_critic import ActorCriticConfig
-from diffworld.models.denoiser import DenoiserConfig
+from diffworld.models.denoiser import DenoiserConfig, UpsamplerConfig
 from diffworld.models.reward_end import RewardEndConfig
 from diffworld.models.sampler import SamplerConfig
 from diffworld.nn.blocks import num_groups, num_heads
@@ -21,9 +21,20 @@ from diffworld.runtime.checked import MOST_GAMES, Amount, Count, Games, Natural,
 from diffworld.runtime.errors import UserError
 from diffworld.runtime.files import read_json
 
-NetworkName = Literal["denoiser", "reward_end", "actor_critic"]
+NetworkName = Literal["denoiser", "upsampler", "reward_end", "actor_critic"]
 NETWORKS: tuple[NetworkName, ...] = get_args(NetworkName)
-RecipeName = Literal["diamond", "world", "model_free"]
+RecipeName = Literal["diamond", "world", "shooter", "model_free"]
+RECIPE_NETWORKS: dict[RecipeName, tuple[NetworkName, ...]] = {
+    "diamond": ("denoiser", "reward_end", "actor_critic"),
+    "world": ("denoiser", "reward_end", "actor_critic"),
+    "shooter": ("denoiser", "upsampler", "reward_end"),
+    "model_free": ("actor_critic",),
+}
+"""What each recipe can train."""
+OF_DATA: tuple[RecipeName, ...] = ("world", "shooter")
+"""Recipes that learn from a fixed data set, without a game."""
+SECOND_STAGE = {"upsampler", "upsampler_updates", "upsampler_sampler"}
+"""Sections of recipe shooter alone."""
 
 SMALL_BELOW = 64
 """Networks whose levels all have fewer channels are small: for their arithmetic neither casting to a narrower format
@@ -65,7 +76,9 @@ class UpdateConfig:
     warmup: Natural = 100
     """Updates over which the learning rate grows linearly from 0."""
     batch_size: Count = 32
-    """Windows (or dreams) of an update."""
+    """Windows (or dreams) of a batch."""
+    accumulate: Count = 1
+    """Batches of an update; their losses are summed."""
 
 
 @dataclass(frozen=True)
@@ -89,15 +102,17 @@ class Config:
     """Everything that decides what a run does."""
 
     recipe: RecipeName = "diamond"
-    """What is trained: diamond (world model and agent, collecting), world (a world model from --data, no game needed)
-    or model_free (the same agent in the real game itself)."""
+    """What is trained: diamond (world model and agent, collecting), world (a world model from --data, no game needed),
+    shooter (the same in two stages, small frames and then large ones) or model_free (the same agent in the real game
+    itself)."""
     env: str = "atari/Breakout"
     """The real game: atari/<Game>, minatar/<game>, gym/<registered id>, or gym/<module>:<Id> of a module that registers
     it; not looked at with --data."""
     data: str = ""
-    """Data set to learn from (recipe world)."""
+    """Data set to learn from (recipes world and shooter)."""
     networks: tuple[NetworkName, ...] = ()
-    """Networks to train; none named: all of the recipe, of world the agent only if it is named."""
+    """Networks to train; none named: all of the recipe, but of world the agent and of shooter the reward/end model only
+    if they are named."""
     seed: Natural = 0
     """Seed of everything random."""
     device: str = "auto"
@@ -119,6 +134,9 @@ class Config:
     denoiser: DenoiserConfig = field(default_factory=DenoiserConfig)
     denoiser_updates: UpdateConfig = field(default_factory=lambda: UpdateConfig(10_000, 400))
     sampler: SamplerConfig = field(default_factory=SamplerConfig)
+    upsampler: UpsamplerConfig = field(default_factory=UpsamplerConfig)
+    upsampler_updates: UpdateConfig = field(default_factory=lambda: UpdateConfig(400, 400))
+    upsampler_sampler: SamplerConfig = field(default_factory=lambda: SamplerConfig(1))
     reward_end: RewardEndConfig = field(default_factory=RewardEndConfig)
     reward_end_updates: UpdateConfig = field(default_factory=lambda: UpdateConfig(10_000, 400, clip=100.0))
     actor_critic: ActorCriticConfig = field(default_factory=ActorCriticConfig)
@@ -138,16 +156,30 @@ class Config:
         return settings
 
     @property
+    def context_frames(self) -> int:
+        """Real frames that a dream begins with: as many as any stage sees."""
+        stages = [self.denoiser, self.upsampler] if self.recipe == "shooter" else [self.denoiser]
+        return max(stage.context_frames for stage in stages)
+
+    @property
+    def factor(self) -> int:
+        """How many times smaller than the game's, a side, the frames are that move a dream on."""
+        return self.upsampler.factor if self.recipe == "shooter" else 1
+
+    @property
     def small(self) -> bool:
         """Whether the network that takes most of the time is so small that one core in float32 is the fastest."""
-        network = self.actor_critic if self.recipe == "model_free" else self.denoiser
-        return max(network.channels) < SMALL_BELOW
+        busiest: dict[str, ActorCriticConfig | DenoiserConfig] = {
+            "model_free": self.actor_critic,
+            "shooter": self.upsampler,
+        }
+        return max(busiest.get(self.recipe, self.denoiser).channels) < SMALL_BELOW
 
     @property
     def learnt(self) -> tuple[NetworkName, ...]:
         """The networks that learn something in such a run, or come from another one."""
         trained = [name for name in NETWORKS if self.updates(name).first_steps or self.updates(name).steps]
-        mine = [name for name in trained if name == "actor_critic" or self.recipe != "model_free"]
+        mine = [name for name in trained if name in RECIPE_NETWORKS[self.recipe]]
         taken = self.init_networks if self.init_from else ()
         return tuple(name for name in NETWORKS if name in mine or name in taken)
 
@@ -155,10 +187,10 @@ class Config:
     def total_epochs(self) -> int:
         """Epochs of such a run, if the first collection is no longer than it must be."""
         c, a = self.collection, self.actor_critic_updates
-        if self.recipe == "world":
+        if self.recipe in OF_DATA:
             return self.epochs
         if self.recipe == "model_free":
-            updates = -(-c.total_steps // (a.batch_size * self.horizon))
+            updates = -(-c.total_steps // (a.accumulate * a.batch_size * self.horizon))
             return 1 + max(0, -(-(updates - a.first_steps) // max(a.steps, 1)))
         return 1 + max(0, -(-(c.total_steps - c.first_steps) // c.steps_per_epoch)) + self.epochs
 
@@ -170,10 +202,12 @@ class Config:
         """UserError for a value out of its range, and for values that cannot work together."""
         checked(self)
         self.check_networks()
-        if self.sampler.sigma_min > self.sampler.sigma_max:
-            raise UserError("sampler.sigma_max must be no less than sampler.sigma_min")
-        if bool(self.data) != (self.recipe == "world"):
-            raise UserError("recipe world and --data go together: give both or neither")
+        for name in ("sampler", "upsampler_sampler"):
+            if getattr(self, name).sigma_min > getattr(self, name).sigma_max:
+                raise UserError(f"{name}.sigma_max must be no less than {name}.sigma_min")
+        if bool(self.data) != (self.recipe in OF_DATA):
+            recipe = self.recipe if self.recipe in OF_DATA else "world"
+            raise UserError(f"recipe {recipe} and --data go together: give both or neither")
         if self.recipe == "model_free" and not self.actor_critic_updates.steps:
             raise UserError("actor_critic_updates.steps is 0: the model-free baseline would never take all real steps")
         if self.recipe == "model_free" and self.actor_critic_updates.batch_size > MOST_GAMES:
@@ -181,12 +215,12 @@ class Config:
                 f"actor_critic_updates.batch_size is {self.actor_critic_updates.batch_size}; the model-free baseline "
                 f"plays a game for each row, at most {MOST_GAMES}"
             )
-        if self.recipe == "world" and not self.epochs:
+        if self.recipe in OF_DATA and not self.epochs:
             raise UserError("epochs is 0: nothing would be trained on the data; give --epochs")
 
     def check_networks(self) -> None:
         """UserError for networks that cannot be built."""
-        for name in ("denoiser", "reward_end"):
+        for name in ("denoiser", "upsampler", "reward_end"):
             c = getattr(self, name)
             if not len(c.channels) == len(c.depths) == len(c.attention) >= 1:
                 raise UserError(f"{name}.channels, .depths and .attention need one entry a level each")
@@ -196,9 +230,10 @@ class Config:
             for channels in getattr(self, name).channels:
                 if channels % num_groups(channels) or channels % num_heads(channels):
                     raise UserError(f"{name}.channels has {channels}: take multiples of 32, or of 8 below 32")
-        d = self.denoiser
-        if d.cond_channels % 2 or d.cond_channels % d.context_frames:
-            raise UserError("denoiser.cond_channels must be even and a multiple of denoiser.context_frames")
+        for name in ("denoiser", "upsampler"):
+            d = getattr(self, name)
+            if d.cond_channels % 2 or d.cond_channels % d.context_frames:
+                raise UserError(f"{name}.cond_channels must be even and a multiple of {name}.context_frames")
 
 
 def read_config(path: Path) -> Config:
@@ -212,14 +247,33 @@ def config_from(data: Any, where: str) -> Config:
 
 
 def upgraded(data: Any) -> Any:
-    """A configuration of the version before, whose top level had `parts`, in today's form; anything else as it is."""
+    """A configuration of an earlier version in today's form; anything else as it is."""
+    data = _from_parts(data)
+    if not isinstance(data, dict) or "denoiser" not in data or SECOND_STAGE & data.keys():
+        return data
+    # Before there was a second stage, nothing was accumulated either.
+    defaults = dataclasses.asdict(Config())
+    new = {**data, **{name: defaults[name] for name in SECOND_STAGE}}
+    if isinstance(denoiser := data["denoiser"], dict):
+        new["denoiser"] = {**denoiser, "context_noise_levels": defaults["denoiser"]["context_noise_levels"]}
+    for name in RECIPE_NETWORKS["diamond"]:
+        if isinstance(settings := data.get(f"{name}_updates"), dict):
+            new[f"{name}_updates"] = {**settings, "accumulate": 1}
+    if data.get("init_networks") == list(RECIPE_NETWORKS["diamond"]):  # all there were
+        new["init_networks"] = list(NETWORKS)
+    return new
+
+
+def _from_parts(data: Any) -> Any:
+    """A configuration whose top level had `parts`, as the version after it wrote it; anything else as it is."""
     if not isinstance(data, dict) or "parts" not in data or "model_free" not in data:
         return data
     try:
         old = json.loads(json.dumps(data))
         fixed = bool(old.pop("data"))
         recipe = "model_free" if old.pop("model_free") else "world" if fixed else "diamond"
-        for name in NETWORKS:
+        networks = RECIPE_NETWORKS["diamond"]
+        for name in networks:
             old[f"{name}_updates"] = _without(old[f"{name}_updates"], "first_learning_rate", "half_life", "accumulate")
         denoiser = _without(old["denoiser"], "multi_hot_actions", "noise_context", "upsampling_factor")
         window, epochs = old.pop("reward_end_window"), [old.pop("epochs_after_collection"), old.pop("epochs_on_data")]
@@ -229,7 +283,7 @@ def upgraded(data: Any) -> Any:
             ),
             "recipe": recipe,
             "data": data["data"],
-            "networks": list(NETWORKS) if fixed else [],
+            "networks": list(networks) if fixed else [],
             "init_networks": old["parts"],
             "epochs": epochs[fixed],
             "log_to": [name for name in ("wandb", "trackio") if old[name]],

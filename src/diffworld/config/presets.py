@@ -9,7 +9,7 @@ from diffworld.agents.returns import ReturnConfig
 from diffworld.config.config import CollectionConfig, Config, EvaluationConfig, UpdateConfig
 from diffworld.envs.base import EnvironmentConfig
 from diffworld.models.actor_critic import ActorCriticConfig
-from diffworld.models.denoiser import DenoiserConfig
+from diffworld.models.denoiser import DenoiserConfig, UpsamplerConfig
 from diffworld.models.diffusion import LogNormalSigma
 from diffworld.models.reward_end import RewardEndConfig
 from diffworld.models.sampler import SamplerConfig
@@ -116,13 +116,97 @@ def _world(frames: Size, width: int, depth: int, cond: int, updates: UpdateConfi
     )
 
 
+def csgo() -> Config:
+    """The published shooter, Counter-Strike in two stages, of its data (`--data`): days on a GPU of 80 GB."""
+    noise, four = LogNormalSigma(mean=-1.2), (2, 2, 2, 2)
+    updates = UpdateConfig(400, 400, clip=10.0, accumulate=8)
+    return Config(
+        recipe="shooter",
+        env="",
+        epochs=600,
+        horizon=1000,
+        denoiser=DenoiserConfig(
+            cond_channels=2048,
+            channels=(128, 256, 512, 1024),
+            depths=four,
+            attention=(False, False, True, True),
+            sigma_offset=0.1,
+            noise_levels=noise,
+            autoregressive_steps=4,
+            final_frames=False,
+        ),
+        denoiser_updates=replace(updates, batch_size=16),
+        sampler=SamplerConfig(denoising_steps=1, sigma_context=0.005),
+        upsampler=UpsamplerConfig(
+            factor=5,
+            cond_channels=2048,
+            channels=(64, 64, 128, 256),
+            depths=four,
+            attention=(False, False, False, True),
+            sigma_offset=0.1,
+            noise_levels=noise,
+            final_frames=False,
+        ),
+        upsampler_updates=replace(updates, batch_size=4),
+        upsampler_sampler=SamplerConfig(
+            denoising_steps=1, sigma_min=1.0, churn=10.0, churn_min=1.0, churn_max=5.0, churn_noise=0.9
+        ),
+        evaluation=EvaluationConfig(every_epochs=20),
+    )
+
+
+def vizdoom() -> Config:
+    """The same two stages, small, of recorded games of ViZDoom (`--data`): an evening on two CPU cores."""
+    full = csgo()
+    # Both stages draw in one step, which only meets its first noise level: that is the one to learn from (`minatar`).
+    noise, sampler = LogNormalSigma(mean=4.4, std=0.2, high=200.0), SamplerConfig(denoising_steps=1, sigma_max=80.0)
+    return replace(
+        full,
+        epochs=60,
+        denoiser=replace(
+            full.denoiser,
+            cond_channels=128,
+            channels=(32, 64, 96),
+            depths=(1, 1, 1),
+            attention=(False, False, False),
+            noise_levels=noise,
+            context_noise_levels=LogNormalSigma(mean=-3.0),
+            autoregressive_steps=1,
+            final_frames=True,
+        ),
+        denoiser_updates=UpdateConfig(400, 400, learning_rate=1e-3, batch_size=8),
+        sampler=replace(sampler, sigma_context=0.005),
+        upsampler=replace(
+            full.upsampler,
+            factor=4,
+            cond_channels=64,
+            channels=(16, 32, 48),
+            depths=(1, 1, 1),
+            attention=(False, False, False),
+            noise_levels=noise,
+            final_frames=True,
+        ),
+        upsampler_updates=UpdateConfig(200, 200, learning_rate=1e-3, batch_size=2),
+        upsampler_sampler=sampler,
+        precision="float32",
+        compile="off",
+        evaluation=EvaluationConfig(every_epochs=2),
+    )
+
+
 WORLDS: dict[str, Callable[[Size], Config]] = {
     "world-small": world_small,
     "world-medium": world_medium,
     "world-large": world_large,
 }
 """Presets whose networks go by the size of the data's frames."""
-PRESETS: dict[str, Callable[[], Config]] = {"demo": demo, "minatar": minatar, "atari100k": atari100k}
+PRESETS: dict[str, Callable[[], Config]] = {
+    "demo": demo,
+    "minatar": minatar,
+    "atari100k": atari100k,
+    "vizdoom": vizdoom,
+    "csgo": csgo,
+}
 
 
 def preset(name: str, frames: Size = (64, 64)) -> Config:

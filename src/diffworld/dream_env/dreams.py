@@ -6,6 +6,7 @@ whatever the others do (up to rounding), and a state kept aside goes on exactly 
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -17,12 +18,12 @@ import torch
 from numpy.typing import NDArray
 
 from diffworld.data import Dataset
-from diffworld.runs import Model, Starts, load, window_tensors
+from diffworld.runs import Model, Starts, load, make_window, window_tensors
 from diffworld.runs.starts import windows_of
 from diffworld.runtime.device import computing_with
 from diffworld.runtime.errors import UserError
 from diffworld.runtime.frames import Film, to_numpy
-from diffworld.world import FrameStackState, KeyedGenerators, Prediction, StepKey, row_noise
+from diffworld.world import DreamState, KeyedGenerators, Prediction, StepKey, row_noise, tensors_of
 
 RewardKind = Literal["sampled", "expected"]
 REPLAY = "replay"
@@ -41,7 +42,7 @@ class DreamSettings:
     starts: str | Path = REPLAY
     """Where dreams begin: in the run's own data ("replay"), or in those of this data set folder."""
     denoising_steps: int | None = None
-    """Steps in which a frame is drawn; None: as many as the run says."""
+    """Steps in which a frame is drawn, of two stages the first; None: as many as the run says."""
     device: str = "auto"
     """Where the model is loaded to: auto, cpu, cuda or mps. A model that is loaded already stays where it is."""
 
@@ -63,7 +64,7 @@ def check_count(name: str, value: int) -> None:
 class DreamsState:
     """Where each row stands, the place of its random numbers included. It never changes."""
 
-    dream: FrameStackState
+    dream: DreamState
     keys: tuple[StepKey, ...]
     """Each row's seed, the number of its episode, and the steps taken in it."""
     over: tuple[bool, ...]
@@ -84,6 +85,8 @@ class DreamsState:
         )
 
 
+Form = tuple[type[DreamState], list[tuple[int, ...]]]
+"""Kind of a state, and shapes of its tensors without their rows."""
 Step = tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], list[dict[str, Any]]]
 """What a step led to, for the R rows that took it: rewards (R,), terminated (R,) by the model, truncated (R,) by the
 horizon, and infos: probabilities of each row, reward_probs (3,) of the signs -1, 0, 1, and end_prob; None of a model
@@ -105,8 +108,9 @@ class Dreams:
         self.horizon = settings.horizon or self.model.config.horizon
         self.world = self.model.require_world()
         if settings.denoising_steps is not None:
-            sampler = replace(self.world.sampler, denoising_steps=settings.denoising_steps)
-            self.world = self.world.with_sampler(sampler)
+            first, *rest = self.world.samplers
+            first = replace(first, denoising_steps=settings.denoising_steps)
+            self.world = self.world.with_samplers((first, *rest))
         self.starts = self.model.starts if settings.starts == REPLAY else self._read_starts(Path(settings.starts))
         self.milliseconds = 0.0
         """How long the last step took."""
@@ -126,10 +130,17 @@ class Dreams:
         if not isinstance(state, DreamsState) or len(state.keys) != self.num_rows:
             rows = f"{len(state.keys)} dreams" if isinstance(state, DreamsState) else f"a {type(state).__name__}"
             raise UserError(f"the state is of {rows}, not of {self.num_rows}: take what get_state gave, or rows of it")
-        mine = (self.world.context_frames, 3, *self.spec.frame_size)
-        if tuple(state.dream.context.shape[1:]) != mine:
+        if _form(state.dream) != self._own_form:
             raise UserError("the state is of another model: take what get_state of this environment gave")
         self._state = state
+
+    @functools.cached_property
+    def _own_form(self) -> Form:
+        """Of the dreams of this model."""
+        grey = make_window(
+            self.spec.actions, [np.zeros(self.spec.frame_shape, np.uint8)], [], self.world.context_frames
+        )
+        return _form(self.world.start(*window_tensors([grey], self.world.device)))
 
     @property
     def frames(self) -> Film:
@@ -201,3 +212,7 @@ class Dreams:
                 raise UserError(f"{folder} does not fit {self.model.title}: {', '.join(other)}")
             windows = windows_of(dataset, self.world.context_frames)
         return Starts(lambda: windows)
+
+
+def _form(state: DreamState) -> Form:
+    return type(state), [tuple(tensor.shape[1:]) for tensor in tensors_of(state)]

@@ -11,12 +11,17 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from diffworld.runtime.checked import Count, Natural, Share
+from diffworld.runtime.errors import UserError
 from diffworld.spec import Encoded, GameSpec
+
+if TYPE_CHECKING:
+    from diffworld.envs.driver import Policy
 
 SEED_LIMIT = 2**31
 """Seeds are 0 <= seed < SEED_LIMIT: the emulator keeps them in a signed 32-bit integer."""
@@ -31,7 +36,7 @@ class EnvironmentConfig:
     width: Count = 64
     """Width of the frames."""
     frame_skip: Count = 4
-    """Game frames an action lasts (Atari only)."""
+    """Game frames an action lasts (Atari; in ViZDoom tics of 1/35 s)."""
     noop_max: Natural = 30
     """Fewer than this many idle frames at the start of a game, drawn at random (Atari only)."""
     sticky_actions: Share = 0.0
@@ -174,6 +179,10 @@ class VectorEnv(ABC):
             result = replace(result, truncated=result.truncated | cut, needs_reset=result.needs_reset | cut)
         self._needs_reset[playing] = result.needs_reset[playing]
         return result
+
+    def scripted(self, seed: int) -> Policy:
+        """The game's own player, whose draws come from that seed. UserError for games without one."""
+        raise UserError(f"nobody has written a player for {self.spec.name}: choose another --policy")
 
     @abstractmethod
     def close(self) -> None:

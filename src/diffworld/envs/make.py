@@ -22,7 +22,8 @@ ATARI_100K_GAMES = tuple(
 def make_env(env_id: str, settings: EnvironmentConfig, num_envs: int = 1) -> VectorEnv:
     """Makes `num_envs` rows of an environment; reset every row before its first step.
 
-    env_id: "atari/<Game>" (camel case, as in ATARI_100K_GAMES), "minatar/<game>", or "gym/<id>" for any
+    env_id: "atari/<Game>" (camel case, as in ATARI_100K_GAMES), "minatar/<game>", "vizdoom/<scenario>", or
+        "gym/<id>" for any
         registered Gymnasium id ("gym/my_package:MyEnv-v0" imports my_package first).
 
     Raises UserError where the environment cannot be made.
@@ -31,10 +32,10 @@ def make_env(env_id: str, settings: EnvironmentConfig, num_envs: int = 1) -> Vec
     if num_envs < 1:
         raise UserError(f"num_envs is {num_envs}; it must be at least 1")
     family, _, name = env_id.partition("/")
-    if not name or family not in ("atari", "gym", "minatar"):
+    if not name or family not in ("atari", "gym", "minatar", "vizdoom"):
         raise UserError(
-            f"unknown environment {env_id!r}; use atari/<Game>, minatar/<game>, gym/<registered Gymnasium id> or, for "
-            "a game of your own, gym/<module>:<Id>, whose module registers the Id"
+            f"unknown environment {env_id!r}; use atari/<Game>, minatar/<game>, vizdoom/<scenario>, gym/<registered "
+            "Gymnasium id> or, for a game of your own, gym/<module>:<Id>, whose module registers the Id"
         )
     # Imported on demand: each family brings libraries the others do without.
     env: VectorEnv = import_module(f"diffworld.envs.{family}").make(name, num_envs, settings)

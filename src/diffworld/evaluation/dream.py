@@ -11,7 +11,7 @@ from diffworld.agents.actions import draw_actions
 from diffworld.models.actor_critic import ActorCritic
 from diffworld.runtime.errors import UserError
 from diffworld.runtime.frames import Film, frames_from_bytes, to_numpy
-from diffworld.world import FrameStack
+from diffworld.world import WorldModel
 from diffworld.world.noise import generator_noise
 
 
@@ -26,7 +26,7 @@ class DreamFilms:
 
 @torch.no_grad()
 def dream_beside_real(
-    world: FrameStack,
+    world: WorldModel[Any],
     actor_critic: ActorCritic | None,
     frames: Film,
     actions: NDArray[Any],
@@ -49,9 +49,10 @@ def dream_beside_real(
     context = frames_from_bytes(torch.from_numpy(frames[window]).to(device))[None]
     past = torch.from_numpy(actions[window]).to(device)[None]
     rows = 1 if actor_critic is None else 2  # row 0 repeats the real actions, row 1 is the agent's own
-    state = world.start(context.expand(rows, *context.shape[1:]), past.expand(rows, *past.shape[1:]))
-    policy = None if actor_critic is None else actor_critic.burn_in(state.frames[1:, :-1])
-    dreamt = [to_numpy(state.frames[:, t]) for t in range(n)]
+    context = context.expand(rows, *context.shape[1:])
+    state = world.start(context, past.expand(rows, *past.shape[1:]))
+    policy = None if actor_critic is None else actor_critic.burn_in(context[1:, :-1])
+    dreamt = [to_numpy(context[:, t]) for t in range(n)]
     for t in range(start, start + length):
         chosen = torch.from_numpy(actions[t : t + 1]).to(device)
         if actor_critic is not None and policy is not None:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,10 +22,9 @@ from diffworld.data import (
     sample_transition_windows,
     transition_batch,
 )
-from diffworld.models.denoiser import Denoiser
 from diffworld.models.reward_end import RewardEndModel
 from diffworld.spec import GameSpec
-from diffworld.world import FrameStack
+from diffworld.world import Lesson, WorldModel
 from diffworld.world.noise import generator_noise
 
 BATCH, BATCHES = 32, 4
@@ -64,34 +64,36 @@ class HeldOutWindows:
     """bool (E,), the episodes that count; all if None."""
 
     @torch.no_grad()
-    def losses(self, world: FrameStack) -> dict[str, float]:
+    def losses(self, world: WorldModel[Any]) -> dict[str, float]:
         """Losses, and precision, recall and F1 of reward and end; none where there is nothing held out.
 
         Noise and windows are the same at every call on the same data, so that losses can be compared.
         """
         if not len(self.dataset.episodes) or (self.among is not None and not self.among.any()):
             return {}
-        found = {"denoiser/held_out_loss": self._denoiser_loss(world.denoiser, world.device)}
+        lessons, device = world.lessons, world.device
+        found = {f"{name}/held_out_loss": self._denoiser_loss(lesson, device) for name, lesson in lessons.items()}
         if world.reward_end is not None:
             length = world.context_frames + self.reward_end_window
-            found |= self._reward_end_losses(world.reward_end, length, world.device)
+            found |= self._reward_end_losses(world.reward_end, world.seen, length, device)
         return found
 
-    def _denoiser_loss(self, denoiser: Denoiser, device: torch.device) -> float:
-        """The loss on windows as the denoiser trains on them."""
-        config, noise = denoiser.config, generator_noise(torch.Generator(device).manual_seed(0))
-        draw = partial(sample_context_windows, final_frames=config.final_frames)
-        length = config.context_frames + 1 + config.autoregressive_steps
-        batches = (frame_batch(windows, device) for windows in self._windows(draw, length))
-        return sum(denoiser.loss(*batch, noise).item() for batch in batches) / BATCHES
+    def _denoiser_loss(self, lesson: Lesson, device: torch.device) -> float:
+        """The loss on windows as a denoiser trains on them."""
+        noise = generator_noise(torch.Generator(device).manual_seed(0))
+        draw = partial(sample_context_windows, final_frames=lesson.denoiser.config.final_frames)
+        batches = (frame_batch(windows, device) for windows in self._windows(draw, lesson.length))
+        return sum(lesson.loss(*batch, noise).item() for batch in batches) / BATCHES
 
-    def _reward_end_losses(self, model: RewardEndModel, length: int, device: torch.device) -> dict[str, float]:
+    def _reward_end_losses(
+        self, model: RewardEndModel, seen: Callable[[Tensor], Tensor], length: int, device: torch.device
+    ) -> dict[str, float]:
         """The losses, and what the model said against what was."""
         sums: dict[str, float] = {}
         counts = {"reward": np.zeros(3), "end": np.zeros(3)}
         for windows in self._windows(sample_transition_windows, length):
             batch = transition_batch(windows, device)
-            losses = model.loss(*batch)
+            losses = model.loss(*batch._replace(frames=seen(batch.frames)))
             for name, value in (("", losses.total), ("_reward", losses.reward), ("_end", losses.end)):
                 key = f"reward_end/held_out_loss{name}"
                 sums[key] = sums.get(key, 0.0) + value.item() / BATCHES

@@ -37,12 +37,13 @@ class Panel:
 
 REAL_GAME = Panel("Real game", "return of an episode", "env_steps")
 DENOISER = Panel("Denoiser", "loss", "denoiser_gradient_steps", logarithmic=True)
+UPSAMPLER = Panel("Upsampler", "loss", "upsampler_gradient_steps", logarithmic=True)
 REWARD_END = "reward_end_gradient_steps"
 LOSSES = Panel("Reward and end model: loss", "cross-entropy (nats)", REWARD_END, logarithmic=True)
 F1 = Panel("Reward and end model: F1", "F1, held out", REWARD_END, bounds=(-0.03, 1.03))
 IMAGINED = Panel("Actor-critic: imagined return", "imagined return", "actor_critic_gradient_steps")
 POLICY = Panel("Actor-critic: entropy and losses", "entropy (nats), losses", "actor_critic_gradient_steps")
-PANELS = (REAL_GAME, DENOISER, LOSSES, F1, IMAGINED, POLICY)
+PANELS = (REAL_GAME, DENOISER, UPSAMPLER, LOSSES, F1, IMAGINED, POLICY)
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,8 @@ CURVES = (
     Curve(REAL_GAME, "eval/return_mean", "test, mean", _ORANGE, dots=True),
     Curve(DENOISER, "denoiser/loss", "training", _BLUE),
     Curve(DENOISER, "denoiser/held_out_loss", "held out", _ORANGE, dots=True),
+    Curve(UPSAMPLER, "upsampler/loss", "training", _BLUE),
+    Curve(UPSAMPLER, "upsampler/held_out_loss", "held out", _ORANGE, dots=True),
     Curve(LOSSES, "reward_end/loss_reward", "reward, training", _BLUE),
     Curve(LOSSES, "reward_end/loss_end", "end, training", _GREEN),
     Curve(LOSSES, "reward_end/held_out_loss", "sum, held out", _ORANGE, dots=True),

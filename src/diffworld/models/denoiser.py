@@ -6,9 +6,11 @@ low-resolution frame as extra input).
 """
 
 from dataclasses import dataclass, field
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
+from annotated_types import Interval
 from torch import Tensor, nn
 
 from diffworld.models.diffusion import (
@@ -47,11 +49,22 @@ class DenoiserConfig:
     """Standard deviation of the offset noise (0.1 for the shooter)."""
     noise_levels: LogNormalSigma = field(default_factory=LogNormalSigma)
     """Noise levels drawn in training."""
+    context_noise_levels: LogNormalSigma = field(default_factory=lambda: LogNormalSigma(mean=-1.2))
+    """Those of the context frames, one for all of a row, where they are noised too (recipe shooter)."""
     autoregressive_steps: Natural = 1
     """Frames predicted from its own predictions in training, k."""
     final_frames: bool = True
     """Also learn the frame that an episode ends with, from which the reward/end model tells the end. The published
     rule leaves these frames out: dreams then hardly ever end (docs/algorithm.md)."""
+
+
+@dataclass(frozen=True)
+class UpsamplerConfig(DenoiserConfig):
+    """Size and conditioning of an upsampler: it draws a large frame from the small one and the large ones before it."""
+
+    context_frames: Count = 1
+    factor: Annotated[int, Interval(ge=2, le=64)] = 5
+    """How many times smaller, a side, the frames of the first stage are."""
 
 
 @dataclass(frozen=True)
@@ -192,7 +205,7 @@ class Denoiser(nn.Module):
             target = frames[:, t].clone()
             past, sigma_context = frames[:, t - n : t], None
             if self.conditioning.noise_context:
-                sigma_context = self.config.noise_levels.draw(len(frames), randn)
+                sigma_context = self.config.context_noise_levels.draw(len(frames), randn)
                 past = self._noise_context(past, sigma_context, randn)
             context = self.encode(
                 past,
@@ -256,6 +269,18 @@ def like_weights(frames: Tensor, conv: nn.Conv2d) -> Tensor:
     """Frames (B, C, H, W) in the memory format of a convolution's weights, so that nothing changes it on the way."""
     last = conv.weight.is_contiguous(memory_format=torch.channels_last)
     return frames.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
+
+
+def shrink(frames: Tensor, factor: int) -> Tensor:
+    """Frames (..., 3, H, W) as they look `factor` times smaller: antialiased bicubic, clamped, rounded to 8 bits.
+
+    Padding, which is exactly 0, stays exactly 0.
+    """
+    flat = frames.flatten(0, -4)
+    size = (flat.shape[-2] // factor, flat.shape[-1] // factor)
+    small = F.interpolate(flat, size=size, mode="bicubic", antialias=True, align_corners=False).clamp(-1, 1)
+    small = torch.where(small == 0, small, ((small + 1) * 127.5).round() / 127.5 - 1)
+    return small.unflatten(0, frames.shape[:-3])
 
 
 def resize_bicubic(frames: Tensor, size: tuple[int, int]) -> Tensor:

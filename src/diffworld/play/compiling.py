@@ -12,7 +12,7 @@ from diffworld.models.denoiser import Denoiser
 from diffworld.play.dreaming import Dreamer, DreamRequest
 from diffworld.runs import Model, make_window
 from diffworld.runtime.compiling import compile_forward
-from diffworld.world import FrameStack, StepKey
+from diffworld.world import StepKey
 
 SWITCH_SECONDS = 0.0005
 """How long the compiler may hold Python's lock while players wait for it: a tenth of Python's own choice."""
@@ -23,10 +23,10 @@ def compiling_pays(model: Model) -> bool:
     return not model.config.small and model.world is not None and model.world.dtype == torch.bfloat16
 
 
-def compiled_copy(denoiser: Denoiser, backend: str = "inductor") -> Denoiser:
+def compiled_copy(name: str, denoiser: Denoiser, backend: str = "inductor") -> Denoiser:
     """A copy that never learns again, and whose drawing of one frame is compiled at its first use."""
     copied = copy.deepcopy(denoiser).eval().requires_grad_(False)
-    compile_forward("denoiser", copied.network, {1}, backend, frozen=True)
+    compile_forward(name, copied.network, {1}, backend, frozen=True)
     return copied
 
 
@@ -45,7 +45,7 @@ def _compile(dreamer: Dreamer, backend: str) -> None:
     sys.setswitchinterval(SWITCH_SECONDS)
     plain = dreamer.model.require_world()
     rehearsing = Dreamer(dreamer.model)
-    rehearsing.world = FrameStack(compiled_copy(plain.denoiser, backend), plain.reward_end, plain.sampler, plain.dtype)
+    rehearsing.world = plain.with_denoisers(lambda name, denoiser: compiled_copy(name, denoiser, backend))
     if plain.device.type == "cuda":
         rehearsing.world.record()
     try:
@@ -57,10 +57,10 @@ def _compile(dreamer: Dreamer, backend: str) -> None:
 
 def _rehearse(dreamer: Dreamer) -> None:
     """Dream a little just as a player does: in any other thread, mode or memory layout it would compile again later."""
-    config, spec = dreamer.model.config, dreamer.model.spec
-    n, idle = config.denoiser.context_frames, spec.actions.idle
-    sampler = replace(config.sampler, denoising_steps=max(2, config.sampler.denoising_steps))
+    spec, own = dreamer.model.spec, dreamer.model.require_world().samplers
+    n, idle = dreamer.model.context_frames, spec.actions.idle
+    samplers = tuple(replace(sampler, denoising_steps=max(2, sampler.denoising_steps)) for sampler in own)
     frames = [np.zeros(spec.frame_shape, np.uint8)] * n
     state = dreamer.start(make_window(spec.actions, frames, [idle] * (n - 1), n))
     for step in range(2):
-        state, _ = dreamer.step(DreamRequest(state, idle, sampler, 2, StepKey(0, 0, step)))
+        state, _ = dreamer.step(DreamRequest(state, idle, samplers, 2, StepKey(0, 0, step)))

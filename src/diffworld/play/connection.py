@@ -114,6 +114,8 @@ class Connection:
                 self._keys.hold(message.action)
             except UserError:
                 raise ProtocolError("there is no such action") from None
+        elif isinstance(message, protocol.Look):
+            self._keys.look(message.right, message.down)
         elif isinstance(message, protocol.Shown):
             self._shown, self._shown_at = max(self._shown, min(message.number, self._number)), time.monotonic()
             self._due.set()

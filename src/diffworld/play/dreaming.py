@@ -12,25 +12,24 @@ from torch import Tensor
 
 from diffworld.agents.actions import entropy, probabilities
 from diffworld.models.actor_critic import PolicyState
-from diffworld.models.sampler import SamplerConfig
 from diffworld.play.batcher import DynamicBatcher
 from diffworld.play.players import PolicyOutput
 from diffworld.play.worlds import WorldStep
 from diffworld.runs import Model, Window, window_tensors
 from diffworld.runtime.device import autocast, use_threads
-from diffworld.runtime.frames import to_numpy
+from diffworld.runtime.frames import Film, Frame, to_numpy
 from diffworld.spec import Encoded
-from diffworld.world import FrameStackState, KeyedGenerators, StepKey, row_noise
+from diffworld.world import DreamState, KeyedGenerators, Prediction, Samplers, StepKey, row_noise
 
 
 @dataclass(frozen=True, eq=False)
 class DreamRequest:
     """One player's step in a dream."""
 
-    state: FrameStackState
+    state: DreamState
     """Where the dream stands (one row)."""
     action: Encoded
-    sampler: SamplerConfig
+    samplers: Samplers
     horizon: int
     """Steps after which the dream is truncated."""
     key: StepKey
@@ -43,13 +42,19 @@ class DreamRequest:
 class DreamStep(WorldStep):
     """What a step led to in a dream: reward and end are sampled, 0 and none where the model has no such.
 
-    Parts that are timed, for the whole batch: denoiser, reward_end, policy.
+    Parts that are timed, for the whole batch: denoiser, upsampler, reward_end, policy.
     """
 
     context: Tensor
     """Frames it was drawn from (n, 3, H, W)."""
     trajectory: Tensor
     """From noise to the frame: (N + 1, 3, H, W)."""
+    small: Frame | None
+    """The small frame it was drawn from, in a world of two stages; else this and the next two are None."""
+    small_context: Tensor | None
+    """Frames the small one was drawn from (n, 3, h, w)."""
+    small_trajectory: Tensor | None
+    """From noise to the small frame: (N + 1, 3, h, w)."""
     reward_probs: NDArray[np.float32] | None
     """(3,) probabilities of reward sign -1, 0, +1; None where the model knows nothing of rewards."""
     end_prob: float | None
@@ -72,15 +77,16 @@ class Dreamer:
     def __init__(self, model: Model) -> None:
         """A batch is drawn with the model's number of threads; all else in the process should `use_threads(1)`."""
         self.model, self.world = model, model.world
-        self.step: DynamicBatcher[DreamRequest, tuple[FrameStackState, DreamStep]] = DynamicBatcher(
-            self._step, lambda r: (r.sampler, r.memory is None), prepare=lambda: use_threads(model.threads)
+        self.step: DynamicBatcher[DreamRequest, tuple[DreamState, DreamStep]] = DynamicBatcher(
+            self._step, lambda r: (r.samplers, r.memory is None), prepare=lambda: use_threads(model.threads)
         )
 
     @torch.inference_mode()
-    def start(self, window: Window) -> FrameStackState:
+    def start(self, window: Window) -> DreamState:
         """A dream that goes on from the window."""
         assert self.world is not None
-        return self.world.start(*window_tensors([window], self.model.device))
+        state: DreamState = self.world.start(*window_tensors([window], self.model.device))
+        return state
 
     @torch.inference_mode()
     def think(self, frames: Tensor, memory: PolicyState) -> list[PolicyOutput]:
@@ -95,16 +101,17 @@ class Dreamer:
         ]
 
     @torch.inference_mode()
-    def _step(self, requests: list[DreamRequest]) -> list[tuple[FrameStackState, DreamStep]]:
+    def _step(self, requests: list[DreamRequest]) -> list[tuple[DreamState, DreamStep]]:
         assert self.world is not None
-        clock, world = Stopwatch(self.model.device), self.world.with_sampler(requests[0].sampler)
-        state = FrameStackState.join([r.state for r in requests])
+        clock, world = Stopwatch(self.model.device), self.world.with_samplers(requests[0].samplers)
+        state = type(requests[0].state).join([r.state for r in requests])
         actions = torch.from_numpy(np.stack([r.action for r in requests])).to(self.model.device)
         generators = [KeyedGenerators(self.model.device) for _ in requests]
         randn = row_noise([each.noise(r.key) for each, r in zip(generators, requests, strict=True)])
         following, prediction = world.step(state, actions, randn, trajectory=True, clock=clock)
         assert prediction.trajectory is not None
         frames, trajectory = to_numpy(prediction.frames), torch.stack(prediction.trajectory, dim=1)
+        small = _small(prediction)
         thinks: list[PolicyOutput | None] = [None] * len(requests)
         if memories := [r.memory for r in requests if r.memory is not None]:
             h, c = zip(*memories, strict=True)
@@ -126,6 +133,9 @@ class Dreamer:
                 milliseconds=clock.milliseconds,
                 context=request.state.context[0],
                 trajectory=trajectory[i],
+                small=small[0][i] if small else None,
+                small_context=request.state.small.context[0] if request.state.small else None,
+                small_trajectory=small[1][i] if small else None,
                 reward_probs=reward_probs,
                 end_prob=None if end_probs is None else float(end_probs[1]),
                 thinks=thinks[i],
@@ -149,6 +159,13 @@ class Stopwatch:
         if self.device.type != "cpu":
             torch.accelerator.synchronize(self.device)
         self.milliseconds[part] = (time.perf_counter() - start) * 1000
+
+
+def _small(prediction: Prediction) -> tuple[Film, Tensor] | None:
+    """The small frames (B, h, w, 3) and their trajectories (B, N + 1, 3, h, w), in a world of two stages."""
+    if (small := prediction.small) is None or small.trajectory is None:
+        return None
+    return to_numpy(small.frames), torch.stack(small.trajectory, dim=1)
 
 
 def _draw(logits: Tensor | None, row: int, draws: torch.Generator) -> tuple[NDArray[np.float32] | None, int]:

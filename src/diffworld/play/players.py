@@ -10,9 +10,10 @@ from torch import Tensor
 
 from diffworld.agents.actions import draw_actions, random_actions
 from diffworld.models.actor_critic import PolicyState
-from diffworld.spec import ActionSpace, Choice, Encoded
+from diffworld.spec import MOUSE_X, MOUSE_Y, ActionSpace, Choice, Encoded
 
-Player = Literal["human", "agent", "random", "recording"]
+Player = Literal["human", "agent", "random", "replay", "recording"]
+"""replay: what was done in the data from a dream's start on. recording: a recorded episode, frames and all."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,10 +32,15 @@ class PolicyOutput:
 
 
 class HeldKeys:
-    """The action that a human holds; a key that is down for less than a step still counts for one."""
+    """The action that a human holds; a key that is down for less than a step still counts for one.
+
+    Where the mouse moves, its way over a step counts, to the nearest bin; a held key of the same axis goes before it. A
+    way too short for any bin is not lost: it counts on.
+    """
 
     def __init__(self, space: ActionSpace) -> None:
         self._space = space
+        self._way = {MOUSE_X: 0.0, MOUSE_Y: 0.0}
         self._idle = self._held = self._tapped = space.decode(space.idle)
 
     def hold(self, action: Any) -> None:
@@ -42,9 +48,21 @@ class HeldKeys:
         self._held = self._space.decode(action)
         self._tapped = self._with_taps()
 
+    def look(self, right: float, down: float) -> None:
+        """The mouse has moved so far on, in what its bins count in."""
+        self._way[MOUSE_X] += right
+        self._way[MOUSE_Y] += down
+
     def take(self) -> Encoded:
         """The action of the next step."""
         values, self._tapped = self._with_taps(), self._idle
+        for axis, part in self._space.mouse.items():
+            place = self._space.parts.index(part)
+            nearest = int(np.abs(np.array(part.numbers) - self._way[axis]).argmin())
+            if values[place] == self._idle[place]:
+                values[place] = nearest
+            if nearest != self._idle[place]:
+                self._way[axis] = 0.0
         return self._space.encode(values)
 
     def _with_taps(self) -> list[Any]:

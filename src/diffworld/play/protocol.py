@@ -29,6 +29,7 @@ MAX_MESSAGE_BYTES = 2048
 
 Id = Annotated[int, Field(ge=0, le=2**53)]
 Count = Annotated[int, Field(ge=1, le=100)]
+Way = Annotated[float, Field(ge=-1e6, le=1e6, strict=False)]
 Fps = Annotated[int, Field(ge=1, le=MAX_FPS)]
 Bits = Annotated[list[Annotated[int, Field(ge=0, le=1)]], Field(max_length=1000)]
 DatasetId = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._-]+$")]
@@ -50,6 +51,13 @@ class Act(Message):
     """The action whose keys are held down now, encoded (see `ActionSpace`)."""
 
     action: Annotated[int, Field(ge=0, lt=MAX_ACTIONS)] | Bits
+
+
+class Look(Message):
+    """The mouse has moved so far on to the right and down, in what the bins of its axes count in."""
+
+    right: Way
+    down: Way
 
 
 class Shown(Message):
@@ -178,7 +186,7 @@ Command = Pause | Pace | Step | Reset | Rewind | Record | Watch | Set
 """Done in order, by the task that owns the session."""
 Query = Starts | Datasets | Episodes | Table | Frame | Export | Rename | Delete
 """Answered beside the game."""
-Inbound = Act | Shown | Command | Query
+Inbound = Act | Look | Shown | Command | Query
 
 MESSAGES: dict[str, type[Inbound]] = {kind.__name__.lower(): kind for kind in get_args(Inbound)}
 

@@ -18,12 +18,12 @@ from diffworld.play.recording import Source, Take
 from diffworld.play.settings import OF_THE_PANEL, RANGES, Settings, WorldName, default_fps, missing
 from diffworld.play.view import DIFFERENCE_GAIN, View, make_view, plain
 from diffworld.play.worlds import GameState, RealGame, Tape, WorldStep
-from diffworld.runs import Model
+from diffworld.runs import Model, Window
 from diffworld.runtime.errors import UserError
 from diffworld.runtime.files import check_writable
 from diffworld.runtime.frames import Frame, frames_from_bytes
 from diffworld.spec import Encoded, GameSpec
-from diffworld.world import FrameStackState, KeyedGenerators, StepKey
+from diffworld.world import DreamState, KeyedGenerators, StepKey
 
 REWIND_STEPS = 150
 """Steps that can be taken back: ten seconds at 15 frames a second."""
@@ -41,9 +41,11 @@ class Position:
     episode: int
     """Tells the session's episodes apart."""
     view: View
-    dream: FrameStackState | None
+    dream: DreamState | None
     game: GameState | None
     thinks: PolicyOutput | None
+    window: Window
+    """What the episode began with."""
 
     @property
     def sources(self) -> dict[Source, Frame]:
@@ -100,12 +102,15 @@ class PlaySession:
             "ranges": RANGES,
             "defaults": {name: value for name, value in vars(Settings.of(model)).items() if name in OF_THE_PANEL},
             "difference_gain": DIFFERENCE_GAIN,
+            "stages": len(model.world.samplers) if model.world else 0,
+            "mouse": {axis: list(part.numbers) for axis, part in spec.actions.mouse.items()},
         }
 
     def configure(self, **changes: Any) -> View:
         """Change settings and return the current view; another world, or leaving a recording, resets.
 
-        From the real game to both, nothing is reset: the dream begins where the real game stands.
+        From the real game to both, nothing is reset: the dream begins where the real game stands. A replay begins where
+        the episode began.
         """
         old, new = self.settings, self.settings.changed(changes).check(self.model)
         if new.player == "recording" and self._tape is None:
@@ -116,6 +121,8 @@ class PlaySession:
         leaves = old.world != new.world or (taped != tapes and (tapes or new.world != "dream"))
         self.settings = new
         try:
+            if new.player == "replay" and old.player != "replay" and self._past and not leaves:
+                return self._begin(None, window=self._past[-1].window)
             return self._begin(stands) if joins else self.reset() if leaves or not self._past else self._show()
         except BaseException:
             self.settings = old
@@ -141,6 +148,10 @@ class PlaySession:
         if isinstance(source, Tape) and game is not None:
             return self._advance(now, game, source.actions[game.steps])
         pressed = space.idle if action is None else action
+        if settings.player == "replay":
+            if now.view.step >= len(now.window.following):
+                raise UserError("nothing is known of what was done after this start: choose another, or play yourself")
+            pressed = now.window.following[now.view.step]
         draws = self._generators.at(now.key, "action")
         taken = choose_action(settings.player, space, pressed, now.thinks, settings.temperature, draws)
         return self._advance(now, game, taken)
@@ -185,7 +196,7 @@ class PlaySession:
         """Play the actions of a recorded episode: its own frames are the real side, the dream goes beside it."""
         if self._library is None:
             raise UserError("there is no library to take a recording from: start with a run or recordings")
-        tape = self._library.tape(dataset_id, episode, self.model.config.denoiser.context_frames)
+        tape = self._library.tape(dataset_id, episode, self.model.context_frames)
         if tape.frames.shape[1:3] != self.model.spec.frame_size:
             raise UserError("its frames are of another size than this model's: choose a recording of the same game")
         try:
@@ -214,7 +225,7 @@ class PlaySession:
         if self.settings.world == "dream":
             return None
         if self._real is None:
-            self._real = RealGame(self.model.spec, self.model.config.denoiser.context_frames)
+            self._real = RealGame(self.model.spec, self.model.context_frames)
         return self._real
 
     def _return_to(self, position: Position) -> None:
@@ -226,19 +237,20 @@ class PlaySession:
             player = position.view.player
         self.settings = dataclasses.replace(self.settings, world=position.world, player=player)
 
-    def _begin(self, game: GameState | None, start: int | None = None) -> View:
-        """Begin an episode where `game` stands, or in a new game where that is over, or in a dream of its own."""
+    def _begin(self, game: GameState | None, start: int | None = None, window: Window | None = None) -> View:
+        """Begin an episode where `game` stands, or in a new game where that is over, or in a dream of its own, perhaps
+        from a given window."""
         seed, starts, source = self.settings.seed, self.model.starts, self._source()
         last = self._past[-1].key if self._past else None
         key = StepKey(seed, last.episode + 1 if last is not None and last.seed == seed else 0, 0)
         if source is not None:
             if game is None or game.over:
                 game = source.start(test_seed(seed, key.episode))
-            window = game.window(self.model.spec.actions, self.model.config.denoiser.context_frames)
-        else:
+            window = game.window(self.model.spec.actions, self.model.context_frames)
+        elif window is None:
             window = starts.draw(seed, key.episode) if start is None else starts[start]
         dream = self._dreamer.start(window) if self.settings.world != "real" else None
-        return self._stand(key, next(self._episodes), dream, game)
+        return self._stand(key, next(self._episodes), dream, game, window=window)
 
     def _advance(self, now: Position, game: GameState | None, action: Encoded) -> View:
         """Take the action in every world, see what came of it, and record it."""
@@ -246,8 +258,11 @@ class PlaySession:
         dreamt: DreamStep | None = None
         played: WorldStep | None = None
         if dream is not None:
-            sampler, memory = settings.sampler(self.model.config.sampler), now.thinks.state if now.thinks else None
-            dream, dreamt = self._dreamer.step(DreamRequest(dream, action, sampler, settings.horizon, now.key, memory))
+            samplers = settings.samplers(self.model.require_world().samplers)
+            memory = now.thinks.state if now.thinks else None
+            dream, dreamt = self._dreamer.step(DreamRequest(dream, action, samplers, settings.horizon, now.key, memory))
+            if settings.player == "replay" and now.view.step + 1 == len(now.window.following) and not dreamt.ended:
+                dreamt = dataclasses.replace(dreamt, truncated=True, why="what was done after this start ends here")
         if game is not None and source is not None:
             game, played = source.step(game, action, settings.rules)
         key = dataclasses.replace(now.key, step=now.key.step + 1)
@@ -263,12 +278,13 @@ class PlaySession:
         self,
         key: StepKey,
         episode: int,
-        dream: FrameStackState | None,
+        dream: DreamState | None,
         game: GameState | None,
         before: Position | None = None,
         action: Encoded | None = None,
         dreamt: DreamStep | None = None,
         played: WorldStep | None = None,
+        window: Window | None = None,
     ) -> View:
         """Take a new position: what the agent thinks there, and what is seen."""
         clock, thinks = Stopwatch(self.model.device), dreamt.thinks if dreamt else None
@@ -280,11 +296,12 @@ class PlaySession:
         seen = before.view if before else None
         view = make_view(self.settings, seen, action, dream, dreamt, game, played, thinks, clock.milliseconds)
         tape = self._tape if self.settings.player == "recording" else None
-        self._past.append(Position(self.settings.world, tape, key, episode, view, dream, game, thinks))
+        began = window or self._past[-1].window
+        self._past.append(Position(self.settings.world, tape, key, episode, view, dream, game, thinks, began))
         return self._show()
 
     @torch.inference_mode()
-    def _think(self, dream: FrameStackState | None, game: GameState | None, before: Position | None) -> PolicyOutput:
+    def _think(self, dream: DreamState | None, game: GameState | None, before: Position | None) -> PolicyOutput:
         """The agent looks at the leading world's frame; at a start, after the context a dream begins with."""
         policy = self.model.require_policy()
         if dream is not None:

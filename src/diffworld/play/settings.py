@@ -7,13 +7,13 @@ from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 from annotated_types import Interval
 
-from diffworld.models.sampler import SamplerConfig
 from diffworld.play.players import Player
 from diffworld.play.worlds import Rules
 from diffworld.runs import Model
 from diffworld.runtime.checked import checked
 from diffworld.runtime.errors import UserError
 from diffworld.spec import GameSpec
+from diffworld.world import Samplers
 
 MAX_FPS = 60
 WorldName = Literal["dream", "real", "both"]
@@ -37,6 +37,12 @@ class Settings:
     """1: Euler. 2: Heun, two evaluations a step."""
     churn: Annotated[float, Interval(ge=0, le=80)] = 0.0
     """Noise put back while a frame is drawn."""
+    upsampling_steps: Annotated[int, Interval(ge=1, le=10)] = 1
+    """Denoising steps of a large frame, in a world of two stages."""
+    upsampling_order: Literal[1, 2] = 1
+    """1: Euler. 2: Heun, two evaluations a step."""
+    upsampling_churn: Annotated[float, Interval(ge=0, le=80)] = 0.0
+    """Noise put back while a large frame is drawn."""
     temperature: Annotated[float, Interval(ge=0, le=10)] = 1.0
     """Of the agent's actions; 0 takes the likeliest."""
     seed: Annotated[int, Interval(ge=0, le=2**31 - 1)] = 0
@@ -49,9 +55,11 @@ class Settings:
         """The world that the model has and its own way to draw frames, but for what is given. UserError as below."""
         own = cls(
             world="real" if model.world is None else "dream",
-            denoising_steps=min(model.config.sampler.denoising_steps, RANGES["denoising_steps"][1]),
-            order=model.config.sampler.order,
-            churn=min(model.config.sampler.churn, RANGES["churn"][1]),
+            **{
+                name: min(getattr(sampler, field), RANGES[name][1]) if name in RANGES else getattr(sampler, field)
+                for sampler, names in zip(model.world.samplers if model.world else (), OF_STAGES, strict=False)
+                for field, name in names.items()
+            },
         )
         return own.changed(given).check(model)
 
@@ -70,12 +78,23 @@ class Settings:
             value = getattr(self, what)
             if reasons[value]:
                 raise UserError(f"{what} cannot be {value}: {reasons[value]}")
+        if self.player == "replay" and self.world != "dream":
+            raise UserError("what was done after a start is played in the dream alone: choose the dream as world")
         return self
 
-    def sampler(self, own: SamplerConfig) -> SamplerConfig:
-        """How frames are drawn: the model's own settings, with the player's."""
-        return dataclasses.replace(own, denoising_steps=self.denoising_steps, order=self.order, churn=self.churn)
+    def samplers(self, own: Samplers) -> Samplers:
+        """How each stage draws: the model's own settings, with the player's."""
+        return tuple(
+            dataclasses.replace(sampler, **{field: getattr(self, name) for field, name in names.items()})
+            for sampler, names in zip(own, OF_STAGES, strict=False)
+        )
 
+
+OF_STAGES = (
+    {"denoising_steps": "denoising_steps", "order": "order", "churn": "churn"},
+    {"denoising_steps": "upsampling_steps", "order": "upsampling_order", "churn": "upsampling_churn"},
+)
+"""For each stage of a world, field of its sampler -> the setting that a player has for it."""
 
 RANGES: dict[str, list[Any]] = {
     name: [limits.ge, limits.le]
@@ -84,7 +103,7 @@ RANGES: dict[str, list[Any]] = {
 }
 """Lowest and highest value of each setting that is a number on a scale."""
 
-OF_THE_PANEL = ("rules", "horizon", "denoising_steps", "order", "churn", "temperature")
+OF_THE_PANEL = ("rules", "horizon", "temperature", *(name for names in OF_STAGES for name in names.values()))
 """Settings that a reset to defaults brings back; who plays where, and the seed, are no matter of taste."""
 
 
@@ -94,7 +113,7 @@ def missing(model: Model) -> dict[str, dict[str, str | None]]:
     agent = None if model.policy is not None else "this run has no agent"
     real = model.no_game or None
     worlds = {"dream": dream, "real": real, "both": dream or real}
-    return {"world": worlds, "player": {**dict.fromkeys(get_args(Player)), "agent": agent}}
+    return {"world": worlds, "player": {**dict.fromkeys(get_args(Player)), "agent": agent, "replay": dream}}
 
 
 def default_fps(spec: GameSpec) -> int:

@@ -13,12 +13,25 @@ from diffworld.play.settings import Settings
 from diffworld.play.worlds import GameState, WorldStep
 from diffworld.runtime.frames import Film, Frame, to_numpy
 from diffworld.spec import Encoded
-from diffworld.world import FrameStackState
+from diffworld.world import DreamState
 
 Pictures = dict[str, Frame | None]
 """Frames by name; those that are None are not shown."""
 DIFFERENCE_GAIN = 4
 """How much stronger than it is the difference of two frames is shown: drift is a few levels of 255."""
+
+
+PICTURES = (
+    "dream",
+    "real",
+    "difference",
+    "small",
+    "context",
+    "trajectory",
+    "small_context",
+    "small_trajectory",
+)
+"""What of a view is shown, not told."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +54,10 @@ class View:
     at a start, those that the next one will be drawn from."""
     trajectory: Film | None
     """(N + 1, H, W, 3) from noise to the dream's frame, in a view of the inside; None at a start."""
+    small: Frame | None
+    """The small frame of the dream's, in a world of two stages; there the next two are as those above, of the small."""
+    small_context: Film | None
+    small_trajectory: Film | None
     action: Encoded | None
     """What led here; None at a start."""
     player: Player
@@ -64,7 +81,7 @@ class View:
     entropy: float | None
     """Of the policy, in nats."""
     milliseconds: dict[str, float]
-    """How long each part took: denoiser, reward_end, policy, real."""
+    """How long each part took: denoiser, upsampler, reward_end, policy, real."""
     kept: int = 0
     """Steps one can rewind."""
 
@@ -73,7 +90,7 @@ def make_view(
     settings: Settings,
     before: View | None,
     action: Encoded | None,
-    dream: FrameStackState | None,
+    dream: DreamState | None,
     dreamt: DreamStep | None,
     game: GameState | None,
     played: WorldStep | None,
@@ -102,6 +119,7 @@ def make_view(
         difference=difference,
         context=to_numpy(context) if settings.inside and context is not None else None,
         trajectory=to_numpy(dreamt.trajectory) if settings.inside and dreamt else None,
+        **_small(settings, dream, dreamt),
         action=action,
         player=settings.player,
         reward=reward,
@@ -118,6 +136,20 @@ def make_view(
     )
 
 
+def _small(settings: Settings, dream: DreamState | None, dreamt: DreamStep | None) -> dict[str, Any]:
+    """What is seen of the first stage of two."""
+    frame, context, trajectory = None, None, None
+    if dreamt is not None:
+        frame, context, trajectory = dreamt.small, dreamt.small_context, dreamt.small_trajectory
+    elif dream is not None and dream.small is not None:
+        frame, context = to_numpy(dream.small.frame[0]), dream.small.context[0]
+    return {
+        "small": frame,
+        "small_context": to_numpy(context) if settings.inside and context is not None else None,
+        "small_trajectory": to_numpy(trajectory) if settings.inside and trajectory is not None else None,
+    }
+
+
 def real_minus_dream(dream: Frame, real: Frame) -> Frame:
     """Where and how two frames differ, to look at: see `View.difference`."""
     apart = real.astype(np.int16) - dream
@@ -128,7 +160,7 @@ def describe(view: View) -> tuple[dict[str, Any], Pictures]:
     """A view's numbers, in JSON's types, and its pictures; those of a film side by side, the first on the left."""
     told = {**vars(view)}
     pictures: Pictures = {}
-    for name in ("dream", "real", "difference", "context", "trajectory"):
+    for name in PICTURES:
         frames = told.pop(name)
         pictures[name] = frames if frames is None or frames.ndim == 3 else np.concatenate(list(frames), axis=1)
     return plain(told), pictures

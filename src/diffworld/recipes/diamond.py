@@ -31,14 +31,14 @@ class Diamond(Recipe):
         assert networks.denoiser and networks.reward_end and networks.actor_critic
         self.world = FrameStack(networks.denoiser, networks.reward_end, config.sampler)
 
-        source = WindowSource(config.denoiser, config.reward_end.window, given.dataset, given, recency=True)
+        source = WindowSource(self.world.context_frames, config.reward_end.window, given.dataset, given, recency=True)
         imagination = Imagination(self.world, config.horizon, source.draw_starts, given.randn)
         self.agent = Agent(
             config.actor_critic_updates, config.returns, config.horizon, networks.actor_critic, imagination
         )
         self.parts = {
-            "denoiser": denoiser_part(config.denoiser_updates, networks.denoiser, source),
-            "reward_end": reward_end_part(config.reward_end_updates, networks.reward_end, source),
+            "denoiser": denoiser_part(config.denoiser_updates, self.world.lessons["denoiser"], source),
+            "reward_end": reward_end_part(config.reward_end_updates, networks.reward_end, source, self.world.seen),
             "actor_critic": self.agent.part(),
         }
 

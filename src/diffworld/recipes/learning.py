@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -21,10 +22,9 @@ from diffworld.data import (
     transition_batch,
 )
 from diffworld.models.actor_critic import ActorCritic
-from diffworld.models.denoiser import Denoiser, DenoiserConfig
 from diffworld.models.reward_end import RewardEndModel
 from diffworld.recipes.recipe import Losses, Materials, NoBatch, Part
-from diffworld.world import Imagination
+from diffworld.world import Imagination, Lesson
 
 
 class WindowSource:
@@ -32,7 +32,7 @@ class WindowSource:
 
     def __init__(
         self,
-        denoiser: DenoiserConfig,
+        context_frames: int,
         reward_end_window: int,
         dataset: Dataset,
         given: Materials,
@@ -40,17 +40,15 @@ class WindowSource:
         among: np.ndarray | None = None,
     ) -> None:
         """`recency`: recent episodes more often, as while a replay grows. `among`: episodes (E,) to draw from."""
-        n = denoiser.context_frames
-        self.context_frames, self.frames = n, n + 1 + denoiser.autoregressive_steps
-        self.transitions = n + reward_end_window
-        self.final_frames = denoiser.final_frames
+        self.context_frames, self.transitions = context_frames, context_frames + reward_end_window
         self.dataset, self.given = dataset, given
         self.drawn_from: dict[str, Any] = {"recency": recency, "among": among}
 
-    def frame_batch(self, size: int) -> FrameBatch:
-        """Windows for the denoiser."""
+    def frame_batch(self, size: int, lesson: Lesson) -> FrameBatch:
+        """Windows for a denoiser."""
+        final_frames = lesson.denoiser.config.final_frames
         windows = sample_context_windows(
-            self.dataset, self.given.rng, size, self.frames, final_frames=self.final_frames, **self.drawn_from
+            self.dataset, self.given.rng, size, lesson.length, final_frames=final_frames, **self.drawn_from
         )
         return frame_batch(windows, self.given.device)
 
@@ -66,20 +64,25 @@ class WindowSource:
         return batch.frames, batch.actions
 
 
-def denoiser_part(updates: UpdateConfig, denoiser: Denoiser, source: WindowSource) -> Part:
+def denoiser_part(updates: UpdateConfig, lesson: Lesson, source: WindowSource) -> Part:
     """The next frame, from those before it."""
 
     def loss(batch: FrameBatch) -> Losses:
-        return {"loss": denoiser.loss(*batch, source.given.randn)}
+        return {"loss": lesson.loss(*batch, source.given.randn)}
 
-    return Part(denoiser, updates, FrameBatch, lambda: source.frame_batch(updates.batch_size), loss, same_kernels=True)
+    def batch() -> FrameBatch:
+        return source.frame_batch(updates.batch_size, lesson)
+
+    return Part(lesson.denoiser, updates, FrameBatch, batch, loss, same_kernels=True)
 
 
-def reward_end_part(updates: UpdateConfig, model: RewardEndModel, source: WindowSource) -> Part:
-    """Reward and end of each step of a window."""
+def reward_end_part(
+    updates: UpdateConfig, model: RewardEndModel, source: WindowSource, seen: Callable[[Tensor], Tensor]
+) -> Part:
+    """Reward and end of each step of a window, whose frames are `seen` as its world sees them."""
 
     def loss(batch: TransitionBatch) -> Losses:
-        losses = model.loss(*batch)
+        losses = model.loss(*batch._replace(frames=seen(batch.frames)))
         return {"loss": losses.total, "loss_reward": losses.reward, "loss_end": losses.end}
 
     return Part(

@@ -6,20 +6,22 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from diffworld.config import NETWORKS, Config, NetworkName
+from diffworld.config import NETWORKS, OF_DATA, RECIPE_NETWORKS, Config, NetworkName, RecipeName
 from diffworld.models.actor_critic import ActorCritic
-from diffworld.models.denoiser import Denoiser
+from diffworld.models.denoiser import Conditioning, Denoiser
 from diffworld.models.reward_end import RewardEndModel
 from diffworld.runtime.compiling import compile_forward
 from diffworld.runtime.errors import UserError
 from diffworld.spec import GameSpec
+from diffworld.world import FrameStack, Samplers, TwoStages
 
 
 @dataclass(frozen=True)
 class Networks:
-    """Denoiser, reward/end model and actor-critic, as far as a run has them."""
+    """Denoiser, upsampler, reward/end model and actor-critic, as far as a run has them."""
 
     denoiser: Denoiser | None = None
+    upsampler: Denoiser | None = None
     reward_end: RewardEndModel | None = None
     actor_critic: ActorCritic | None = None
 
@@ -56,21 +58,37 @@ class Networks:
         return {name: sum(p.numel() for p in module.parameters()) for name, module in self.items()}
 
 
-def network_names(recipe: str, named: tuple[NetworkName, ...], spec: GameSpec) -> tuple[NetworkName, ...]:
+def network_names(recipe: RecipeName, named: tuple[NetworkName, ...], spec: GameSpec) -> tuple[NetworkName, ...]:
     """The networks that a recipe trains on a game where those are `named`; UserError if it has no use for them."""
-    if recipe != "world":
+    able = RECIPE_NETWORKS[recipe]
+    if recipe not in OF_DATA:
         if named:
             raise UserError(f"recipe {recipe} knows what it trains: leave out --networks, which is for --data")
-        return NETWORKS if recipe == "diamond" else ("actor_critic",)
+        return able
     judged = spec.rewards or spec.ends
-    names = named or (NETWORKS[:2] if judged else NETWORKS[:1])
-    if "denoiser" not in names:
-        raise UserError("a world model needs its denoiser: name it in --networks")
-    if not judged and len(names) > 1:
-        raise UserError("the data know neither rewards nor ends: only --networks denoiser can learn from them")
+    drawn = tuple(name for name in able if name in ("denoiser", "upsampler"))
+    names = named or ((*drawn, "reward_end") if judged and recipe == "world" else drawn)
+    if other := [name for name in names if name not in able]:
+        raise UserError(f"recipe {recipe} trains no {other[0]}: leave it out of --networks")
+    if missing := [name for name in drawn if name not in names]:
+        raise UserError(f"a world model of recipe {recipe} needs its {missing[0]}: name it in --networks")
+    if not judged and len(names) > len(drawn):
+        raise UserError(
+            f"the data know neither rewards nor ends: only --networks {','.join(drawn)} can learn from them"
+        )
     if "actor_critic" in names and "reward_end" not in names:
         raise UserError("an agent learns in dreams that pay and end: name denoiser, reward_end and actor_critic")
-    return tuple(name for name in NETWORKS if name in names)
+    return tuple(name for name in able if name in names)
+
+
+def small_size(spec: GameSpec, factor: int) -> tuple[int, int]:
+    """(H, W) of frames `factor` times smaller than a game's; UserError where they cannot be made that much smaller."""
+    height, width = spec.frame_size
+    if height % factor or width % factor:
+        raise UserError(
+            f"frames of {height}x{width} cannot be made {factor} times smaller: let --upsampler.factor divide both"
+        )
+    return height // factor, width // factor
 
 
 def build_networks(
@@ -81,15 +99,31 @@ def build_networks(
     Convolutions are in the memory format that the device computes fastest in.
     """
     names = network_names(config.recipe, config.networks, spec) if names is None else names
-    size, actions = spec.frame_size, spec.actions
+    size, actions = small_size(spec, config.factor), spec.actions
+    of_denoiser = Conditioning(noise_context=config.recipe == "shooter")
+    of_upsampler = Conditioning(upsampling_factor=config.upsampler.factor)
     networks = Networks(
-        Denoiser(config.denoiser, actions) if "denoiser" in names else None,
+        Denoiser(config.denoiser, actions, of_denoiser) if "denoiser" in names else None,
+        Denoiser(config.upsampler, None, of_upsampler) if "upsampler" in names else None,
         RewardEndModel(config.reward_end, actions, size) if "reward_end" in names else None,
         ActorCritic(config.actor_critic, actions, size) if "actor_critic" in names else None,
     )
     for _, module in networks.items():
         module.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return networks
+
+
+def build_world(
+    networks: Networks, samplers: Samplers, dtype: torch.dtype = torch.float32
+) -> FrameStack | TwoStages | None:
+    """The world model that networks make up: in two stages with an upsampler, none without a denoiser.
+
+    `samplers` are those of the denoiser and of the upsampler.
+    """
+    if networks.denoiser is None:
+        return None
+    stack = FrameStack(networks.denoiser, networks.reward_end, samplers[0], dtype)
+    return stack if networks.upsampler is None else TwoStages(stack, networks.upsampler, samplers[1])
 
 
 def require_layers(depths: Iterable[Sequence[int]], tensors: int) -> None:
@@ -104,6 +138,8 @@ def compile_networks(networks: Networks, batches: Mapping[NetworkName, int], hor
     dreams = {batches["actor_critic"]} if "actor_critic" in batches else set()
     if (denoiser := networks.denoiser) is not None:
         compile_forward("denoiser", denoiser.network, {batches["denoiser"], *dreams})
+        if networks.upsampler is not None:
+            compile_forward("upsampler", networks.upsampler.network, {batches["upsampler"], *dreams})
         if (model := networks.reward_end) is not None:
             windows = batches["reward_end"] * (model.config.window + denoiser.config.context_frames - 1)
             compile_forward("reward/end encoder", model.encoder, {windows, *dreams})

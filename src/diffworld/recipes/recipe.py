@@ -20,7 +20,7 @@ from diffworld.envs import VectorEnv
 from diffworld.recipes.collection import Collector
 from diffworld.recipes.networks import Networks
 from diffworld.spec import GameSpec
-from diffworld.world import FrameStack
+from diffworld.world import WorldModel
 
 Losses = dict[str, Tensor]
 """Scalar tensors to log; 'loss' is the one to descend."""
@@ -51,8 +51,6 @@ class Part:
     """Whether every update runs the same kernels, so that a GPU can record it."""
     record: Callable[[], None] = lambda: None
     """Records what else of it can be a CUDA graph."""
-    accumulate: int = 1
-    """Batches of an update; their losses are summed."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +79,7 @@ class Recipe(ABC):
     given: Materials
     networks: Networks
     parts: dict[NetworkName, Part]
-    world: FrameStack | None = None
+    world: WorldModel[Any] | None = None
     """The world model, where there is one: for films and held-out losses."""
     collector: Collector | None = None
     """Who plays in the phase `COLLECT`."""

@@ -25,11 +25,18 @@ class World(Recipe):
         self.held_out = held_out_episodes(len(given.dataset.episodes))
 
         source = WindowSource(
-            config.denoiser, config.reward_end.window, given.dataset, given, recency=False, among=~self.held_out
+            self.world.context_frames,
+            config.reward_end.window,
+            given.dataset,
+            given,
+            recency=False,
+            among=~self.held_out,
         )
-        self.parts = {"denoiser": denoiser_part(config.denoiser_updates, networks.denoiser, source)}
+        self.parts = {"denoiser": denoiser_part(config.denoiser_updates, self.world.lessons["denoiser"], source)}
         if networks.reward_end is not None:
-            self.parts["reward_end"] = reward_end_part(config.reward_end_updates, networks.reward_end, source)
+            self.parts["reward_end"] = reward_end_part(
+                config.reward_end_updates, networks.reward_end, source, self.world.seen
+            )
         self.agent: Agent | None = None
         if networks.actor_critic is not None:
             imagination = Imagination(self.world, config.horizon, source.draw_starts, given.randn)

@@ -58,6 +58,11 @@ class RunFolder:
         return self.path / "replay"
 
     @property
+    def starts(self) -> Path:
+        """Where dreams start, of imported weights that came with such places."""
+        return self.path / "starts"
+
+    @property
     def held_out(self) -> Path:
         """Steps of the last test games."""
         return self.path / "held_out"

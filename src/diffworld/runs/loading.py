@@ -20,14 +20,14 @@ from diffworld.data.schema import DESCRIPTION
 from diffworld.envs import EnvironmentConfig, Policy, RandomPolicy
 from diffworld.envs.make import make_env, make_game
 from diffworld.models.actor_critic import ActorCritic
-from diffworld.recipes.networks import Networks, build_networks, require_layers
+from diffworld.recipes.networks import Networks, build_networks, build_world, require_layers
 from diffworld.runs.folder import RunFolder
 from diffworld.runs.packed import Packed, read_packed, write_packed
 from diffworld.runs.starts import COLLECT_GAMES, Starts, Window, collect_windows, windows_of
 from diffworld.runtime.device import resolve_device, resolve_precision, resolve_threads
 from diffworld.runtime.errors import UserError
 from diffworld.spec import ActionSpace, GameSpec
-from diffworld.world import FrameStack
+from diffworld.world import WorldModel
 
 DEMO, DEMOS = "demo", Path(__file__).parent / "demos"
 """Instead of a path: demo/NAME is a small model that comes with the package, demo the first of them."""
@@ -45,8 +45,8 @@ class Model:
     """What it is called: the run's folder, the exported file, or demo."""
     spec: GameSpec
     config: Config
-    world: FrameStack | None
-    policy: ActorCritic | None
+    networks: Networks
+    world: WorldModel[Any] | None
     starts: Starts
     """Where its dreams may begin."""
     device: torch.device
@@ -57,6 +57,11 @@ class Model:
     licence: str = field(default="", repr=False)
     """What others may do with it, in the words of who exported it; empty where nobody said."""
 
+    @property
+    def policy(self) -> ActorCritic | None:
+        """Its agent."""
+        return self.networks.actor_critic
+
     def __deepcopy__(self, memo: object) -> Model:
         """The same model: it does not change, and Gymnasium copies what an environment was made with."""
         return self
@@ -65,6 +70,11 @@ class Model:
     def threads(self) -> int:
         """How many threads torch should compute with on a CPU."""
         return resolve_threads(self.config.small)
+
+    @property
+    def context_frames(self) -> int:
+        """Frames that its dreams begin with, n; as many are kept of a real game where it has no dreams."""
+        return self.config.context_frames
 
     @functools.cached_property
     def no_game(self) -> str:
@@ -75,7 +85,7 @@ class Model:
             return str(error)
         return ""
 
-    def require_world(self) -> FrameStack:
+    def require_world(self) -> WorldModel[Any]:
         """Its world model; UserError if there is none."""
         if self.world is None:
             raise UserError(f"{self.title} has no dream: give a run whose world model was trained")
@@ -118,7 +128,12 @@ def load(path: str | Path = DEMO, device: str = "auto", precision: str = "") -> 
             f"or one of {', '.join(f'{DEMO}/{name}' for name in demo_names())}"
         )
     checkpoint, config = run.trained(), run.config()
-    found = {"replay": run.replay, "data": Path(config.data) if config.data else None, "held_out": run.held_out}
+    found = {
+        "starts": run.starts,
+        "replay": run.replay,
+        "data": Path(config.data) if config.data else None,
+        "held_out": run.held_out,
+    }
     datasets = {name: folder for name, folder in found.items() if folder and (folder / DESCRIPTION).exists()}
     spec = run.spec() or _older_spec(config.env, config.environment, list(datasets.values()), checkpoint.weights)
     known = {k: v for k, v in checkpoint.progress.items() if k in ("env_steps", "replay_rows")}
@@ -167,9 +182,7 @@ def pack(model: Model, path: Path, starts: int = 64, licence: str = "") -> None:
     """Write a model as one file (see `packed.py`): settings, game, weights in bfloat16, `starts` windows, a licence."""
     windows = model.starts.windows()
     chosen = [windows[i] for i in np.linspace(0, len(windows) - 1, min(starts, len(windows))).round().astype(int)]
-    dream = model.world
-    networks = Networks(dream.denoiser if dream else None, dream.reward_end if dream else None, model.policy)
-    weights = {name: tensor.bfloat16() for name, tensor in networks.tensors().items()}
+    weights = {name: tensor.bfloat16() for name, tensor in model.networks.tensors().items()}
     write_packed(Packed(model.config, model.spec, weights, chosen, licence or model.licence), path)
 
 
@@ -204,18 +217,16 @@ def _assemble(
     for _, module in networks.items():
         module.eval().requires_grad_(False)
     dtype = resolve_precision(precision or ("float32" if config.small else "auto"), where)
-    world = None
-    if networks.denoiser is not None:
-        world = FrameStack(networks.denoiser, networks.reward_end, config.sampler, dtype)
-        if where.type == "cuda":
-            world.record()
-    model = Model(title, spec, config, world, networks.actor_critic, Starts(list), where, datasets, progress)
+    world = build_world(networks, (config.sampler, config.upsampler_sampler), dtype)
+    if world is not None and where.type == "cuda":
+        world.record()
+    model = Model(title, spec, config, networks, world, Starts(list), where, datasets, progress)
     model.starts = Starts(lambda: _load_starts(model))
     return model
 
 
 def _load_starts(model: Model) -> list[Window]:
-    n = model.config.denoiser.context_frames
+    n = model.context_frames
     for folder in model.datasets.values():
         with Dataset.open(folder) as dataset:
             if dataset.num_steps and not dataset.spec.differences(replace(model.spec, name=dataset.spec.name)):

@@ -4,7 +4,8 @@
     config.json           the configuration, without paths
     game.json             the GameSpec; a name that would import a module has lost it
     weights.safetensors   "network.name", floating point, not compressed
-    starts.safetensors    windows that dreams start from: frames, has_frame, actions
+    starts.safetensors    windows that dreams start from: frames, has_frame, actions; and where they are known the
+                          actions that followed, with their number
     LICENCE.txt           what others may do with it, where somebody said so
 
 Reading trusts nothing. Other parts, shapes that do not fit the game, and parts that would unpack to more than they may
@@ -40,6 +41,8 @@ from diffworld.spec import GameSpec
 
 FORMAT = 1
 ABOUT, WEIGHTS, STARTS, LICENCE = "diffworld.json", "weights.safetensors", "starts.safetensors", "LICENCE.txt"
+MOST_PACKED = 300
+"""Actions that followed a start, at most."""
 LARGEST_TEXT = 2**20
 """Bytes of a part that is text."""
 _PARTS, _OPTIONAL = (ABOUT, CONFIG, GAME, WEIGHTS, STARTS), (LICENCE,)
@@ -66,6 +69,7 @@ def write_packed(packed: Packed, path: Path) -> None:
         "frames": np.stack([window.frames for window in packed.windows]),
         "has_frame": np.stack([window.has_frame for window in packed.windows]),
         "actions": np.stack([window.actions for window in packed.windows]),
+        **_following(packed.windows),
     }
     parts = {
         ABOUT: json.dumps({"format": FORMAT, "version": __version__}).encode(),
@@ -109,8 +113,8 @@ def _read(archive: zipfile.ZipFile) -> Packed:
     config = config_from(parse_json(archive.read(CONFIG), CONFIG), CONFIG)
     checked(config)
     spec = GameSpec.from_json(parse_json(archive.read(GAME), GAME))
-    n = config.denoiser.context_frames
-    a_window = n * (math.prod(spec.frame_shape) + 1 + (8 if spec.actions.is_discrete else spec.actions.size))
+    n, an_action = config.context_frames, 8 if spec.actions.is_discrete else spec.actions.size
+    a_window = n * (math.prod(spec.frame_shape) + 1 + an_action) + MOST_PACKED * an_action + 8
     _check_size(STARTS, sizes[STARTS], _HEAD + MAX_STARTS * a_window)
     stored = archive.getinfo(WEIGHTS)
     if stored.compress_type != zipfile.ZIP_STORED or stored.file_size != stored.compress_size:
@@ -148,7 +152,33 @@ def _windows(tensors: dict[str, NDArray[Any]], spec: GameSpec, n: int) -> list[W
         raise UserError(f"its {count:,} starts have actions from {low} to {high}, which the game does not have")
     if not has_frame[:, -1].all():
         raise UserError("its starts have no frame to begin with")
-    return [Window(*each, episode=place) for place, each in enumerate(zip(frames, has_frame, actions, strict=True))]
+    later = _later(tensors, actions, size) or [actions[:0, 0]] * count
+    windows = zip(frames, has_frame, actions, later, strict=True)
+    return [Window(*each[:3], episode=place, following=each[3]) for place, each in enumerate(windows)]
+
+
+def _following(windows: Sequence[Window]) -> dict[str, NDArray[Any]]:
+    """What was done after each window, the shorter ones filled up with zeros, and how many actions that is."""
+    known = np.array([min(len(window.following), MOST_PACKED) for window in windows], np.int64)
+    longest, like = int(known.max(initial=0)), windows[0].actions
+    following = np.zeros((len(windows), longest, *like.shape[1:]), like.dtype)
+    for row, (window, count) in enumerate(zip(windows, known, strict=True)):
+        following[row, :count] = window.following[:count]
+    return {"following": following, "known": known} if longest else {}
+
+
+def _later(tensors: dict[str, NDArray[Any]], actions: NDArray[Any], size: int) -> list[NDArray[Any]]:
+    """What was done after each window; nothing where the file does not say. UserError for what is none of this game."""
+    if "following" not in tensors:
+        return []
+    following, known = tensors["following"], tensors["known"]
+    fits = following.shape[:1] + following.shape[2:] == actions.shape[:1] + actions.shape[2:]
+    if not fits or following.dtype != actions.dtype or known.shape != actions.shape[:1] or known.dtype != np.int64:
+        raise UserError(f"its starts are followed by {following.dtype} {following.shape}, which does not fit them")
+    most = 2 if actions.ndim == 3 else size
+    if not ((known >= 0) & (known <= following.shape[1])).all() or not ((following >= 0) & (following < most)).all():
+        raise UserError("its starts are followed by actions that the game does not have")
+    return [each[:count] for each, count in zip(following, known.tolist(), strict=True)]
 
 
 def _harmless(name: str) -> str:

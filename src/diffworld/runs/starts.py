@@ -1,13 +1,15 @@
 """Where dreams start: windows of real frames, from a data set or from games played for the purpose."""
 
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+import safetensors
+import safetensors.numpy
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -16,12 +18,16 @@ from diffworld.data import Dataset, EpisodeWriter
 from diffworld.data.episodes import widen
 from diffworld.envs import Driver, Policy, VectorEnv
 from diffworld.envs.seeds import test_seed
-from diffworld.runtime.errors import UserError
+from diffworld.runtime.errors import UserError, one_line
 from diffworld.runtime.frames import frames_from_bytes
 from diffworld.spec import ActionSpace, Encoded
 
 MAX_STARTS = 512
 """Starts offered of a data set, evenly spread over it: few enough to hold in memory and to look through."""
+
+MOST_FOLLOWING = 1000
+"""Actions that are kept of what followed a start."""
+LATER = "later_actions.safetensors"
 
 COLLECT_GAMES, COLLECT_STEPS = 4, 100
 """Real games played, and steps of each, where there is no data set."""
@@ -41,6 +47,8 @@ class Window:
     """Where it comes from: the episode ..."""
     step: int = 0
     """... and the step of its last frame."""
+    following: NDArray[Any] = field(default_factory=lambda: np.zeros(0, np.int64))
+    """(T,) or (T, A) actions taken from the last frame on, as far as they are known."""
 
 
 class Starts:
@@ -96,13 +104,36 @@ def windows_of(dataset: Dataset, length: int) -> list[Window]:
     if not len(chosen):
         raise UserError(f"{dataset.path} has no steps to start a dream from: record some first")
     chosen = chosen[np.linspace(0, len(chosen) - 1, min(len(chosen), MAX_STARTS)).round().astype(np.int64)]
-    windows = []
+    windows, later = [], later_actions(dataset.path)
     for at in chosen:
         rows = episodes.step_rows[max(at - step[at], at - length + 1) : at + 1]
         frames, actions = dataset.gather_frames(rows), widen(episodes.records["action"][rows])
         place = int(episodes.ids[position[at]]), int(step[at])
-        windows.append(make_window(dataset.spec.actions, list(frames), list(actions[:-1]), length, *place))
+        window = make_window(dataset.spec.actions, list(frames), list(actions[:-1]), length, *place)
+        ahead = episodes.rows(position[at])[place[1] :][:MOST_FOLLOWING]
+        following = widen(episodes.records["action"][ahead])
+        if (more := later.get(str(place[0]))) is not None:
+            following = np.concatenate([following, more])[:MOST_FOLLOWING]
+        windows.append(replace(window, following=following))
     return windows
+
+
+def later_actions(folder: Path) -> dict[str, NDArray[Any]]:
+    """Actions (T,) or (T, A) that followed a data set's episodes, by their ids; of few data sets they are known.
+
+    UserError where the file is damaged.
+    """
+    path = folder / LATER
+    try:
+        return safetensors.numpy.load_file(path) if path.exists() else {}
+    except (OSError, safetensors.SafetensorError) as error:
+        raise UserError(f"cannot read {path} ({one_line(error)}): restore it from a copy") from error
+
+
+def write_later_actions(folder: Path, actions: Mapping[int, NDArray[Any]]) -> None:
+    """Keep what followed a data set's episodes, by their ids."""
+    tensors = {str(episode): np.ascontiguousarray(taken) for episode, taken in actions.items()}
+    (folder / LATER).write_bytes(safetensors.numpy.save(tensors))
 
 
 def make_window(

@@ -13,7 +13,7 @@ from statistics import median
 import numpy as np
 import torch
 
-from diffworld.config import NETWORKS, Config, EvaluationConfig, NetworkName
+from diffworld.config import Config, EvaluationConfig, NetworkName
 from diffworld.data import Dataset, GameStep, held_out_episodes
 from diffworld.envs import EpisodeResult
 from diffworld.evaluation.games import TestGames
@@ -23,11 +23,14 @@ from diffworld.runtime.device import resolve_threads, use_threads
 from diffworld.runtime.memory import in_words, memory_limit
 from diffworld.runtime.progress import duration, rate
 from diffworld.spec import GameSpec
+from diffworld.training.memory import check_memory
 from diffworld.training.run import header, make_trainer, open_source, size_note
 from diffworld.training.trainer import Trainer
 
 MEASURED_SECONDS = 10.0
 """At most about so long is measured of each phase."""
+LONG_UPDATE = 60.0
+"""Seconds. An update that takes longer on a CPU is told by what one row of it takes."""
 ROUNDS = 10
 """Steps of all games that are measured at once."""
 
@@ -69,12 +72,14 @@ def dry_run(config: Config, preset: str = "") -> None:
             print(note)
         print(_line("networks", ", ".join(f"{name} {count:,} parameters" for name, count in counts.items())))
         print("measuring a few updates of each, and some steps of the game ...", flush=True)
-        steps = config.collection.total_steps if config.recipe != "world" else 0
+        steps = config.collection.total_steps if env is not None else 0
         costs = [*_collection(trainer, steps), *_updates(trainer, config.total_epochs, steps)]
         games = None if env is None else TestGames(spec, config.seed, config.evaluation.num_envs)
         costs += _tests(trainer, games, config.evaluation, config.total_epochs, costs)
     _print_costs(costs, config.total_epochs)
-    print(_line("memory", f"{in_words(_most_memory(trainer.device))} were needed for this, and {memory_limit()}"))
+    least, taken = check_memory(config, spec, trainer.device), _most_memory(trainer.device)
+    said = f"at least {in_words(least)} are needed, {in_words(taken)} were taken for this, and {memory_limit()}"
+    print(_line("memory", said))
     saved = f"a checkpoint {in_words(12 * sum(counts.values()))}"  # weights and AdamW's two moments
     replay = f"replay {in_words(steps * (3 * spec.height * spec.width + 17))}, " if config.recipe == "diamond" else ""
     print(_line("disk", replay + saved))
@@ -143,17 +148,33 @@ def _updates(trainer: Trainer, epochs: int, steps: int) -> list[Cost]:
     costs = []
     for name, part in trainer.recipe.parts.items():
         before, done = trainer.recipe.env_steps, trainer.optimisers[name].steps
-
-        def update(name: NetworkName = name) -> None:
-            trainer.update(name)
-            trainer.averages.means()  # waits for the device
-
-        each = _seconds(update)
+        each = _seconds_an_update(trainer, name)
         count = part.updates.first_steps + (epochs - 1) * part.updates.steps
         if taken := trainer.recipe.env_steps - before:
             count = min(count, -(-steps * (trainer.optimisers[name].steps - done) // taken))
         costs.append(Cost(name, count, "update", each))
     return costs
+
+
+def _seconds_an_update(trainer: Trainer, name: NetworkName) -> float:
+    """How long an update of a network takes."""
+    part, gradients = trainer.recipe.parts[name], trainer.gradients[name]
+    if trainer.device.type == "cpu" and (batch := part.batch()):
+        row = [tensor[:1] for tensor in batch]
+
+        def learn() -> None:
+            gradients(*row)
+            part.network.zero_grad(set_to_none=True)
+
+        together = part.updates.accumulate * part.updates.batch_size * _seconds(learn)
+        if together > LONG_UPDATE:
+            return together
+
+    def update() -> None:
+        trainer.update(name)
+        trainer.averages.means()  # waits for the device
+
+    return _seconds(update)
 
 
 def _tests(
@@ -163,9 +184,9 @@ def _tests(
     tests = 1 + (epochs // settings.every_epochs if settings.every_epochs else 0)
     losses = 0.0  # forward alone, about a third of an update
     for cost in costs:
-        if cost.phase in NETWORKS[:2]:
+        if cost.phase in trainer.recipe.parts and cost.phase != "actor_critic":
             part = trainer.recipe.parts[cost.phase]
-            losses += cost.each / part.updates.batch_size * BATCH * BATCHES / 3
+            losses += cost.each / (part.updates.accumulate * part.updates.batch_size) * BATCH * BATCHES / 3
     if games is None:
         return [Cost(TEST, tests, "test", losses)]
     # At the end the agent, random play, and two players who do not look.

@@ -1,5 +1,7 @@
 """The least memory that a training can do with, worked out from shapes alone before it begins."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
@@ -8,7 +10,7 @@ from diffworld.config import Config
 from diffworld.models.actor_critic import ActorCritic
 from diffworld.models.denoiser import Denoiser
 from diffworld.models.reward_end import RewardEndModel
-from diffworld.recipes import build_networks
+from diffworld.recipes import build_networks, small_size
 from diffworld.runtime.device import resolve_compile, resolve_precision
 from diffworld.runtime.errors import UserError
 from diffworld.runtime.memory import Limit, in_words, memory_limit
@@ -18,8 +20,9 @@ BYTES_A_PARAMETER = 16
 """Weight, gradient and AdamW's two moments."""
 
 
-def check_memory(config: Config, spec: GameSpec, device: torch.device) -> None:
-    """UserError, which names the settings to lower, for a training that cannot fit into the memory there is."""
+def check_memory(config: Config, spec: GameSpec, device: torch.device) -> int:
+    """The bytes that a training needs at least; UserError, which names the settings to lower, where it cannot fit into
+    the memory there is."""
     try:
         with torch.device("meta"):  # shapes alone, without numbers
             networks = build_networks(config, spec, torch.device("meta"))
@@ -38,15 +41,20 @@ def check_memory(config: Config, spec: GameSpec, device: torch.device) -> None:
     shrunk = (4 // resolve_precision(config.precision, device).itemsize) * (1 + resolve_compile(config.compile, device))
     steps = {
         "denoiser": (1 + config.denoiser.autoregressive_steps, "--denoiser.autoregressive-steps"),
+        "upsampler": (1 + config.upsampler.autoregressive_steps, "--upsampler.autoregressive-steps"),
         "reward_end": (config.denoiser.context_frames + config.reward_end.window - 1, "--reward-end.window"),
         "actor_critic": (config.horizon, "--horizon"),
     }
+    height, width = small_size(spec, config.factor)
+    of_stage, most = replace(spec, height=height, width=width), 0
     for name, network in networks.items():
         rows, (count, setting) = config.updates(name).batch_size, steps[name]
-        kept = kept_bytes(network, spec) // shrunk
+        kept = kept_bytes(network, spec if name == "upsampler" else of_stage) // shrunk
         _check(weights + kept, limit, f"a single step of the {name} needs", _size(name))
         settings = f"--{_option(name)}-updates.batch-size ({rows}){f' or {setting}' if count > 1 else ''}"
         _check(weights + rows * count * kept, limit, f"an update of the {name} needs", settings)
+        most = max(most, weights + rows * count * kept)
+    return most
 
 
 def kept_bytes(network: nn.Module, spec: GameSpec) -> int:
@@ -78,8 +86,10 @@ def _one_step(network: nn.Module, spec: GameSpec) -> object:
         return frames, torch.zeros(shape, dtype=torch.int64 if spec.actions.is_discrete else torch.uint8)
 
     if isinstance(network, Denoiser):
-        length = network.config.context_frames + 1
-        return network.loss(*window(length), torch.ones(1, length, dtype=torch.bool), torch.randn)
+        length, factor = network.config.context_frames + 1, network.conditioning.upsampling_factor
+        (frames, actions), mask = window(length), torch.ones(1, length, dtype=torch.bool)
+        low_res = None if factor == 1 else frames[..., : spec.height // factor, : spec.width // factor]
+        return network.loss(frames, actions, mask, torch.randn, low_res=low_res)
     if isinstance(network, RewardEndModel):
         numbers = torch.zeros(1, 2)
         return network.loss(*window(2), numbers, numbers.long(), numbers.bool())

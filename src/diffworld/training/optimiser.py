@@ -24,8 +24,8 @@ def descend(losses: Callable[..., Losses]) -> Callable[..., Losses]:
 class Optimiser:
     """Updates a network; `steps` counts the updates done."""
 
-    def __init__(self, module: nn.Module, config: UpdateConfig, accumulate: int = 1) -> None:
-        self.module, self.config, self.accumulate, self.steps = module, config, accumulate, 0
+    def __init__(self, module: nn.Module, config: UpdateConfig) -> None:
+        self.module, self.config, self.steps = module, config, 0
         decay, no_decay = split_parameters(module)
         self.adamw = torch.optim.AdamW(
             [{"params": decay, "weight_decay": config.weight_decay}, {"params": no_decay, "weight_decay": 0.0}],
@@ -35,14 +35,14 @@ class Optimiser:
         )
 
     def update(self, gradients: Callable[[], Losses]) -> dict[str, Tensor]:
-        """One update from `accumulate` micro-batches, their losses summed; returns what to log.
+        """One update from as many batches as are accumulated, their losses summed; returns what to log.
 
-        `gradients` adds those of one micro-batch to the network (see `descend`) and returns its losses.
+        `gradients` adds those of one batch to the network (see `descend`) and returns its losses.
         """
         logged: dict[str, Tensor] = {}
-        for _ in range(self.accumulate):
+        for _ in range(self.config.accumulate):
             for name, value in gradients().items():
-                logged[name] = logged.get(name, 0) + value / self.accumulate
+                logged[name] = logged.get(name, 0) + value / self.config.accumulate
         logged["grad_norm"] = nn.utils.clip_grad_norm_(self.module.parameters(), self.config.clip)
         warmth = min(1.0, self.steps / self.config.warmup) if self.config.warmup else 1.0
         for group in self.adamw.param_groups:

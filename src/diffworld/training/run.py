@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from diffworld.config import Config
+from diffworld.config import OF_DATA, Config
 from diffworld.data import Dataset
 from diffworld.data.schema import DESCRIPTION
 from diffworld.envs import VectorEnv, make_env
@@ -151,7 +151,7 @@ def open_source(config: Config, resources: ExitStack, new: bool) -> tuple[Vector
     """
     env, data = None, None
     device = resolve_device(config.device)
-    if config.recipe == "world":
+    if config.recipe in OF_DATA:
         data = resources.enter_context(Dataset.open(config.data))
         if not data.num_steps:
             raise UserError(f"{config.data} has no steps to learn from")

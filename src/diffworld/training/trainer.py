@@ -51,9 +51,7 @@ class Trainer:
     def __init__(self, recipe: Recipe, given: Materials, dtype: torch.dtype = torch.float32) -> None:
         self.recipe, self.given, self.device, self.dtype = recipe, given, given.device, dtype
         self.networks = recipe.networks
-        self.optimisers = {
-            name: Optimiser(part.network, part.updates, part.accumulate) for name, part in recipe.parts.items()
-        }
+        self.optimisers = {name: Optimiser(part.network, part.updates) for name, part in recipe.parts.items()}
         self.gradients = {name: self._gradients(part) for name, part in recipe.parts.items()}
         self.averages = Averages()
 
@@ -81,7 +79,7 @@ class Trainer:
     def record(self) -> None:
         """Replace what does the same kernels each time by CUDA graphs of them."""
         for name, part in self.recipe.parts.items():
-            if part.same_kernels and part.accumulate == 1:  # a replay sets gradients, it does not add to them
+            if part.same_kernels and part.updates.accumulate == 1:  # a replay sets gradients, it does not add to them
                 graphed = GraphedCallable(f"{name} update", self.gradients[name], part.network.parameters())
                 self.gradients[name] = graphed
             part.record()

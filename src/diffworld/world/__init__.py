@@ -3,4 +3,14 @@
 from diffworld.world.frame_stack import FrameStack, FrameStackState
 from diffworld.world.imagination import Imagination, ImaginationState, Outcome
 from diffworld.world.noise import KeyedGenerators, StepKey, draw_index, row_noise
-from diffworld.world.world_model import DreamState, Prediction, WorldModel, restarted, tensors_of, with_tensors
+from diffworld.world.two_stages import TwoStages, TwoStageState
+from diffworld.world.world_model import (
+    DreamState,
+    Lesson,
+    Prediction,
+    Samplers,
+    WorldModel,
+    restarted,
+    tensors_of,
+    with_tensors,
+)

@@ -14,12 +14,9 @@ from diffworld.models.denoiser import Denoiser
 from diffworld.models.diffusion import Randn
 from diffworld.models.reward_end import LstmState, RewardEndModel
 from diffworld.models.sampler import SamplerConfig
-from diffworld.runtime.cuda_graphs import GraphedCallable
 from diffworld.runtime.device import autocast
-from diffworld.world.world_model import Clock, DreamState, Prediction
-
-MOST_RECORDED = 8
-"""Ways of drawing whose recordings are kept: each holds memory of the GPU."""
+from diffworld.world.recorded import Drawn, Recordings
+from diffworld.world.world_model import Clock, DreamState, Lesson, Prediction, Samplers
 
 
 @dataclass(frozen=True)
@@ -56,7 +53,8 @@ class FrameStack:
         dtype: torch.dtype = torch.float32,
     ) -> None:
         self.denoiser, self.reward_end, self.sampler, self.dtype = denoiser, reward_end, sampler, dtype
-        self._recorded: dict[SamplerConfig, RecordedStep] | None = None
+        self.samplers: Samplers = (sampler,)
+        self._recordings = Recordings("a dream's step")
 
     @property
     def context_frames(self) -> int:
@@ -68,18 +66,35 @@ class FrameStack:
         """Where the networks are."""
         return self.denoiser.network.conv_in.weight.device
 
-    def with_sampler(self, sampler: SamplerConfig) -> FrameStack:
+    @property
+    def lessons(self) -> dict[str, Lesson]:
+        """The frame after n frames and actions, and k more after it."""
+        config = self.denoiser.config
+        length = config.context_frames + 1 + config.autoregressive_steps
+        return {"denoiser": Lesson(self.denoiser, length, self.denoiser.loss)}
+
+    def seen(self, frames: Tensor) -> Tensor:
+        """The frames themselves."""
+        return frames
+
+    def with_samplers(self, samplers: Samplers) -> FrameStack:
         """The same networks, frames drawn in another way."""
+        (sampler,) = samplers
         other = FrameStack(self.denoiser, self.reward_end, sampler, self.dtype)
-        other._recorded = self._recorded
+        other._recordings = self._recordings
         return other
 
-    def record(self) -> None:
-        """Take steps as CUDA graphs from now on, one for each way of drawing, with noise from anywhere.
+    def with_denoisers(self, change: Callable[[str, Denoiser], Denoiser]) -> FrameStack:
+        """The same world with another denoiser."""
+        return FrameStack(change("denoiser", self.denoiser), self.reward_end, self.sampler, self.dtype)
 
-        In training all steps of an update are one recording instead (`agents.rollout.RecordedAct`).
-        """
-        self._recorded = {}
+    def frames_alone(self, dtype: torch.dtype) -> FrameStack:
+        """The denoiser alone, in that number format."""
+        return FrameStack(self.denoiser, None, self.sampler, dtype)
+
+    def record(self) -> None:
+        """Take steps as CUDA graphs from now on."""
+        self._recordings.on = True
 
     @torch.no_grad()
     def start(self, frames: Tensor, actions: Tensor) -> FrameStackState:
@@ -104,15 +119,12 @@ class FrameStack:
     ) -> tuple[FrameStackState, Prediction]:
         """The next frames, what they pay and whether they end, and the state that follows; nothing restarts."""
         acted = torch.cat([state.actions[:, :-1], actions[:, None].to(state.actions.dtype)], dim=1)
-        if self._recorded is None:
-            out, drawn = self._networks(randn, state.frames, acted, state.reward_end, clock)
-        else:
-            if self.sampler not in self._recorded:
-                if len(self._recorded) == MOST_RECORDED:
-                    del self._recorded[next(iter(self._recorded))]
-                self._recorded[self.sampler] = RecordedStep(self)
+        given = (state.frames, acted, *(state.reward_end or ()))
+        if self._recordings.on:
             with clock("world") if clock else nullcontext():
-                out, drawn = self._recorded[self.sampler](state.frames, acted, state.reward_end, randn)
+                out, drawn = self._recordings.of(self.sampler, self._networks)(randn, *given)
+        else:
+            out, drawn = self._networks(randn, *given, clock=clock)
         following = FrameStackState(
             frames=torch.cat([state.frames[:, 1:], out["frames"][:, None].to(state.frames.dtype)], dim=1),
             actions=torch.cat([acted[:, 1:], torch.zeros_like(acted[:, :1])], dim=1),
@@ -125,46 +137,17 @@ class FrameStack:
         return FrameStackState(**plain)
 
     def _networks(
-        self, randn: Randn, frames: Tensor, actions: Tensor, lstm: LstmState | None, clock: Clock | None = None
-    ) -> tuple[dict[str, Tensor], list[Tensor]]:
+        self, randn: Randn, frames: Tensor, actions: Tensor, *lstm: Tensor, clock: Clock | None = None
+    ) -> Drawn:
         """The frames after `frames` and `actions`, what they pay, the LSTM's new state; and the trajectory."""
         timed: Callable[[str], Any] = clock or (lambda part: nullcontext())
         with autocast(self.device, self.dtype):
             with timed("denoiser"):
                 drawn, trajectory = self.denoiser.sample(frames, actions, self.sampler, randn)
             out = {"frames": drawn}
-            if self.reward_end is not None and lstm is not None:
+            if self.reward_end is not None and lstm:
+                before: LstmState = (lstm[0], lstm[1])
                 with timed("reward_end"):
-                    rewards, ends, (h, c) = self.reward_end(frames[:, -1:], actions[:, -1:], drawn[:, None], lstm)
+                    rewards, ends, (h, c) = self.reward_end(frames[:, -1:], actions[:, -1:], drawn[:, None], before)
                 out |= {"reward_logits": rewards[:, 0], "end_logits": ends[:, 0], "h": h, "c": c}
         return out, trajectory
-
-
-class RecordedStep:
-    """A world's step in one way of drawing as a CUDA graph; noise is drawn before, each caller's own, and handed in."""
-
-    def __init__(self, world: FrameStack) -> None:
-        self.world, self.judged = world, world.reward_end is not None
-        self.shapes: list[tuple[int, ...]] = []
-        """Of the noise of a row; known after the first step, which is taken plainly."""
-        self.graphed = GraphedCallable("a dream's step", self._step)
-
-    def __call__(
-        self, frames: Tensor, actions: Tensor, lstm: LstmState | None, randn: Randn
-    ) -> tuple[dict[str, Tensor], list[Tensor]]:
-        """As `FrameStack._networks`."""
-        if not self.shapes:
-
-            def drawn(shape: tuple[int, ...]) -> Tensor:
-                self.shapes.append(shape[1:])
-                return randn(shape)
-
-            return self.world._networks(drawn, frames, actions, lstm)
-        noise = [randn((len(frames), *shape)) for shape in self.shapes]
-        out = self.graphed(frames, actions, *(lstm or ()), *noise)
-        return out, [*out.pop("trajectory")]
-
-    def _step(self, frames: Tensor, actions: Tensor, *rest: Tensor) -> dict[str, Tensor]:
-        lstm, noise = ((rest[0], rest[1]), iter(rest[2:])) if self.judged else (None, iter(rest))
-        out, trajectory = self.world._networks(lambda shape: next(noise), frames, actions, lstm)
-        return out | {"trajectory": torch.stack(trajectory)}

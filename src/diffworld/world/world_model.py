@@ -7,7 +7,7 @@ state; selecting and joining rows makes batches of any dreams that stand at that
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol, Self, TypeVar, cast
@@ -15,10 +15,15 @@ from typing import Any, Protocol, Self, TypeVar, cast
 import torch
 from torch import Tensor
 
+from diffworld.models.denoiser import Denoiser
 from diffworld.models.diffusion import Randn
+from diffworld.models.reward_end import RewardEndModel
+from diffworld.models.sampler import SamplerConfig
 
 Clock = Callable[[str], AbstractContextManager[None]]
-"""Name of a part of a step (denoiser, reward_end) -> a context that it runs in, to be timed."""
+"""Name of a part of a step (denoiser, upsampler, reward_end) -> a context that it runs in, to be timed."""
+Samplers = tuple[SamplerConfig, ...]
+"""How each stage of a world draws, in the order they run."""
 
 
 class DreamState:
@@ -31,8 +36,13 @@ class DreamState:
 
     @property
     def context(self) -> Tensor:
-        """The frames that the next one is drawn from (B, n, 3, H, W), the current one last."""
+        """The frames of that size that the next one is drawn from (B, n, 3, H, W), the current one last."""
         raise NotImplementedError
+
+    @property
+    def small(self) -> DreamState | None:
+        """Where the first stage of two stands, in smaller frames; None in a world of one stage."""
+        return None
 
     def rows(self, which: slice | Tensor) -> Self:
         """The dreams of those rows."""
@@ -105,14 +115,46 @@ class Prediction:
     """(B, 2) of going on and ending; None where the model knows nothing of ends."""
     trajectory: list[Tensor] | None = None
     """From noise to the frames, N + 1 tensors as `frames`; only on request."""
+    small: Prediction | None = None
+    """What the first stage of two drew, in smaller frames; None in a world of one stage."""
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What one denoiser of a world learns from."""
+
+    denoiser: Denoiser
+    length: int
+    """Frames of a window."""
+    loss: Callable[[Tensor, Tensor, Tensor, Randn], Tensor]
+    """Of windows: frames (B, length, 3, H, W), actions (B, length) or (B, length, A), mask (B, length), and noise."""
 
 
 class WorldModel(Protocol[S]):
-    """Anything dreams can be stepped in."""
+    """Anything dreams can be stepped in. Frames given and drawn are of the game's own size."""
+
+    dtype: torch.dtype
+    """Number format of the arithmetic."""
+    samplers: Samplers
 
     @property
     def context_frames(self) -> int:
         """Real frames that a dream begins with, n."""
+        ...
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks are."""
+        ...
+
+    @property
+    def reward_end(self) -> RewardEndModel | None:
+        """Who judges its steps, by frames as they are `seen`."""
+        ...
+
+    @property
+    def lessons(self) -> Mapping[str, Lesson]:
+        """What its denoisers learn, by their names."""
         ...
 
     def start(self, frames: Tensor, actions: Tensor) -> S:
@@ -127,4 +169,27 @@ class WorldModel(Protocol[S]):
 
     def state_from(self, plain: dict[str, Any]) -> S:
         """A state whose fields were kept in a checkpoint."""
+        ...
+
+    def seen(self, frames: Tensor) -> Tensor:
+        """Frames (..., 3, H, W) as the networks see them that move a dream on: small ones in a world of two stages."""
+        ...
+
+    def with_samplers(self, samplers: Samplers) -> Self:
+        """The same networks, frames drawn in another way."""
+        ...
+
+    def with_denoisers(self, change: Callable[[str, Denoiser], Denoiser]) -> Self:
+        """The same world with another in place of each denoiser, given its name and itself."""
+        ...
+
+    def frames_alone(self, dtype: torch.dtype) -> Self:
+        """The same world in that number format, knowing nothing of rewards and ends."""
+        ...
+
+    def record(self) -> None:
+        """Take steps as CUDA graphs from now on, one for each way of drawing, with noise from anywhere.
+
+        In training all steps of an update are one recording instead (`agents.rollout.RecordedAct`).
+        """
         ...

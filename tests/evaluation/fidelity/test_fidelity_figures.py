@@ -14,6 +14,7 @@ from PIL import Image
 from tiny_fidelity import some_starts, tiny_world
 
 from diffworld.evaluation.fidelity.figures import draw_curves, draw_strip, pooled, write_film
+from diffworld.evaluation.fidelity.reward_end import Judge
 from diffworld.evaluation.fidelity.study import sampled_dreams, study_dreams
 
 
@@ -34,7 +35,7 @@ def test_more_dreams_mean_more_curves(tmp_path: Path, monkeypatch: pytest.Monkey
     inks = []
     for counts in ((1,), (1, 2, 3)):
         dreams = sampled_dreams(world, counts, torch.float32)
-        study = study_dreams(dreams, starts, reward_end, None, device=torch.device("cpu"), bar=nothing)
+        study = study_dreams(dreams, starts, Judge(reward_end), None, device=torch.device("cpu"), bar=nothing)
         draw_curves(study.record, tmp_path / "curves.png")
         inks.append(colours(tmp_path / "curves.png"))
         assert set(study.shown) == {"real game", "last frame repeated", *dreams}
@@ -45,7 +46,7 @@ def test_a_world_that_knows_no_rewards_has_no_panels_of_them(tmp_path: Path, mon
     monkeypatch.setattr("diffworld.evaluation.fidelity.study.SPEED_SECONDS", 0.01)
     starts, (world, reward_end) = some_starts(20, 8, horizon=10), tiny_world()
     dreams, heights = sampled_dreams(world, [1], torch.float32), []
-    for judge in (reward_end, None):
+    for judge in (Judge(reward_end), None):
         study = study_dreams(dreams, starts, judge, None, device=torch.device("cpu"), bar=nothing)
         draw_curves(study.record, tmp_path / "curves.png")
         with Image.open(tmp_path / "curves.png") as image:
@@ -57,7 +58,7 @@ def test_a_world_that_knows_no_rewards_has_no_panels_of_them(tmp_path: Path, mon
 
 def test_one_step_can_be_drawn_too(tmp_path: Path) -> None:
     starts, (_, reward_end) = some_starts(20, horizon=1, count=1), tiny_world()
-    study = study_dreams({}, starts, reward_end, None, device=torch.device("cpu"), bar=nothing)
+    study = study_dreams({}, starts, Judge(reward_end), None, device=torch.device("cpu"), bar=nothing)
     draw_curves(study.record, tmp_path / "curves.png")
     draw_strip(study.shown, tmp_path / "strip.png")
     assert colours(tmp_path / "strip.png") > 0

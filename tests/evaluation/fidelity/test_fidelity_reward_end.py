@@ -10,9 +10,9 @@ from tiny_fidelity import some_starts, tiny_world
 from diffworld.evaluation.fidelity import reward_end
 from diffworld.evaluation.fidelity.films import begin, roll_out
 from diffworld.evaluation.fidelity.reward_end import (
+    Judge,
     Judgement,
     event_scores,
-    judge,
     reward_end_scores,
     step_ranges,
 )
@@ -26,7 +26,7 @@ def test_a_dream_is_judged_as_the_world_model_judges_it(at_once: int, monkeypatc
     monkeypatch.setattr(reward_end, "_FRAMES_AT_ONCE", at_once)
     starts, (world, model) = some_starts(40, count=3, horizon=6), tiny_world()
     film = roll_out(world, starts, CPU)
-    judgement = judge(model, starts, film, CPU)
+    judgement = Judge(model)(starts, film, CPU)
     dreamt = iter(frames_from_bytes(torch.from_numpy(film)).unbind(1))
     monkeypatch.setattr(world.denoiser, "sample", lambda *_: (next(dreamt), []))  # the frames that were dreamt
     state, actions = begin(world, starts, CPU, 3), torch.from_numpy(starts.actions)

@@ -1,11 +1,13 @@
 """What the reward/end model says on a film, beside what really happened: precision, recall, calibration."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from diffworld.evaluation.fidelity.starts import Starts
 from diffworld.models.reward_end import RewardEndModel
@@ -26,21 +28,29 @@ class Judgement:
     ends: NDArray[np.float32]
 
 
-@torch.no_grad()
-def judge(model: RewardEndModel, starts: Starts, film: Film, device: torch.device) -> Judgement:
-    """Run the model over context and film with the real actions, as the imagination does."""
-    n, (rows, steps) = starts.context_frames, film.shape[:2]
-    frames = np.concatenate([starts.context, film], axis=1)
-    actions = torch.from_numpy(starts.actions).to(device)
-    state, rewards, ends = model.zero_state(rows), [], []
-    chunk = max(1, _FRAMES_AT_ONCE // rows)
-    for first in range(0, n - 1 + steps, chunk):
-        acted = actions[:, first : first + chunk]
-        x = frames_from_bytes(torch.from_numpy(frames[:, first : first + acted.shape[1] + 1]).to(device))
-        reward_logits, end_logits, state = model(x[:, :-1], acted, x[:, 1:], state)
-        rewards.append(reward_logits.softmax(-1).cpu())
-        ends.append(end_logits.softmax(-1)[..., 1].cpu())
-    return Judgement(torch.cat(rewards, 1)[:, n - 1 :].numpy(), torch.cat(ends, 1)[:, n - 1 :].numpy())
+@dataclass(frozen=True)
+class Judge:
+    """A reward/end model, and how it sees frames."""
+
+    model: RewardEndModel
+    seen: Callable[[Tensor], Tensor] = lambda frames: frames
+
+    @torch.no_grad()
+    def __call__(self, starts: Starts, film: Film, device: torch.device) -> Judgement:
+        """Run the model over context and film with the real actions, as the imagination does."""
+        n, (rows, steps) = starts.context_frames, film.shape[:2]
+        frames = np.concatenate([starts.context, film], axis=1)
+        actions = torch.from_numpy(starts.actions).to(device)
+        state, rewards, ends = self.model.zero_state(rows), [], []
+        chunk = max(1, _FRAMES_AT_ONCE // rows)
+        for first in range(0, n - 1 + steps, chunk):
+            acted = actions[:, first : first + chunk]
+            shown = torch.from_numpy(frames[:, first : first + acted.shape[1] + 1]).to(device)
+            x = self.seen(frames_from_bytes(shown))
+            reward_logits, end_logits, state = self.model(x[:, :-1], acted, x[:, 1:], state)
+            rewards.append(reward_logits.softmax(-1).cpu())
+            ends.append(end_logits.softmax(-1)[..., 1].cpu())
+        return Judgement(torch.cat(rewards, 1)[:, n - 1 :].numpy(), torch.cat(ends, 1)[:, n - 1 :].numpy())
 
 
 def step_ranges(horizon: int) -> list[tuple[int, int]]:

@@ -17,12 +17,11 @@ from diffworld.evaluation.fidelity.films import (
     roll_out,
 )
 from diffworld.evaluation.fidelity.measure import by_step, flip_steps, measure
-from diffworld.evaluation.fidelity.reward_end import judge, reward_end_scores
+from diffworld.evaluation.fidelity.reward_end import Judge, reward_end_scores
 from diffworld.evaluation.fidelity.starts import Starts
-from diffworld.models.reward_end import RewardEndModel
 from diffworld.runtime.device import autocast
 from diffworld.runtime.frames import Film
-from diffworld.world import FrameStack
+from diffworld.world import WorldModel
 
 REAL, LAST_FRAME, NEAREST_FRAME = "real game", "last frame repeated", "nearest training frame"
 
@@ -34,11 +33,13 @@ Bar = Callable[[str, str, int], AbstractContextManager[Advance]]
 """(what is done, its unit, how many) -> a context that yields what to call with each advance."""
 
 
-def sampled_dreams(world: FrameStack, steps: Sequence[int], dtype: torch.dtype) -> dict[str, FrameStack]:
-    """A dream for each number of denoising steps; frames alone, as no dream here needs to know rewards or ends."""
+def sampled_dreams(world: WorldModel[Any], steps: Sequence[int], dtype: torch.dtype) -> dict[str, WorldModel[Any]]:
+    """A dream for each number of denoising steps of the first stage; frames alone, as none needs to know rewards or
+    ends."""
+    alone, (first, *rest) = world.frames_alone(dtype), world.samplers
     return {
-        f"dream, {count} denoising step{'s' if count > 1 else ''}": FrameStack(
-            world.denoiser, None, replace(world.sampler, denoising_steps=count), dtype
+        f"dream, {count} denoising step{'s' if count > 1 else ''}": alone.with_samplers(
+            (replace(first, denoising_steps=count), *rest)
         )
         for count in steps
     }
@@ -58,9 +59,9 @@ class Study:
 
 
 def study_dreams(
-    dreams: Mapping[str, FrameStack],
+    dreams: Mapping[str, WorldModel[Any]],
     starts: Starts,
-    reward_end: RewardEndModel | None,
+    judge: Judge | None,
     training: TrainingFrames | None,
     *,
     device: torch.device,
@@ -73,7 +74,7 @@ def study_dreams(
 
     Args:
         dreams: by the name they have in record and figures.
-        reward_end: judges every film; without it the record has no rewards and ends.
+        judge: the reward/end model, which judges every film; without it the record has no rewards and ends.
         training: what the run learnt from; without it there is no nearest frame and nothing is known of colours.
         dtype: number format of the reward/end model's arithmetic.
         nearest_among: the nearest training frame is looked for among this many, evenly spaced.
@@ -87,9 +88,9 @@ def study_dreams(
         with bar(f"measuring: {name}", "frame", frames) as advance:
             values = measure(film, starts, known, device, advance)
         films[name] = {"kind": kind, "by_step": {measured: by_step(numbers) for measured, numbers in values.items()}}
-        if reward_end is not None:
+        if judge is not None:
             with autocast(device, dtype):
-                films[name] |= reward_end_scores(judge(reward_end, starts, film, device), starts)
+                films[name] |= reward_end_scores(judge(starts, film, device), starts)
         films[name] |= details
         shown[name] = film[0].copy()
 
@@ -106,7 +107,7 @@ def study_dreams(
         with bar(f"dreaming: {name}", "frame", frames) as advance:
             film = roll_out(dream, starts, device, seed=seed, advance=advance)
         speeds = {"rows": counts["all_rows"], **{key: round(speed, 2) for key, speed in speeds.items()}}
-        add(name, "dream", film, denoising_steps=dream.sampler.denoising_steps, frames_per_second=speeds)
+        add(name, "dream", film, denoising_steps=dream.samplers[0].denoising_steps, frames_per_second=speeds)
     return Study(_record(starts, training, films), shown)
 
 

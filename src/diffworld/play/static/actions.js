@@ -31,6 +31,7 @@ export class Actions {
     this.codes = codes;
     this.parts = names.map(partsOf);
     this.composed = this.parts.every(Boolean);
+    this.ways = this.composed ? { UP: "UP", DOWN: "DOWN", LEFT: "LEFT", RIGHT: "RIGHT" } : {};
     if (!this.composed) this.parts = names.map((name) => [name]);
     // The keys to draw, in a fixed order; idling needs none.
     this.keys = this.composed
@@ -76,6 +77,7 @@ export class Actions {
   }
 }
 
+const WALKING = [["w", "UP"], ["s", "DOWN"], ["a", "LEFT"], ["d", "RIGHT"]];
 const USUAL = {
   space: "Space", shift: "ShiftLeft", ctrl: "ControlLeft", enter: "Enter", tab: "Tab",
   up: "ArrowUp", down: "ArrowDown", left: "ArrowLeft", right: "ArrowRight",
@@ -101,6 +103,8 @@ export class KeySet {
     // What can be pressed: every key, and the values of a choice that the game names a key for.
     this.keys = names.filter((name, i) => free[i] || codes[name]);
     this.codes = Object.fromEntries(this.keys.map((key) => [key, codes[key] ?? usualCode(key)]));
+    // Four keys to walk with are drawn as a pad.
+    this.ways = WALKING.every(([key]) => names.includes(key)) ? Object.fromEntries(WALKING) : {};
   }
 
   keyFor(code) {

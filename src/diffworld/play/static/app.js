@@ -9,6 +9,7 @@ import { Inside } from "./inside.js";
 import { Keymap } from "./keymap.js";
 import { Keys } from "./keys.js";
 import { Link } from "./link.js";
+import { Mouse } from "./mouse.js";
 import { Panel } from "./panel.js";
 import { Stage } from "./stage.js";
 import { Transport } from "./transport.js";
@@ -43,6 +44,7 @@ const keymap = new Keymap((info) => {
   keys.build(info);
   showShortcuts();
 });
+const mouse = new Mouse(keys, look);
 const controls = new Controls(link);
 const inside = new Inside();
 const data = new Data(link);
@@ -63,7 +65,8 @@ link.on("welcome", ({ info }) => {
   $("#command").textContent = info.command;
   $("#help-dream").hidden = Boolean(info.worlds.dream);
   $("#help-title").textContent = info.worlds.dream ? "You are playing the game itself" : "You are playing a neural network";
-  for (const part of [keymap, card, stage, controls, inside, data]) part.meet(info);
+  for (const part of [keymap, card, stage, controls, inside, data, mouse]) part.meet(info);
+  document.body.dataset.stages = info.stages;
   if (panel.tab) panel.open(panel.tab);
 });
 
@@ -108,7 +111,17 @@ link.on("lost", ({ reason, gone }) => {
 function act(action) {
   if (!state) return;
   link.send({ type: "act", action });
-  if (keys.actions.isIdle(action) || state.settings.player === "human") return;
+  if (!keys.actions.isIdle(action)) takeOver();
+}
+
+function look(right, down) {
+  if (!state) return;
+  takeOver();
+  link.send({ type: "look", right, down });
+}
+
+function takeOver() {
+  if (state.settings.player === "human") return;
   link.send({ type: "set", player: "human" });
   state.settings.player = "human"; // the server's answer is on its way; ask only once
   stage.say("You took over", "note");
@@ -120,6 +133,10 @@ function invite() {
   stage.say(`The agent is playing. ${touch ? "Touch a key" : "Press a game key"} to take over.`, "note");
   setTimeout(uninvite, 6000);
 }
+
+// Whoever plays should not wonder why no key does anything.
+addEventListener("blur", () => state && stage.say("The keys go to another window. Click here to play.", "away"));
+addEventListener("focus", () => $("#banner").matches("[data-kind=away]") && stage.say(""));
 
 function uninvite() {
   if ($("#banner").matches(".shown[data-kind=note]")) stage.say("");
@@ -162,7 +179,8 @@ function showShortcuts() {
   const row = (key, what) => make("div", {}, make("kbd", { textContent: key }), make("span", { textContent: what }));
   const game = keys.actions.composed
     ? [row("arrows, WASD", "move"), ...(keys.actions.keys.includes("FIRE") ? [row("space", "fire")] : [])]
-    : keys.actions.keys.map((key, i) => [keys.actions.hint(key, i), key]).filter(([hint]) => hint).map(([hint, key]) => row(hint, key));
+    : [...(document.body.hasAttribute("data-mouse") ? [["mouse", "aim; click the picture first"]] : []),
+      ...keys.actions.keys.map((key, i) => [keys.actions.hint(key, i), key])].filter(([hint]) => hint).map(([hint, key]) => row(hint, key));
   $("#help-keys").replaceChildren(...game, ...Object.values(SHORTCUTS).map(([key, what]) => row(key, what)), row("?", "this help"));
 }
 

@@ -3,6 +3,10 @@
 import { $, $$, draw, make, trying } from "./dom.js";
 
 const STARTS_A_PAGE = 24;
+const SAMPLERS = {
+  fast: { denoising_steps: 1, upsampling_steps: 1 },
+  quality: { denoising_steps: 3, upsampling_steps: 10 },
+};
 
 export class Controls {
   constructor(link) {
@@ -15,13 +19,18 @@ export class Controls {
         if (input.reportValidity() && input.value !== "") set(input.id, Number(input.value));
       });
     }
-    for (const name of ["player", "world", "rules", "order"]) {
+    for (const name of ["player", "world", "rules", "order", "upsampling_order"]) {
       for (const input of $$(`input[name=${name}]`)) {
-        input.addEventListener("change", () => set(name, name === "order" ? Number(input.value) : input.value));
+        input.addEventListener("change", () => set(name, name.endsWith("order") ? Number(input.value) : input.value));
       }
     }
     $("#fps").addEventListener("input", ({ target }) => this.label(target));
     $("#fps").addEventListener("change", ({ target }) => link.send({ type: "pace", fps: Number(target.value) }));
+    for (const [id, steps] of Object.entries(SAMPLERS)) {
+      $(`#${id}`).addEventListener("click", () => link.send({ type: "set", ...steps }));
+    }
+    $("#replay").addEventListener("click", () => link.send({ type: "set", player: "replay" }));
+    $("#sensitivity").addEventListener("input", ({ target }) => this.label(target));
     $("#dice").addEventListener("click", () => set("seed", Math.floor(Math.random() * 2 ** 31)));
     $("#choose-start").addEventListener("click", trying(() => this.openStarts(0)));
     $("#starts-less").addEventListener("click", trying(() => this.openStarts(this.offset - STARTS_A_PAGE)));
@@ -59,7 +68,15 @@ export class Controls {
       }
       for (const radio of $$(`input[name=${name}]`)) radio.checked = radio.value === String(value);
     }
-    $("input[value=recording]").parentElement.hidden = state.settings.player !== "recording";
+    for (const player of ["recording", "replay"]) {
+      $(`input[value=${player}]`).parentElement.hidden = state.settings.player !== player;
+    }
+    $("#replay").disabled = state.settings.world !== "dream";
+    for (const [id, steps] of Object.entries(SAMPLERS)) {
+      const chosen = Object.entries(steps).every(([name, count]) => state.settings[name] === count);
+      $(`#${id}`).setAttribute("aria-pressed", chosen);
+    }
+    this.label($("#sensitivity"));
     if ($("#fps") !== document.activeElement) $("#fps").value = state.fps;
     this.label($("#fps"));
   }

@@ -3,7 +3,9 @@
 import { $, colour, draw, make, percent, readable } from "./dom.js";
 
 const KEPT = 240; // steps of a curve
-const PARTS = { denoiser: "Denoiser", reward_end: "Reward and end", policy: "Policy", world: "World", real: "Real game" };
+const PARTS = {
+  denoiser: "Denoiser", upsampler: "Upsampler", reward_end: "Reward and end", policy: "Policy", world: "World", real: "Real game",
+};
 
 export class Inside {
   constructor() {
@@ -30,6 +32,7 @@ export class Inside {
     $("#end-dial i").style.width = `${100 * (end ?? 0)}%`;
     for (const name of ["value", "entropy"]) this.drawCurve(name);
     for (const name of ["context", "trajectory"]) tiles($(`#${name}`), images[name], images.dream?.width);
+    for (const name of ["small_context", "small_trajectory"]) tiles($(`#${name}`), images[name], images.small?.width);
     this.drawTimes(view);
   }
 

@@ -5,7 +5,6 @@ import { $, make, readable } from "./dom.js";
 
 const LABELS = { UP: "↑", DOWN: "↓", LEFT: "←", RIGHT: "→", FIRE: "Fire" };
 const OPPOSITE = { UP: "DOWN", DOWN: "UP", LEFT: "RIGHT", RIGHT: "LEFT" };
-const DIRECTIONS = ["UP", "DOWN", "LEFT", "RIGHT"];
 
 export class Keys {
   // `changed(action)` is called whenever other keys are held than before.
@@ -22,11 +21,12 @@ export class Keys {
     this.actions = actionsOf(info);
     this.drawn.clear();
     this.releaseAll();
-    const directions = this.actions.keys.filter((key) => this.actions.composed && DIRECTIONS.includes(key));
+    const directions = this.actions.keys.filter((key) => this.actions.ways[key]);
     const others = this.actions.keys.filter((key) => !directions.includes(key));
     $("#pad").replaceChildren(...directions.map((key) => this.drawKey(key, "span")));
-    const across = directions.some((key) => key === "LEFT" || key === "RIGHT");
-    const upright = directions.some((key) => key === "UP" || key === "DOWN");
+    const ways = directions.map((key) => this.actions.ways[key]);
+    const across = ways.some((way) => way === "LEFT" || way === "RIGHT");
+    const upright = ways.some((way) => way === "UP" || way === "DOWN");
     $("#pad").className = `pad ${across && upright ? "" : across ? "horizontal" : "vertical"}`;
     $("#pad").hidden = !directions.length;
     $("#buttons").replaceChildren(...others.map((key, i) => this.drawKey(key, "button", i)));
@@ -35,8 +35,9 @@ export class Keys {
 
   drawKey(key, tag, index = 0) {
     const hint = this.actions.hint(key, index);
-    const element = make(tag, { className: "key", dataset: { key } },
-      make("b", { textContent: LABELS[key] ?? readable(key) }), make("small", { textContent: hint }));
+    const way = this.actions.ways[key] ?? "";
+    const element = make(tag, { className: "key", dataset: { key, way } },
+      make("b", { textContent: LABELS[way] ?? LABELS[key] ?? readable(key) }), make("small", { textContent: hint }));
     if (tag === "button") {
       element.tabIndex = -1; // the keyboard has the real keys
       this.watchButton(element, key);
@@ -98,7 +99,7 @@ export class Keys {
     }).sort((a, b) => a[1] - b[1]);
     const close = near.filter(([, distance]) => distance <= 1.4 * near[0][1] + 1).map(([key]) => key);
     if (close.length > 2) return [];
-    return close.length === 2 && OPPOSITE[close[0]] !== close[1] ? close.sort() : close.slice(0, 1);
+    return close.length === 2 && OPPOSITE[this.actions.ways[close[0]]] !== this.actions.ways[close[1]] ? close.sort() : close.slice(0, 1);
   }
 
   hold(source, key) {

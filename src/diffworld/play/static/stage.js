@@ -40,6 +40,8 @@ export class Stage {
       screen.hidden = !image;
       if (image) draw($("canvas", screen), image);
     }
+    $("#inset").hidden = !images.small || !$("#show-inset").checked;
+    if (images.small) draw($("#inset"), images.small);
     const first = images.dream ?? images.real;
     if (first) {
       this.shine(first);
