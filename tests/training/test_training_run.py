@@ -229,7 +229,7 @@ def test_a_dry_run_tells_sizes_and_time_and_writes_nothing(
     assert files_below(tmp_path) == before
     said = capsys.readouterr().out
     lines = {line.split()[0]: line for line in said.splitlines()[1:]}
-    phases = {"diamond": ["collect", *THREE, "test"], "world": [*NETWORKS[:2], "test"]}.get(recipe, [*names, "test"])
+    phases = {"diamond": ["collect", *THREE, "test"]}.get(recipe, [*names, "test"])
     source = "data" if recipe in OF_DATA else "game"
     assert list(lines) == [source, "networks", "measuring", *phases, "together", "memory", "disk"]
     assert [name in lines["networks"] for name in NETWORKS] == [name in names for name in NETWORKS]

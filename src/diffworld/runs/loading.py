@@ -147,7 +147,7 @@ def untrained(env_id: str, settings: EnvironmentConfig) -> Model:
     with closing(make_env(env_id, settings)) as env:
         spec = env.spec
     config = Config(env=env_id, environment=settings)
-    return Model(env_id.partition("/")[2], spec, config, None, None, Starts(list), torch.device("cpu"))
+    return Model(env_id.partition("/")[2], spec, config, Networks(), None, Starts(list), torch.device("cpu"))
 
 
 def demo_names() -> list[str]:
