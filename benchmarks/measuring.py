@@ -21,12 +21,12 @@ from matplotlib.figure import Figure
 from diffworld.commands.parsing import parse_checked, split_commas
 from diffworld.config import RECIPE_NETWORKS, Config
 from diffworld.data import Dataset
+from diffworld.game import ActionSpace, GameSpec
 from diffworld.models.reward_end import NUM_REWARDS, RewardEndModel
 from diffworld.runtime.device import native_bfloat16, resolve_device, resolve_precision
 from diffworld.runtime.errors import UserError
 from diffworld.runtime.files import atomic_file, write_atomic
 from diffworld.runtime.malloc import keep_memory
-from diffworld.spec import ActionSpace, GameSpec
 from diffworld.training.run import make_trainer
 from diffworld.training.trainer import Trainer
 

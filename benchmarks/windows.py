@@ -21,9 +21,9 @@ from benchmarks.measuring import command, machine, make_folder, write_compact_js
 from diffworld.config import preset
 from diffworld.data import Dataset, sample_context_windows
 from diffworld.data.schema import FRAMES
+from diffworld.game import ActionSpace, GameSpec, Keys
 from diffworld.runtime.checked import Count
 from diffworld.runtime.errors import UserError
-from diffworld.spec import ActionSpace, GameSpec, Keys
 
 EPISODE = 1000
 BATCH = 32

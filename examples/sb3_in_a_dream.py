@@ -26,6 +26,7 @@ from diffworld.envs import ActionCounter, RandomPolicy
 from diffworld.envs.make import make_game
 from diffworld.evaluation.blind import play_blind
 from diffworld.evaluation.games import TestGames, scores
+from diffworld.game.gym_spaces import from_gym_action
 from diffworld.runtime.errors import UserError
 from diffworld.runtime.progress import Display
 
@@ -113,7 +114,7 @@ class Agent:
 
     def act(self, frames: NDArray[np.uint8], fresh: NDArray[np.bool_]) -> NDArray[Any]:
         chosen, _ = self.ppo.predict(frames, deterministic=False)
-        return np.stack([np.asarray(self.actions.from_gym_action(action)) for action in chosen])
+        return np.stack([np.asarray(from_gym_action(self.actions, action)) for action in chosen])
 
 
 def main(

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from diffworld.data import Dataset
-from diffworld.spec import ActionSpace, GameSpec
+from diffworld.game import ActionSpace, GameSpec
 
 
 def noise_spec(num_actions: int = 3, height: int = 16, width: int = 16) -> GameSpec:

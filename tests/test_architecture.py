@@ -14,11 +14,11 @@ MOST_ARROWS, LONGEST_FUNCTION, MOST_WITH_CONFIG = 100, 60, 16
 # order, but for those named beside it. `diffworld` itself (its version, `load`) is open to all.
 FLOORS: dict[str, str] = {
     "runtime": "",
-    "spec": "",
+    "game": "",
     "data": "",
     "importing": "",
     "envs": "importing",
-    "nn": "spec data importing envs",
+    "nn": "game data importing envs",
     "models": "data importing envs",
     "world": "data importing envs",
     "agents": "data importing envs",

@@ -24,11 +24,11 @@ from diffworld.config import (
     read_config,
 )
 from diffworld.config.presets import WORLDS
+from diffworld.game import ActionSpace, GameSpec, Keys, numbered
 from diffworld.models.actor_critic import ActorCriticConfig
 from diffworld.recipes import build_networks
 from diffworld.runtime.checked import read_as
 from diffworld.runtime.errors import UserError
-from diffworld.spec import ActionSpace, GameSpec, Keys, numbered
 from tests.older import older_config
 
 # --- written and read ------------------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from diffworld.data import Dataset
 from diffworld.envs import EpisodeResult
 from diffworld.evaluation.protocol import Protocol
 from diffworld.evaluation.saved import Evaluation, read_evaluations, save_evaluation
+from diffworld.game import ActionSpace, GameSpec
 from diffworld.recipes import build_networks
 from diffworld.report.runs import read_run
 from diffworld.report.scores import load_benchmark, read_method
@@ -25,7 +26,6 @@ from diffworld.report.write import check_place
 from diffworld.runs import Checkpoint, RunFolder, load, pack
 from diffworld.runtime.errors import UserError
 from diffworld.runtime.metrics import read_metrics
-from diffworld.spec import ActionSpace, GameSpec
 from diffworld.sweep.plan import read_sweep
 from tests.tiny_training import noise_of, playing
 

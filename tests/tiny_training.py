@@ -13,7 +13,7 @@ from gymnasium.spaces import Box, Discrete
 from diffworld.config import NETWORKS, Config, UpdateConfig
 from diffworld.data import Dataset
 from diffworld.envs import EnvironmentConfig, VectorEnv, make_env
-from diffworld.spec import ActionSpace, Choice, GameSpec, Keys
+from diffworld.game import ActionSpace, Choice, GameSpec, Keys
 from diffworld.training.run import make_trainer
 from diffworld.training.trainer import Trainer
 

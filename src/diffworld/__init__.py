@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from gymnasium.envs.registration import register, registry
 
 if TYPE_CHECKING:
+    from diffworld.game import ActionSpace, GameSpec
     from diffworld.runs import Model, load
-    from diffworld.spec import ActionSpace, GameSpec
 
 __version__ = "0.1.0"
 __all__ = ["ActionSpace", "GameSpec", "Model", "__version__", "load"]

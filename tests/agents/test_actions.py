@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from diffworld.agents.actions import draw_actions, entropy, log_prob, probabilities, random_actions
-from diffworld.spec import ActionSpace, Choice, Keys
+from diffworld.game import ActionSpace, Choice, Keys
 
 MOUSE = Choice("mouse", ("-1", "0", "1"))
 FREE = ActionSpace((Keys(("a", "b")), MOUSE, Choice("gear", ("up", "down"))))

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from diffworld.agents.policy import ActorCriticPolicy
+from diffworld.game import ActionSpace, Choice, Keys
 from diffworld.models.actor_critic import ActorCritic, ActorCriticConfig
 from diffworld.runtime.frames import frames_from_bytes
-from diffworld.spec import ActionSpace, Choice, Keys
 
 ACTIONS = 4
 

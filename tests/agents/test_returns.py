@@ -11,7 +11,7 @@ from torch import Tensor
 
 from diffworld.agents.actions import draw_actions, entropy, log_prob
 from diffworld.agents.returns import ReturnConfig, actor_critic_losses, lambda_returns
-from diffworld.spec import ActionSpace, Choice, Keys
+from diffworld.game import ActionSpace, Choice, Keys
 
 FIVE = ActionSpace.discrete(5)
 

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from diffworld.agents.rollout import RecordedAct, Rollout, RolloutState, act, rollout, start_rollout
+from diffworld.game import ActionSpace
 from diffworld.models.actor_critic import ActorCritic, ActorCriticConfig, PolicyState
 from diffworld.runtime.errors import UserError
-from diffworld.spec import ActionSpace
 from diffworld.world.imagination import Outcome
 
 ACTIONS, BURN_IN = 3, 2

@@ -17,13 +17,13 @@ from diffworld.envs.seeds import test_seed as seed_of_test_game
 from diffworld.evaluation.games import TestGames
 from diffworld.evaluation.saved import Evaluation, read_evaluation
 from diffworld.evaluation.statistics import mean_interval
+from diffworld.game import ActionSpace, GameSpec
 from diffworld.models.actor_critic import ActorCriticConfig
 from diffworld.models.denoiser import DenoiserConfig
 from diffworld.models.reward_end import RewardEndConfig
 from diffworld.recipes import build_networks
 from diffworld.runs import Checkpoint, RunFolder, load
 from diffworld.runtime.errors import UserError
-from diffworld.spec import ActionSpace, GameSpec
 from tests.older import make_older
 
 STEPS = 30

@@ -12,11 +12,11 @@ from diffworld.commands.record import main
 from diffworld.config import Config
 from diffworld.data import Dataset
 from diffworld.envs import EnvironmentConfig
+from diffworld.game import ActionSpace, GameSpec
 from diffworld.models.actor_critic import ActorCriticConfig
 from diffworld.recipes import build_networks
 from diffworld.runs import Checkpoint, RunFolder
 from diffworld.runtime.errors import UserError
-from diffworld.spec import ActionSpace, GameSpec
 
 NAMES = ("NOOP", "FIRE", "RIGHT", "LEFT")
 SMALL = ["--height", "16", "--width", "16"]

@@ -11,11 +11,11 @@ from torch import nn
 from diffworld.compat.names import load_published, name_map
 from diffworld.compat.sizes import build_parts
 from diffworld.config import Config
+from diffworld.game import ActionSpace, Choice, Keys
 from diffworld.models.actor_critic import ActorCritic
 from diffworld.models.denoiser import Conditioning, Denoiser, DenoiserConfig
 from diffworld.models.reward_end import RewardEndModel
 from diffworld.runtime.errors import UserError
-from diffworld.spec import ActionSpace, Choice, Keys
 from published import to_published
 
 SHOOTER_ACTIONS = ActionSpace(

@@ -20,8 +20,8 @@ from diffworld.compat.hub import published_game
 from diffworld.compat.published import imported_config, imported_networks, read_config, read_tensors
 from diffworld.compat.sizes import build_parts, sizes_from_config, sizes_from_tensors
 from diffworld.config import preset
+from diffworld.game import ActionSpace, GameSpec
 from diffworld.runtime.errors import UserError
-from diffworld.spec import ActionSpace, GameSpec
 from published import to_published
 
 

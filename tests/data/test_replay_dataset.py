@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from diffworld.data import Dataset, sample_context_windows, sample_transition_windows
+from diffworld.game import ActionSpace, Choice, Encoded, GameSpec, Keys
 from diffworld.runtime.errors import UserError
-from diffworld.spec import ActionSpace, Choice, Encoded, GameSpec, Keys
 
 SHAPE = (2, 3, 3)
 SIZE = 5  # numbers in an action of keys

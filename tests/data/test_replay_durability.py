@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from diffworld.data import Dataset
+from diffworld.game import ActionSpace, GameSpec
 from diffworld.runtime.errors import UserError
-from diffworld.spec import ActionSpace, GameSpec
 from tests.small_disk import files_no_larger_than
 
 SHAPE = (2, 2, 3)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from diffworld.data import Dataset, DatasetSchema
+from diffworld.game import ActionSpace, Choice, GameSpec, Keys
 from diffworld.runtime.errors import UserError
-from diffworld.spec import ActionSpace, Choice, GameSpec, Keys
 from tests.older import write_older_data
 
 SHAPE = (2, 3, 3)

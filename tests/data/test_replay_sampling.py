@@ -23,8 +23,8 @@ from diffworld.data import (
     sample_transition_windows,
     transition_batch,
 )
+from diffworld.game import ActionSpace, GameSpec, Keys
 from diffworld.runtime.errors import UserError
-from diffworld.spec import ActionSpace, GameSpec, Keys
 
 SHAPE = (1, 2, 3)
 SIZE = 3

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 import diffworld
+from diffworld.game import GameSpec
 from diffworld.runs import Model
-from diffworld.spec import GameSpec
 from tests.dream_env.tiny_dream import KEYS_AND_MOUSE, SIDE, TWO_CHOICES, make_run
 
 

@@ -10,8 +10,8 @@ import pytest
 
 import diffworld
 from diffworld.dream_env import DreamEnv, DreamVectorEnv
+from diffworld.game import ActionSpace, GameSpec
 from diffworld.runs import Model
-from diffworld.spec import ActionSpace, GameSpec
 
 
 def test_importing_registers_and_brings_no_torch(run: Path) -> None:

@@ -9,13 +9,13 @@ import torch
 from diffworld.config import Config, NetworkName
 from diffworld.data import Dataset
 from diffworld.envs import EnvironmentConfig
+from diffworld.game import ActionSpace, Choice, GameSpec, Keys
 from diffworld.models.actor_critic import ActorCriticConfig
 from diffworld.models.denoiser import DenoiserConfig
 from diffworld.models.reward_end import RewardEndConfig
 from diffworld.models.sampler import SamplerConfig
 from diffworld.recipes.networks import build_networks
 from diffworld.runs import Checkpoint, RunFolder
-from diffworld.spec import ActionSpace, Choice, GameSpec, Keys
 
 SIDE = 10
 LEVELS = {"cond_channels": 8, "channels": (8, 8), "depths": (1, 1), "attention": (False, False)}

@@ -12,7 +12,7 @@ import pytest
 from tiny import Done, environment, final_weights, kill_after, results, run_command, saves
 
 from diffworld.data import Dataset
-from diffworld.spec import ActionSpace, Choice, GameSpec, Keys
+from diffworld.game import ActionSpace, Choice, GameSpec, Keys
 
 OPTIONS = """
 --denoiser.channels 8 8 --denoiser.depths 1 1 --denoiser.attention False False --denoiser.cond-channels 16

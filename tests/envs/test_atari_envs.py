@@ -20,8 +20,8 @@ from diffworld.envs import (
     make_env,
 )
 from diffworld.envs.make import make_game
+from diffworld.game import ActionSpace
 from diffworld.runtime.errors import UserError
-from diffworld.spec import ActionSpace
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 FIRE = 1  # in Breakout, Qbert, Hero

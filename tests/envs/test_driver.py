@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from diffworld.data import GameStep
 from diffworld.envs import ActionCounter, BlindPolicy, Driver, EpisodeResult, FilmRecorder, RandomPolicy, play_episodes
 from diffworld.envs.base import EnvironmentConfig, StepResult, VectorEnv
-from diffworld.spec import ActionSpace, GameSpec, Keys
+from diffworld.game import ActionSpace, GameSpec, Keys
 
 STAY_OR_GO = ActionSpace.discrete(["stay", "go"])
 KEYS = ActionSpace((Keys(("a", "b", "c")),))

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from diffworld.envs import EnvironmentConfig, GameHistory, VectorEnv, area_resize, make_env
 from diffworld.envs.gym import default_keys
+from diffworld.game import ActionSpace, Choice, Keys
+from diffworld.game.gym_spaces import from_gymnasium
 from diffworld.runtime.errors import UserError
-from diffworld.spec import ActionSpace, Choice, Keys
 
 SIDE = 8
 SMALL = EnvironmentConfig(height=SIDE, width=SIDE)
@@ -319,7 +320,7 @@ def test_numbers_with_bounds_are_binned_and_have_keys() -> None:
     ],
 )
 def test_values_of_choices_have_keys(space: gymnasium.Space, keys: dict[str, str]) -> None:
-    actions = ActionSpace.from_gymnasium(space)
+    actions = from_gymnasium(space)
     found = default_keys(actions)
     assert found == keys or {key.replace("x axis", "x"): code for key, code in keys.items()} == found
     assert {*found} <= {*actions.names}

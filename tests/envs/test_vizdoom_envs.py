@@ -10,8 +10,8 @@ import pytest
 
 from diffworld.envs import Driver, EnvironmentConfig, make_env
 from diffworld.envs.vizdoom import DEGREES, DoomEnv, _actions, scenarios
+from diffworld.game import MOUSE_X, MOUSE_Y, Choice, Keys
 from diffworld.runtime.errors import UserError
-from diffworld.spec import MOUSE_X, MOUSE_Y, Choice, Keys
 
 if find_spec("vizdoom") is None:
     pytest.skip("ViZDoom is not installed", allow_module_level=True)

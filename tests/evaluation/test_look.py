@@ -16,8 +16,8 @@ from diffworld.cli import main
 from diffworld.data import Dataset
 from diffworld.evaluation.look import Alignment, check_alignment, look
 from diffworld.evaluation.look.alignment import FEWEST_STEPS
+from diffworld.game import ActionSpace, Choice, GameSpec, Keys
 from diffworld.runtime.errors import UserError
-from diffworld.spec import ActionSpace, Choice, GameSpec, Keys
 
 KEYS = Keys(("left", "right", "up", "down"))
 WAYS = ((0, -2), (0, 2), (-2, 0), (2, 0))

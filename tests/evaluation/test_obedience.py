@@ -14,9 +14,9 @@ from torch import Tensor
 from diffworld.data import Dataset
 from diffworld.evaluation import obedience as module
 from diffworld.evaluation.obedience import draw_obedience, obedience
+from diffworld.game import ActionSpace, Choice, GameSpec, Keys
 from diffworld.models.diffusion import Randn
 from diffworld.runtime.errors import UserError
-from diffworld.spec import ActionSpace, Choice, GameSpec, Keys
 from diffworld.world import DreamState, Prediction
 
 HEIGHT, WIDTH = 12, 16

@@ -16,8 +16,8 @@ from PIL import Image
 from square import WAYS, follows, frames_of, moved, place_of, play, steps_of, write_lines
 
 from diffworld.data import Dataset
+from diffworld.game import Choice, Keys
 from diffworld.importing import arrays as arrays_module
-from diffworld.spec import Choice, Keys
 
 STEPS = 30
 KEYS = list(WAYS)

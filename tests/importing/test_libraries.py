@@ -26,7 +26,7 @@ from square import (
 )
 
 from diffworld.data import Dataset
-from diffworld.spec import Choice
+from diffworld.game import Choice
 
 SAMPLES = Path(__file__).parent / "samples"
 

@@ -25,7 +25,7 @@ from square import (
 )
 
 from diffworld.data import Dataset
-from diffworld.spec import Choice, Keys
+from diffworld.game import Choice, Keys
 
 STEPS = 40
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from diffworld.game import ActionSpace, Choice, Keys
 from diffworld.models.actor_critic import ActorCritic, ActorCriticConfig
-from diffworld.spec import ActionSpace, Choice, Keys
 
 SIZE = (40, 32)
 

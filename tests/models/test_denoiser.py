@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from diffworld.game import ActionSpace, Keys
 from diffworld.models.denoiser import Conditioning, Context, Denoiser, DenoiserConfig, resize_bicubic
 from diffworld.models.diffusion import LogNormalSigma, expand, precondition, to_byte_grid
 from diffworld.models.sampler import SamplerConfig
-from diffworld.spec import ActionSpace, Keys
 
 ATARI = DenoiserConfig(
     context_frames=2, cond_channels=8, channels=(4, 8), depths=(1, 1), attention=(False, False), sigma_offset=0.3

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from diffworld.game import ActionSpace, Keys
 from diffworld.models.reward_end import RewardEndConfig, RewardEndModel
-from diffworld.spec import ActionSpace, Keys
 
 SMALL = RewardEndConfig(lstm_channels=8, cond_channels=6, channels=(4, 8), depths=(1, 1), attention=(False, True))
 ACTIONS = 4

@@ -11,10 +11,10 @@ import pytest
 from PIL import Image, ImageSequence
 
 from diffworld.data import Dataset, GameStep
+from diffworld.game import ActionSpace, GameSpec, Keys
 from diffworld.play.library import Library
 from diffworld.play.recording import FilmKind, Take, note
 from diffworld.runtime.errors import UserError
-from diffworld.spec import ActionSpace, GameSpec, Keys
 
 NOISE = GameSpec("noise", 8, 12, ActionSpace.discrete(3))
 

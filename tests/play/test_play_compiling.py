@@ -8,7 +8,7 @@ import torch
 from tiny_run import make_run
 
 from diffworld.play.compiling import compile_in_background
-from diffworld.play.dreaming import Dreamer
+from diffworld.play.drawing import Dreamer
 from diffworld.play.session import PlaySession
 from diffworld.runs import load
 

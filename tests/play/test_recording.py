@@ -15,13 +15,13 @@ from serving import LIMIT
 from tiny_run import BREAKOUT, make_run
 
 from diffworld.data import Dataset, GameStep
+from diffworld.game import ActionSpace, GameSpec
 from diffworld.play.library import Library
 from diffworld.play.recording import EpisodeRecorder, export_film, export_side_by_side
 from diffworld.play.session import REWIND_STEPS, PlaySession
 from diffworld.play.view import View
 from diffworld.runs import Model, load
 from diffworld.runtime.errors import UserError
-from diffworld.spec import ActionSpace, GameSpec
 from tests.small_disk import files_no_larger_than
 
 DOT = GameSpec("dot", 1, 1, ActionSpace.discrete(1))

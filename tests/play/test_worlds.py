@@ -9,7 +9,7 @@ import torch
 from tiny_run import BREAKOUT, SMALL, make_run, make_shooter_run
 
 from diffworld.data import Dataset
-from diffworld.play.dreaming import Dreamer, DreamRequest
+from diffworld.play.drawing import Dreamer, DreamRequest
 from diffworld.play.worlds import RealGame, Tape
 from diffworld.runs import Model, load, make_window, window_tensors
 from diffworld.runs.starts import windows_of

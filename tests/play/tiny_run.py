@@ -15,13 +15,13 @@ from diffworld.data import Dataset, EpisodeWriter
 from diffworld.envs import Driver, EnvironmentConfig, RandomPolicy
 from diffworld.envs.make import make_game
 from diffworld.envs.seeds import training_seed
+from diffworld.game import ActionSpace, Choice, GameSpec, Keys
 from diffworld.models.actor_critic import ActorCriticConfig
 from diffworld.models.denoiser import DenoiserConfig, UpsamplerConfig
 from diffworld.models.reward_end import RewardEndConfig
 from diffworld.models.sampler import SamplerConfig
 from diffworld.recipes.networks import Networks, build_networks
 from diffworld.runs import Checkpoint, RunFolder
-from diffworld.spec import ActionSpace, Choice, GameSpec, Keys
 
 SMALL = Config(
     env="atari/Breakout",

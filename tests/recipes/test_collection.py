@@ -16,9 +16,9 @@ from diffworld.data import Dataset
 from diffworld.data.schema import FRAMES, ROWS
 from diffworld.envs import EnvironmentConfig, VectorEnv, make_env
 from diffworld.envs.seeds import training_seed
+from diffworld.game import ActionSpace, GameSpec
 from diffworld.models.actor_critic import ActorCritic, ActorCriticConfig
 from diffworld.recipes.collection import Collector
-from diffworld.spec import ActionSpace, GameSpec
 
 SIZE, SEED = (16, 16), 3
 

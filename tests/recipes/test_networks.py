@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from diffworld.config import OF_DATA, RECIPE_NETWORKS, Config, NetworkName, preset
+from diffworld.game import ActionSpace, Choice, GameSpec, Keys
 from diffworld.models.actor_critic import ActorCriticConfig
 from diffworld.recipes.networks import Networks, build_networks, network_names
 from diffworld.runtime.errors import UserError
-from diffworld.spec import ActionSpace, Choice, GameSpec, Keys
 
 THREE = RECIPE_NETWORKS["world"]
 

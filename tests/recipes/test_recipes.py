@@ -18,9 +18,9 @@ from diffworld.agents.rollout import act
 from diffworld.config import RECIPE_NETWORKS, CollectionConfig, Config, NetworkName
 from diffworld.data import Dataset, held_out_episodes
 from diffworld.evaluation.held_out import HeldOutWindows
+from diffworld.game import ActionSpace, GameSpec
 from diffworld.recipes import COLLECT, TEST, Diamond, ModelFree, Networks, Shooter, World
 from diffworld.recipes.diamond import ENOUGH_REWARDS
-from diffworld.spec import ActionSpace, GameSpec
 from diffworld.training.trainer import Trainer
 from diffworld.world import TwoStages
 from tests.tiny_training import (

@@ -13,10 +13,10 @@ from diffworld.evaluation.blind import BlindGames, BlindScores
 from diffworld.evaluation.protocol import ATARI_100K
 from diffworld.evaluation.saved import Evaluation, save_evaluation
 from diffworld.evaluation.statistics import Interval
+from diffworld.game import ActionSpace, GameSpec
 from diffworld.models.sampler import SamplerConfig
 from diffworld.report.runs import label, method_of, named, read_run
 from diffworld.runtime.errors import UserError
-from diffworld.spec import ActionSpace, GameSpec
 
 
 def evaluate(path: Path, score: float, games: int, checkpoint: int = 5, **changes: object) -> None:

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from diffworld.game import ActionSpace
 from diffworld.models.denoiser import Conditioning, DenoiserConfig, DenoiserNetwork
 from diffworld.models.sampler import SamplerConfig
 from diffworld.nn.blocks import modulations
-from diffworld.spec import ActionSpace
 from diffworld.world import FrameStack
 from research import ddpm
 

@@ -13,10 +13,10 @@ import torch
 from diffworld.config import RECIPE_NETWORKS, Config, read_config
 from diffworld.data import Dataset
 from diffworld.envs import EnvironmentConfig, make_env
+from diffworld.game import ActionSpace, GameSpec
 from diffworld.recipes.networks import Networks, build_networks
 from diffworld.runs import Checkpoint, Model, RunFolder, load, loading, pack, window_tensors
 from diffworld.runtime.errors import UserError
-from diffworld.spec import ActionSpace, GameSpec
 from diffworld.training.run import train
 from diffworld.world import TwoStages, row_noise
 from diffworld.world.noise import generator_noise

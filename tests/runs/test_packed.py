@@ -19,9 +19,9 @@ from test_loading import dreamt, make_run
 import diffworld
 from diffworld.cli import main
 from diffworld.config import Config
+from diffworld.game import ActionSpace, GameSpec
 from diffworld.runs import Model, load, pack
 from diffworld.runtime.errors import UserError
-from diffworld.spec import ActionSpace, GameSpec
 from tests.noise_data import noise_spec
 from tests.tiny_training import SHOOTER
 

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from diffworld.config import Config, preset
+from diffworld.game import ActionSpace, Choice, GameSpec, Keys
 from diffworld.runs.folder import CHECKPOINTS_KEPT, Checkpoint, RunFolder
 from diffworld.runtime.errors import UserError
-from diffworld.spec import ActionSpace, Choice, GameSpec, Keys
 
 GAME = GameSpec(
     "shooter", 8, 8, ActionSpace((Keys(("w",)), Choice("mouse", ("-", "+")))), keys={"w": "KeyW"}, rewards=False

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from diffworld.data import Dataset
 from diffworld.envs import EnvironmentConfig, RandomPolicy, make_env
+from diffworld.game import ActionSpace, GameSpec
 from diffworld.runs.starts import (
     COLLECT_STEPS,
     MAX_STARTS,
@@ -23,7 +24,6 @@ from diffworld.runs.starts import (
     windows_of,
 )
 from diffworld.runtime.errors import UserError
-from diffworld.spec import ActionSpace, GameSpec
 from tests.tiny_training import NINE, SHOOTER, Nine
 
 CHOICE = ActionSpace.discrete(5)

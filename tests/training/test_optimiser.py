@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from diffworld.config import Config, UpdateConfig
+from diffworld.game import ActionSpace, GameSpec
 from diffworld.recipes.networks import build_networks
-from diffworld.spec import ActionSpace, GameSpec
 from diffworld.training.optimiser import Optimiser, descend, split_parameters
 
 PLAIN = UpdateConfig(0, 0, learning_rate=0.01, weight_decay=0.0, clip=1e9, warmup=0)

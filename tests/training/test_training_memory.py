@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from diffworld.config import RECIPE_NETWORKS, Config, UpdateConfig
+from diffworld.game import ActionSpace, GameSpec
 from diffworld.recipes import build_networks
 from diffworld.runtime.errors import UserError
-from diffworld.spec import ActionSpace, GameSpec
 from diffworld.training.memory import check_memory, kept_bytes
 from tests.tiny_training import SHOOTER
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from diffworld.game import ActionSpace
 from diffworld.models.sampler import SamplerConfig
-from diffworld.spec import ActionSpace
 from diffworld.world import FrameStack, FrameStackState, KeyedGenerators, StepKey, row_noise
 from diffworld.world.noise import generator_noise
 from tests.world.watched_world import (

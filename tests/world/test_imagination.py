@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 import torch
 
+from diffworld.game import ActionSpace
 from diffworld.models.sampler import SamplerConfig
-from diffworld.spec import ActionSpace
 from diffworld.world import FrameStack, FrameStackState, Imagination, ImaginationState
 from tests.world.watched_world import (
     CHOICE,

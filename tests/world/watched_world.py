@@ -3,11 +3,11 @@
 import torch
 from torch import Tensor
 
+from diffworld.game import ActionSpace, Choice, Keys
 from diffworld.models.denoiser import Denoiser, DenoiserConfig
 from diffworld.models.diffusion import Randn
 from diffworld.models.reward_end import RewardEndConfig, RewardEndModel
 from diffworld.models.sampler import SamplerConfig
-from diffworld.spec import ActionSpace, Choice, Keys
 from diffworld.world import FrameStack
 
 N, ACTIONS, SIZE = 3, 4, (4, 6)

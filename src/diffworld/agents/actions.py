@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from diffworld.spec import ActionSpace, Choice, Keys
+from diffworld.game import ActionSpace, Choice, Keys
 from diffworld.world import draw_index
 
 

@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from diffworld.agents.actions import entropy, log_prob
+from diffworld.game import ActionSpace
 from diffworld.runtime.checked import Amount, Share
-from diffworld.spec import ActionSpace
 
 
 @dataclass(frozen=True)

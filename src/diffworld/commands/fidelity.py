@@ -21,6 +21,7 @@ from diffworld.evaluation.fidelity.starts import (
 )
 from diffworld.evaluation.fidelity.study import Bar, sampled_dreams, study_dreams, summary_lines
 from diffworld.evaluation.games import TestGames
+from diffworld.game import GameSpec
 from diffworld.runs import Model
 from diffworld.runs.loading import is_packed, load
 from diffworld.runtime.checked import Count, Natural
@@ -29,7 +30,6 @@ from diffworld.runtime.errors import UserError
 from diffworld.runtime.files import check_writable, without_nan, write_json
 from diffworld.runtime.progress import Display
 from diffworld.runtime.versions import versions
-from diffworld.spec import GameSpec
 
 FORMAT = 1
 RECORD, CURVES, STRIP, FILM = "fidelity.json", "curves.png", "strip.png", "dream.mp4"

@@ -22,13 +22,13 @@ from diffworld.compat.published import (
 from diffworld.compat.shooter import Spawn, counter_strike, imported_shooter, read_spawns
 from diffworld.data import Dataset
 from diffworld.envs import make_env
+from diffworld.game import GameSpec
 from diffworld.runs import Checkpoint, RunFolder, load
 from diffworld.runs.starts import write_later_actions
 from diffworld.runtime.checked import Natural
 from diffworld.runtime.errors import UserError
 from diffworld.runtime.files import atomic_folder, check_writable
 from diffworld.runtime.progress import Display
-from diffworld.spec import GameSpec
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 from diffworld.agents.returns import ReturnConfig, actor_critic_losses, lambda_returns
 from diffworld.envs import EnvironmentConfig, list_envs, make_env
+from diffworld.game import ActionSpace
 from diffworld.models.actor_critic import ActorCritic
 from diffworld.models.denoiser import Denoiser, resize_bicubic
 from diffworld.models.diffusion import LogNormalSigma, Randn
 from diffworld.models.reward_end import RewardEndModel
 from diffworld.models.sampler import SamplerConfig, karras_schedule
-from diffworld.spec import ActionSpace
 
 Arrays = Mapping[str, Tensor]
 ONE_LEVEL = 2 / 255

@@ -19,13 +19,13 @@ from torch import Tensor
 from diffworld.compat.names import load_published
 from diffworld.compat.sizes import sizes_from_config, sizes_from_tensors, tensor_size
 from diffworld.config import Config, preset
+from diffworld.game import GameSpec
 from diffworld.recipes import Networks, build_networks
 from diffworld.recipes.networks import require_layers
 from diffworld.runtime.checked import read_as
 from diffworld.runtime.errors import UserError, one_line
 from diffworld.runtime.files import write_json
 from diffworld.runtime.versions import versions
-from diffworld.spec import GameSpec
 
 
 @dataclass(frozen=True)

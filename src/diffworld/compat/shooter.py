@@ -16,9 +16,9 @@ from torch import Tensor
 
 from diffworld.compat.sizes import levels_of, tensor_size
 from diffworld.config import Config, preset
+from diffworld.game import MOUSE_X, MOUSE_Y, ActionSpace, Choice, GameSpec, Keys
 from diffworld.runtime.checked import read_as
 from diffworld.runtime.errors import UserError, one_line
-from diffworld.spec import MOUSE_X, MOUSE_Y, ActionSpace, Choice, GameSpec, Keys
 
 KEYS = ("w", "a", "s", "d", "space", "ctrl", "shift", "1", "2", "3", "r", "left click", "right click")
 WEAPONS = ("1", "2", "3")

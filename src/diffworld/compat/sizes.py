@@ -13,12 +13,12 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from diffworld.game import ActionSpace, Keys, numbered
 from diffworld.models.actor_critic import ActorCritic, ActorCriticConfig
 from diffworld.models.denoiser import Conditioning, Denoiser, DenoiserConfig
 from diffworld.models.diffusion import SIGMA_DATA
 from diffworld.models.reward_end import RewardEndConfig, RewardEndModel
 from diffworld.runtime.errors import UserError, one_line
-from diffworld.spec import ActionSpace, Keys, numbered
 
 LARGEST_SIDE = 512  # of the square frames that shapes are compared with
 

@@ -13,9 +13,9 @@ import numpy.typing as npt
 from diffworld.data.episodes import Episodes
 from diffworld.data.log import FrameLog, Synced
 from diffworld.data.schema import DESCRIPTION, FINAL, FRAMES, ROWS, STEP, SYNCED, TERMINATED, TRUNCATED, DatasetSchema
+from diffworld.game import Encoded, GameSpec
 from diffworld.runtime.errors import UserError
 from diffworld.runtime.files import write_error, write_json
-from diffworld.spec import Encoded, GameSpec
 
 MAX_EPISODES = 2**32  # ids are stored in 32 bits
 

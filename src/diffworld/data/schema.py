@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from diffworld.game import ActionSpace, GameSpec, Keys, numbered
 from diffworld.runtime.errors import UserError, one_line
 from diffworld.runtime.files import read_json, write_json
-from diffworld.spec import ActionSpace, GameSpec, Keys, numbered
 
 FORMAT_VERSION = 2
 DESCRIPTION, FRAMES, ROWS, SYNCED = "dataset.json", "frames.bin", "rows.bin", "synced.json"

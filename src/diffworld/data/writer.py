@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffworld.data.dataset import Dataset
-from diffworld.spec import Encoded
+from diffworld.game import Encoded
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,8 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space, iterate
 from numpy.typing import NDArray
 
-from diffworld.dream_env.dreams import Dreams, DreamSettings, DreamsState
+from diffworld.dream_env.batch import Dreams, DreamSettings, DreamsState
+from diffworld.game.gym_spaces import to_gymnasium
 from diffworld.runtime.errors import UserError
 from diffworld.runtime.frames import Film, Frame
 
@@ -36,7 +37,7 @@ class _Dreaming:
         self.dreams = Dreams(rows, DreamSettings(**settings))
         spec = self.dreams.spec
         self.metadata = {**METADATA, "render_fps": spec.steps_per_second}
-        return Box(0, 255, spec.frame_shape, np.uint8), spec.actions.to_gymnasium()
+        return Box(0, 255, spec.frame_shape, np.uint8), to_gymnasium(spec.actions)
 
     def get_state(self) -> DreamsState:
         """Where the dreams stand; put back, they go on as they did, whatever happened since."""

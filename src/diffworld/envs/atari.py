@@ -15,8 +15,8 @@ from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
 from diffworld.envs.base import EnvironmentConfig, StepResult, VectorEnv
+from diffworld.game import ActionSpace, GameSpec
 from diffworld.runtime.errors import UserError
-from diffworld.spec import ActionSpace, GameSpec
 
 GAME_FRAMES_LIMIT = 108_000
 """ALE's customary limit on a game: 30 minutes at 60 frames a second."""

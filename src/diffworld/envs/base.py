@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from diffworld.game import Encoded, GameSpec
 from diffworld.runtime.checked import Count, Natural, Share
 from diffworld.runtime.errors import UserError
-from diffworld.spec import Encoded, GameSpec
 
 if TYPE_CHECKING:
     from diffworld.envs.driver import Policy

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from diffworld.data import GameStep
 from diffworld.envs.base import GameHistory, StepResult, VectorEnv
-from diffworld.spec import ActionSpace, Encoded
+from diffworld.game import ActionSpace, Encoded
 
 
 class Policy(Protocol):

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 
 from diffworld.envs.base import EnvironmentConfig, area_resize
 from diffworld.envs.serial import Game, Played, SerialEnv
+from diffworld.game import ActionSpace, Encoded, GameSpec, Keys
+from diffworld.game.gym_spaces import from_gymnasium, to_gym_action
 from diffworld.runtime.errors import UserError
-from diffworld.spec import ActionSpace, Encoded, GameSpec, Keys
 
 IMPORT = "install the module, or name the folder it lies in in PYTHONPATH"
 KNOWN = "a game of your own is gym/<module>:<Id>, and importing the module must register the Id"
@@ -51,7 +52,7 @@ class GymGame(Game):
 
     def step(self, action: Encoded) -> Played:
         with _telling(f"{self._name}: step", STEP):
-            played = self._actions.to_gym_action(action, self._env.action_space)
+            played = to_gym_action(self._actions, action, self._env.action_space)
             observation, *numbers, _ = _values(self._env.step(played), 5)
             names = ("reward", "terminated", "truncated")
             reward, terminated, truncated = map(_number, names, numbers)
@@ -128,7 +129,7 @@ def _described(name: str, gym_id: str) -> tuple[ActionSpace, float, dict[str, An
     try:
         with _telling(name, MEND):
             space, metadata, options = env.observation_space, env.metadata, dict[str, Any]()
-            actions, rate = ActionSpace.from_gymnasium(env.action_space), metadata.get("render_fps")
+            actions, rate = from_gymnasium(env.action_space), metadata.get("render_fps")
             if not _is_image(space):
                 if "rgb_array" not in metadata.get("render_modes", []):
                     raise _FaultError(f"observes {_brief(space)}, no uint8 image (H, W, 3), and cannot draw rgb_array")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from importlib import import_module
 
 from diffworld.envs.base import EnvironmentConfig, VectorEnv
+from diffworld.game import GameSpec
 from diffworld.runtime.checked import checked, read_as
 from diffworld.runtime.errors import UserError
-from diffworld.spec import GameSpec
 
 ATARI_100K_GAMES = tuple(
     """

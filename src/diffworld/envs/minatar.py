@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from diffworld.envs.base import EnvironmentConfig
 from diffworld.envs.serial import Game, Played, SerialEnv
+from diffworld.game import ActionSpace, Encoded, GameSpec
 from diffworld.runtime.errors import UserError
-from diffworld.spec import ActionSpace, Encoded, GameSpec
 
 MINATAR_GAMES = ("asterix", "breakout", "freeway", "seaquest", "space_invaders")
 

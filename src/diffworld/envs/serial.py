@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffworld.envs.base import EnvironmentConfig, StepResult, VectorEnv
-from diffworld.spec import Encoded, GameSpec
+from diffworld.game import Encoded, GameSpec
 
 
 class Played(NamedTuple):

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from diffworld.envs.base import EnvironmentConfig, area_resize
 from diffworld.envs.serial import Game, Played, SerialEnv
+from diffworld.game import MOUSE_X, MOUSE_Y, ActionSpace, Choice, Encoded, GameSpec, Keys
 from diffworld.runtime.errors import UserError, one_line
-from diffworld.spec import MOUSE_X, MOUSE_Y, ActionSpace, Choice, Encoded, GameSpec, Keys
 
 TICS_A_SECOND = 35
 FIELD_OF_VIEW = 90

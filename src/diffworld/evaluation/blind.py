@@ -12,8 +12,8 @@ from diffworld.envs.make import make_game
 from diffworld.envs.seeds import test_seed
 from diffworld.evaluation.games import TestGames, scores
 from diffworld.evaluation.statistics import Interval, clearly_above, mean_interval
+from diffworld.game import ActionSpace, Encoded
 from diffworld.runtime.progress import Display
-from diffworld.spec import ActionSpace, Encoded
 
 MOST_ACTIONS = 32
 """With more actions than that, or with keys, doing nothing is the only constant action that is played."""

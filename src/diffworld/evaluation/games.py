@@ -11,8 +11,8 @@ from diffworld.envs import EpisodeResult, Policy, RandomPolicy, play_episodes
 from diffworld.envs.driver import OnStep
 from diffworld.envs.make import make_game
 from diffworld.envs.seeds import test_seed
+from diffworld.game import GameSpec
 from diffworld.models.actor_critic import ActorCritic
-from diffworld.spec import GameSpec
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,8 @@ from diffworld.data import (
     sample_transition_windows,
     transition_batch,
 )
+from diffworld.game import GameSpec
 from diffworld.models.reward_end import RewardEndModel
-from diffworld.spec import GameSpec
 from diffworld.world import Lesson, WorldModel
 from diffworld.world.noise import generator_noise
 

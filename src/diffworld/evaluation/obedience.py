@@ -26,10 +26,10 @@ from torch import Tensor
 from diffworld.data import Dataset
 from diffworld.data.episodes import widen
 from diffworld.evaluation.plots import finish, padded_figure, write_png
+from diffworld.game import ActionSpace, Keys
 from diffworld.models.diffusion import Randn
 from diffworld.runtime.errors import UserError
 from diffworld.runtime.frames import frames_from_bytes
-from diffworld.spec import ActionSpace, Keys
 from diffworld.world import WorldModel
 from diffworld.world.noise import generator_noise
 

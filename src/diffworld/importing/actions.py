@@ -13,12 +13,12 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from diffworld.game import MAX_ACTIONS, ActionSpace, Choice, Keys, numbered
 from diffworld.importing.controls import Bools, Floats, Ints, Steps
 from diffworld.importing.keys import codes, plain
 from diffworld.runtime.checked import read_as
 from diffworld.runtime.errors import UserError
 from diffworld.runtime.files import read_json
-from diffworld.spec import MAX_ACTIONS, ActionSpace, Choice, Keys, numbered
 
 BINS = 7
 """Of an axis that nobody gave edges for."""

@@ -18,6 +18,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from diffworld.game import MAX_ACTIONS, numbered
 from diffworld.importing import log
 from diffworld.importing.controls import Ints, Outcomes, Ticks, columns_of
 from diffworld.importing.recording import (
@@ -32,7 +33,6 @@ from diffworld.importing.recording import (
     shrunk,
 )
 from diffworld.runtime.frames import Frame
-from diffworld.spec import MAX_ACTIONS, numbered
 
 PICTURES = frozenset(".png .jpg .jpeg .bmp .webp .ppm".split())
 _FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "PPM")

@@ -15,6 +15,7 @@ import gymnasium.spaces as spaces
 import numpy as np
 from numpy.typing import NDArray
 
+from diffworld.game import numbered
 from diffworld.importing.controls import Ints, Outcomes, Ticks, columns_of
 from diffworld.importing.recording import (
     BadRecording,
@@ -30,7 +31,6 @@ from diffworld.importing.recording import (
 from diffworld.runtime.errors import UserError, one_line
 from diffworld.runtime.files import read_json
 from diffworld.runtime.frames import Frame
-from diffworld.spec import numbered
 
 METADATA, HDF5 = "metadata.json", "main_data.hdf5"
 _ROWS = 16  # that are read at a time

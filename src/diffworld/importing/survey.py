@@ -8,13 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from diffworld.game import GameSpec
 from diffworld.importing.actions import Coder, KeyMap, Usage, find_actions
 from diffworld.importing.controls import pace
 from diffworld.importing.plan import Cut, Rows, plan_rows
 from diffworld.importing.recording import BadRecording, Footage, Recording, damage
 from diffworld.importing.sizes import USUAL_SPEED, choose_size, choose_speed
 from diffworld.runtime.errors import UserError
-from diffworld.spec import GameSpec
 
 T = TypeVar("T")
 

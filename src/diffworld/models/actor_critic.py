@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from diffworld.game import ActionSpace
 from diffworld.nn.blocks import conv3x3, group_norm, init_lstm, silu
 from diffworld.runtime.checked import Count
 from diffworld.runtime.errors import UserError
-from diffworld.spec import ActionSpace
 
 PolicyState = tuple[Tensor, Tensor]
 """LSTM hidden and cell state, each (B, lstm_channels)."""

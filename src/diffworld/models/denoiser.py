@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from annotated_types import Interval
 from torch import Tensor, nn
 
+from diffworld.game import ActionSpace
 from diffworld.models.diffusion import (
     SIGMA_DATA,
     LogNormalSigma,
@@ -28,7 +29,6 @@ from diffworld.models.sampler import SamplerConfig, karras_schedule, sample
 from diffworld.nn.blocks import FourierFeatures, conv3x3, group_norm, modulations, silu, zero_init
 from diffworld.nn.unet import UNet
 from diffworld.runtime.checked import Amount, Count, Natural
-from diffworld.spec import ActionSpace
 
 
 @dataclass(frozen=True)

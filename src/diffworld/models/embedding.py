@@ -3,7 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from diffworld.spec import ActionSpace
+from diffworld.game import ActionSpace
 
 
 class ActionEmbedding(nn.Embedding):

@@ -6,10 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from diffworld.game import ActionSpace
 from diffworld.models.embedding import ActionEmbedding
 from diffworld.nn.blocks import ResBlocks, conv3x3, downsample, init_lstm, modulations
 from diffworld.runtime.checked import Count
-from diffworld.spec import ActionSpace
 
 LstmState = tuple[Tensor, Tensor]
 """Hidden and cell state, each (B, lstm_channels)."""

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from diffworld.models.denoiser import Denoiser
-from diffworld.play.dreaming import Dreamer, DreamRequest
+from diffworld.play.drawing import Dreamer, DreamRequest
 from diffworld.runs import Model, make_window
 from diffworld.runtime.compiling import compile_forward
 from diffworld.world import StepKey

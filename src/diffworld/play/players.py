@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from diffworld.agents.actions import draw_actions, random_actions
+from diffworld.game import MOUSE_X, MOUSE_Y, ActionSpace, Choice, Encoded
 from diffworld.models.actor_critic import PolicyState
-from diffworld.spec import MOUSE_X, MOUSE_Y, ActionSpace, Choice, Encoded
 
 Player = Literal["human", "agent", "random", "replay", "recording"]
 """replay: what was done in the data from a dream's start on. recording: a recorded episode, frames and all."""

@@ -17,12 +17,12 @@ import numpy as np
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from diffworld.game import MAX_ACTIONS
 from diffworld.play.recording import FilmKind
 from diffworld.play.settings import MAX_FPS, Settings
 from diffworld.runtime.checked import Natural
 from diffworld.runtime.errors import UserError
 from diffworld.runtime.frames import Frame as Picture
-from diffworld.spec import MAX_ACTIONS
 
 MAX_MESSAGE_BYTES = 2048
 """Longest message a client may send; all but actions of very many keys are a tenth of it."""

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from diffworld.data import Dataset, DatasetSchema, EpisodeWriter, GameStep
+from diffworld.game import GameSpec
 from diffworld.runtime.errors import UserError
 from diffworld.runtime.frames import Film
 from diffworld.runtime.video import side_by_side, write_gif, write_video
-from diffworld.spec import GameSpec
 
 FilmKind = Literal["mp4", "gif"]
 GIF_FRAMES = 1_000

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from diffworld.play import protocol
-from diffworld.play.dreaming import Dreamer
+from diffworld.play.drawing import Dreamer
 from diffworld.play.library import Library
 from diffworld.play.queue import PlayerQueue
 from diffworld.play.session import PlaySession

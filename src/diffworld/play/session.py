@@ -11,7 +11,8 @@ import torch
 
 from diffworld.data import GameStep
 from diffworld.envs.seeds import test_seed
-from diffworld.play.dreaming import Dreamer, DreamRequest, DreamStep, Stopwatch
+from diffworld.game import Encoded, GameSpec
+from diffworld.play.drawing import Dreamer, DreamRequest, DreamStep, Stopwatch
 from diffworld.play.library import Library
 from diffworld.play.players import PolicyOutput, choose_action
 from diffworld.play.recording import Source, Take
@@ -22,7 +23,6 @@ from diffworld.runs import Model, Window
 from diffworld.runtime.errors import UserError
 from diffworld.runtime.files import check_writable
 from diffworld.runtime.frames import Frame, frames_from_bytes
-from diffworld.spec import Encoded, GameSpec
 from diffworld.world import DreamState, KeyedGenerators, StepKey
 
 REWIND_STEPS = 150

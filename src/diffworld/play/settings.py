@@ -7,12 +7,12 @@ from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 from annotated_types import Interval
 
+from diffworld.game import GameSpec
 from diffworld.play.players import Player
 from diffworld.play.worlds import Rules
 from diffworld.runs import Model
 from diffworld.runtime.checked import checked
 from diffworld.runtime.errors import UserError
-from diffworld.spec import GameSpec
 from diffworld.world import Samplers
 
 MAX_FPS = 60

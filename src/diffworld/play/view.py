@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from diffworld.play.dreaming import DreamStep
+from diffworld.game import Encoded
+from diffworld.play.drawing import DreamStep
 from diffworld.play.players import Player, PolicyOutput
 from diffworld.play.settings import Settings
 from diffworld.play.worlds import GameState, WorldStep
 from diffworld.runtime.frames import Film, Frame, to_numpy
-from diffworld.spec import Encoded
 from diffworld.world import DreamState
 
 Pictures = dict[str, Frame | None]

@@ -11,9 +11,9 @@ import numpy as np
 
 from diffworld.envs import GameHistory
 from diffworld.envs.make import make_game
+from diffworld.game import ActionSpace, Encoded, GameSpec
 from diffworld.runs import Window, make_window
 from diffworld.runtime.frames import Film, Frame
-from diffworld.spec import ActionSpace, Encoded, GameSpec
 
 Rules = Literal["train", "test"]
 """train: a lost life ends the episode, as the learner sees it. test: only game over does."""

@@ -7,12 +7,12 @@ import torch
 from torch import Tensor, nn
 
 from diffworld.config import NETWORKS, OF_DATA, RECIPE_NETWORKS, Config, NetworkName, RecipeName
+from diffworld.game import GameSpec
 from diffworld.models.actor_critic import ActorCritic
 from diffworld.models.denoiser import Conditioning, Denoiser
 from diffworld.models.reward_end import RewardEndModel
 from diffworld.runtime.compiling import compile_forward
 from diffworld.runtime.errors import UserError
-from diffworld.spec import GameSpec
 from diffworld.world import FrameStack, Samplers, TwoStages
 
 

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from diffworld.config import NetworkName, UpdateConfig
 from diffworld.data import Dataset
 from diffworld.envs import VectorEnv
+from diffworld.game import GameSpec
 from diffworld.recipes.collection import Collector
 from diffworld.recipes.networks import Networks
-from diffworld.spec import GameSpec
 from diffworld.world import WorldModel
 
 Losses = dict[str, Tensor]

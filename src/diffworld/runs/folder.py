@@ -23,10 +23,10 @@ import torch
 from torch import Tensor
 
 from diffworld.config import Config, differences, read_config
+from diffworld.game import GameSpec
 from diffworld.runtime.errors import UserError, one_line
 from diffworld.runtime.files import atomic_folder, read_json, write_atomic, write_json
 from diffworld.runtime.versions import versions
-from diffworld.spec import GameSpec
 
 MAY_CHANGE = ("log_to", "checkpoint_seconds")
 """Settings that do not touch what a run computes: it may be resumed with others."""

@@ -19,6 +19,7 @@ from diffworld.data import Dataset, DatasetSchema
 from diffworld.data.schema import DESCRIPTION
 from diffworld.envs import EnvironmentConfig, Policy, RandomPolicy
 from diffworld.envs.make import make_env, make_game
+from diffworld.game import ActionSpace, GameSpec
 from diffworld.models.actor_critic import ActorCritic
 from diffworld.recipes.networks import Networks, build_networks, build_world, require_layers
 from diffworld.runs.folder import RunFolder
@@ -26,7 +27,6 @@ from diffworld.runs.packed import Packed, read_packed, write_packed
 from diffworld.runs.starts import COLLECT_GAMES, Starts, Window, collect_windows, windows_of
 from diffworld.runtime.device import resolve_device, resolve_precision, resolve_threads
 from diffworld.runtime.errors import UserError
-from diffworld.spec import ActionSpace, GameSpec
 from diffworld.world import WorldModel
 
 DEMO, DEMOS = "demo", Path(__file__).parent / "demos"

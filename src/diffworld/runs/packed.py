@@ -32,12 +32,12 @@ from torch import Tensor
 
 from diffworld import __version__
 from diffworld.config import Config, config_from
+from diffworld.game import GameSpec
 from diffworld.runs.folder import CONFIG, GAME
 from diffworld.runs.starts import MAX_STARTS, Window
 from diffworld.runtime.checked import checked
 from diffworld.runtime.errors import UserError, one_line
 from diffworld.runtime.files import atomic_file, encoded, parse_json
-from diffworld.spec import GameSpec
 
 FORMAT = 1
 ABOUT, WEIGHTS, STARTS, LICENCE = "diffworld.json", "weights.safetensors", "starts.safetensors", "LICENCE.txt"

@@ -18,9 +18,9 @@ from diffworld.data import Dataset, EpisodeWriter
 from diffworld.data.episodes import widen
 from diffworld.envs import Driver, Policy, VectorEnv
 from diffworld.envs.seeds import test_seed
+from diffworld.game import ActionSpace, Encoded
 from diffworld.runtime.errors import UserError, one_line
 from diffworld.runtime.frames import frames_from_bytes
-from diffworld.spec import ActionSpace, Encoded
 
 MAX_STARTS = 512
 """Starts offered of a data set, evenly spread over it: few enough to hold in memory and to look through."""

@@ -18,11 +18,11 @@ from diffworld.data import Dataset, GameStep, held_out_episodes
 from diffworld.envs import EpisodeResult
 from diffworld.evaluation.games import TestGames
 from diffworld.evaluation.held_out import BATCH, BATCHES
+from diffworld.game import GameSpec
 from diffworld.recipes import COLLECT, TEST
 from diffworld.runtime.device import resolve_threads, use_threads
 from diffworld.runtime.memory import in_words, memory_limit
 from diffworld.runtime.progress import duration, rate
-from diffworld.spec import GameSpec
 from diffworld.training.memory import check_memory
 from diffworld.training.run import header, make_trainer, open_source, size_note
 from diffworld.training.trainer import Trainer

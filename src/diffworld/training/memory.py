@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
 from diffworld.config import Config
+from diffworld.game import GameSpec
 from diffworld.models.actor_critic import ActorCritic
 from diffworld.models.denoiser import Denoiser
 from diffworld.models.reward_end import RewardEndModel
@@ -14,7 +15,6 @@ from diffworld.recipes import build_networks, small_size
 from diffworld.runtime.device import resolve_compile, resolve_precision
 from diffworld.runtime.errors import UserError
 from diffworld.runtime.memory import Limit, in_words, memory_limit
-from diffworld.spec import GameSpec
 
 BYTES_A_PARAMETER = 16
 """Weight, gradient and AdamW's two moments."""

@@ -12,6 +12,7 @@ from diffworld.data import Dataset
 from diffworld.data.schema import DESCRIPTION
 from diffworld.envs import VectorEnv, make_env
 from diffworld.evaluation.games import TestGames
+from diffworld.game import GameSpec
 from diffworld.recipes import RECIPES, Materials, build_networks, compile_networks
 from diffworld.runs.folder import Checkpoint, RunFolder
 from diffworld.runtime.checked import read_as
@@ -26,7 +27,6 @@ from diffworld.runtime.device import (
 from diffworld.runtime.errors import UserError
 from diffworld.runtime.metrics import MetricsLog
 from diffworld.runtime.progress import Display
-from diffworld.spec import GameSpec
 from diffworld.training.interrupt import StopRequest
 from diffworld.training.loop import Loop, Progress
 from diffworld.training.memory import check_memory

@@ -12,8 +12,8 @@ from diffworld.data import Dataset, GameStep
 from diffworld.envs import ActionCounter, EpisodeResult, FilmRecorder
 from diffworld.envs.driver import OnStep
 from diffworld.evaluation.blind import play_blind
-from diffworld.evaluation.dream import dream_beside_real
 from diffworld.evaluation.fidelity.brief import HORIZON, STARTS, brief_fidelity, brief_line
+from diffworld.evaluation.films import dream_beside_real
 from diffworld.evaluation.games import TestGames, scores
 from diffworld.evaluation.held_out import HeldOutWindows, TestRecorder
 from diffworld.evaluation.obedience import comparisons, draw_obedience, obedience

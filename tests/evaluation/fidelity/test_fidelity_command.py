@@ -12,10 +12,10 @@ from tiny_fidelity import KEYS, add_episode, fill, make_run, tiny_config, tiny_s
 from diffworld.commands.fidelity import main
 from diffworld.data import Dataset
 from diffworld.evaluation.fidelity import study
+from diffworld.game import GameSpec
 from diffworld.recipes import build_networks
 from diffworld.runs import Checkpoint, RunFolder
 from diffworld.runtime.errors import UserError
-from diffworld.spec import GameSpec
 
 QUICK = ["--horizon", "12", "--starts", "3", "--episodes", "2"]
 

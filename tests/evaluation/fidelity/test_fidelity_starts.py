@@ -9,8 +9,8 @@ from tiny_fidelity import ACTIONS, KEYS, add_episode, episode, fill, some_starts
 from diffworld.data import Dataset
 from diffworld.evaluation.fidelity.starts import Starts, dataset_episodes, draw_starts, record_episodes
 from diffworld.evaluation.games import TestGames
+from diffworld.game import GameSpec
 from diffworld.runtime.errors import UserError
-from diffworld.spec import GameSpec
 
 TESTS = TestGames(tiny_spec(), seed=0, num_envs=2)
 

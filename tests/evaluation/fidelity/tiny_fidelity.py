@@ -10,12 +10,12 @@ from diffworld.config import Config, preset
 from diffworld.data import Dataset
 from diffworld.envs import EnvironmentConfig
 from diffworld.evaluation.fidelity.starts import RealEpisode, Starts, draw_starts
+from diffworld.game import ActionSpace, GameSpec, Keys
 from diffworld.models.denoiser import Denoiser
 from diffworld.models.reward_end import RewardEndModel
 from diffworld.models.sampler import SamplerConfig
 from diffworld.recipes import Networks, build_networks
 from diffworld.runs import Checkpoint, RunFolder
-from diffworld.spec import ActionSpace, GameSpec, Keys
 from diffworld.world import FrameStack
 
 HEIGHT, WIDTH, ACTIONS = 16, 20, 4

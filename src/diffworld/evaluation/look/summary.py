@@ -11,10 +11,10 @@ from PIL import Image, ImageDraw, ImageFont
 
 from diffworld.data import Dataset
 from diffworld.data.episodes import widen
+from diffworld.game import ActionSpace, Keys
 from diffworld.runtime.errors import UserError
 from diffworld.runtime.frames import Frame
 from diffworld.runtime.progress import duration
-from diffworld.spec import ActionSpace, Keys
 
 BLACK, ALIKE = 16, 0.5
 """A frame whose brightest value is below is black; two whose mean difference is below are the same."""

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
+from diffworld.game import MAX_ACTIONS, ActionSpace, Choice, GameSpec, Keys
+from diffworld.game.gym_spaces import from_gym_action, from_gymnasium, to_gym_action, to_gymnasium
 from diffworld.runtime.errors import UserError
-from diffworld.spec import MAX_ACTIONS, ActionSpace, Choice, GameSpec, Keys
 
 NAMES = st.lists(st.text(max_size=8), min_size=1, max_size=5, unique=True).map(tuple)
 
@@ -209,7 +210,7 @@ def test_values_that_are_not_of_the_parts(wrong: list[Any]) -> None:
 @settings(max_examples=50)
 @given(SPACES, st.data())
 def test_gymnasium_and_back(space: ActionSpace, data: st.DataObject) -> None:
-    gym_space = space.to_gymnasium()
+    gym_space = to_gymnasium(space)
     expected = (
         {Choice: spaces.Discrete, Keys: spaces.MultiBinary}[type(space.parts[0])]
         if len(space.parts) == 1
@@ -219,13 +220,13 @@ def test_gymnasium_and_back(space: ActionSpace, data: st.DataObject) -> None:
     )
     assert type(gym_space) is expected
     action = space.encode(values_of(space, data))
-    gym_action = space.to_gym_action(action)
+    gym_action = to_gym_action(space, action)
     assert gym_space.contains(gym_action)
-    assert_same(space.from_gym_action(gym_action), action)
+    assert_same(from_gym_action(space, gym_action), action)
     gym_space.seed(0)
     for _ in range(3):
-        space.check(space.from_gym_action(gym_space.sample()))
-    again = ActionSpace.from_gymnasium(gym_space)
+        space.check(from_gym_action(space, gym_space.sample()))
+    again = from_gymnasium(gym_space)
 
     def sizes(space: ActionSpace) -> list[tuple[str, int]]:
         return sorted((type(part).__name__, part.size) for part in space.parts)
@@ -234,7 +235,7 @@ def test_gymnasium_and_back(space: ActionSpace, data: st.DataObject) -> None:
     if isinstance(gym_space, spaces.Dict):
         assert len(gym_space) == len(space.parts)
     else:
-        assert again.to_gymnasium() == gym_space
+        assert to_gymnasium(again) == gym_space
 
 
 @pytest.mark.parametrize(
@@ -284,7 +285,7 @@ def test_gymnasium_and_back(space: ActionSpace, data: st.DataObject) -> None:
     ],
 )
 def test_spaces_of_environments(gym_space: spaces.Space[Any], expected: ActionSpace) -> None:
-    assert ActionSpace.from_gymnasium(gym_space) == expected
+    assert from_gymnasium(gym_space) == expected
 
 
 @pytest.mark.parametrize(
@@ -300,16 +301,16 @@ def test_spaces_of_environments(gym_space: spaces.Space[Any], expected: ActionSp
     ],
 )
 def test_every_action_is_one_of_the_environments(gym_space: spaces.Space[Any]) -> None:
-    space = ActionSpace.from_gymnasium(gym_space)
+    space = from_gymnasium(gym_space)
     for action in [space.idle, *space.sample(np.random.default_rng(0), 50)]:
-        assert gym_space.contains(space.to_gym_action(action, gym_space)), action
-    idle = space.to_gym_action(space.idle, gym_space)
+        assert gym_space.contains(to_gym_action(space, action, gym_space)), action
+    idle = to_gym_action(space, space.idle, gym_space)
     if isinstance(gym_space, spaces.Box):
-        assert not np.any(idle) and space.to_gym_action(space.idle, gym_space).dtype == gym_space.dtype
+        assert not np.any(idle) and to_gym_action(space, space.idle, gym_space).dtype == gym_space.dtype
 
 
 def test_a_discrete_space_may_be_given_names() -> None:
-    assert ActionSpace.from_gymnasium(spaces.Discrete(2), ["stay", "go"]).names == ("stay", "go")
+    assert from_gymnasium(spaces.Discrete(2), ["stay", "go"]).names == ("stay", "go")
 
 
 @pytest.mark.parametrize(
@@ -329,7 +330,7 @@ def test_a_discrete_space_may_be_given_names() -> None:
 )
 def test_spaces_that_are_neither_choices_nor_keys(gym_space: spaces.Space[Any]) -> None:
     with pytest.raises(UserError) as error:
-        ActionSpace.from_gymnasium(gym_space)
+        from_gymnasium(gym_space)
     assert "\n" not in str(error.value)
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from diffworld.agents.actions import entropy, probabilities
+from diffworld.game import Encoded
 from diffworld.models.actor_critic import PolicyState
 from diffworld.play.batcher import DynamicBatcher
 from diffworld.play.players import PolicyOutput
@@ -18,7 +19,6 @@ from diffworld.play.worlds import WorldStep
 from diffworld.runs import Model, Window, window_tensors
 from diffworld.runtime.device import autocast, use_threads
 from diffworld.runtime.frames import Film, Frame, to_numpy
-from diffworld.spec import Encoded
 from diffworld.world import DreamState, KeyedGenerators, Prediction, Samplers, StepKey, row_noise
 
 

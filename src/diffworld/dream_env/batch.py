@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from diffworld.data import Dataset
+from diffworld.game.gym_spaces import from_gym_action, to_gymnasium
 from diffworld.runs import Model, Starts, load, make_window, window_tensors
 from diffworld.runs.starts import windows_of
 from diffworld.runtime.device import computing_with
@@ -186,9 +187,9 @@ class Dreams:
 
     def _encoded(self, action: Any) -> Any:
         try:
-            return self.spec.actions.from_gym_action(action)
+            return from_gym_action(self.spec.actions, action)
         except (KeyError, TypeError) as error:
-            raise UserError(f"action {action!r} is not of {self.spec.actions.to_gymnasium()}") from error
+            raise UserError(f"action {action!r} is not of {to_gymnasium(self.spec.actions)}") from error
 
     def _judged(
         self, prediction: Prediction, keys: Sequence[StepKey]

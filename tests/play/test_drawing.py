@@ -13,7 +13,7 @@ from serving import LIMIT, wait_for
 from tiny_run import SMALL, make_run
 
 from diffworld.play.compiling import compiling_pays
-from diffworld.play.dreaming import Dreamer, DreamRequest, DreamStep
+from diffworld.play.drawing import Dreamer, DreamRequest, DreamStep
 from diffworld.runs import Model, load
 from diffworld.runtime.device import resolve_precision, resolve_threads, use_threads
 from diffworld.world import DreamState, FrameStack, Samplers, StepKey, WorldModel

@@ -1,17 +1,12 @@
-"""What a game is: frame size, actions and their names and keys, speed, what is known of it.
-
-A `GameSpec` stands in every data set and every run. Networks, players, the page and environments go by it, so that
-nobody counts actions in a weight's shape or opens a game to ask.
-"""
+"""What one can do in a game: a choice of some values, keys that are down or not, or several of both."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-import gymnasium.spaces as spaces
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,8 +15,6 @@ from diffworld.runtime.errors import UserError
 
 MAX_ACTIONS = 4096
 """Most values of a choice and most keys: more is a damaged description."""
-AXIS_VALUES, MOST_AXES = 5, 32
-"""Values that a continuous action's number is reduced to, and most of its numbers: more is no action but a picture."""
 
 MOUSE_X, MOUSE_Y = "mouse x", "mouse y"
 """What choices are called whose values are mouse movements, to the right and down."""
@@ -50,11 +43,6 @@ class Choice:
         except ValueError:
             return ()
 
-    @property
-    def space(self) -> spaces.Space[Any]:
-        """Its values by number."""
-        return spaces.Discrete(self.size)
-
 
 @dataclass(frozen=True)
 class Keys:
@@ -67,11 +55,6 @@ class Keys:
     def size(self) -> int:
         """Numbers it takes in an encoded action."""
         return len(self.names)
-
-    @property
-    def space(self) -> spaces.Space[Any]:
-        """A 1 for each key that is down."""
-        return spaces.MultiBinary(self.size)
 
     @property
     def conflicts(self) -> list[tuple[int, int]]:
@@ -101,7 +84,7 @@ class ActionSpace:
                 raise UserError(f"an action part needs 1 to {MAX_ACTIONS} different names, not {len(names)}")
             if isinstance(part, Keys) and any(len({*pair} & {*names}) != 2 for pair in part.exclusive):
                 raise UserError("keys that exclude each other must be two of the keys")
-        if len({*self._labels}) < len(self.parts) or len({*self.names}) < self.size:
+        if len({*self.labels}) < len(self.parts) or len({*self.names}) < self.size:
             raise UserError("every part of an action, and everything in it, needs a name of its own")
 
     @classmethod
@@ -208,60 +191,9 @@ class ActionSpace:
         ]
         return np.stack([self.encode(draw) for draw in draws])
 
-    def to_gymnasium(self) -> spaces.Space[Any]:
-        """`Discrete` or `MultiBinary` for one part, `MultiDiscrete` for choices, a `Dict` for keys and choices."""
-        if len(self.parts) == 1:
-            return self.parts[0].space
-        if all(isinstance(part, Choice) for part in self.parts):
-            return spaces.MultiDiscrete([part.size for part in self.parts])
-        return spaces.Dict([(label, part.space) for label, part in zip(self._labels, self.parts, strict=True)])
-
-    @classmethod
-    def from_gymnasium(cls, space: spaces.Space[Any], names: Sequence[str] = ()) -> ActionSpace:
-        """The space of an environment's actions; `names` are those of a `Discrete`'s values. UserError for others.
-
-        Continuous actions become choices of a few values each.
-        """
-        match space:
-            case spaces.Discrete():
-                return cls.discrete(names or numbered(int(space.n), int(space.start)))
-            case spaces.MultiBinary() if isinstance(space.n, int | np.integer):
-                return cls((Keys(numbered(int(space.n))),))
-            case spaces.MultiDiscrete() if space.nvec.ndim == 1:
-                return cls(tuple(Choice(str(i), numbered(n)) for i, n in enumerate(space.nvec.tolist())))
-            case spaces.Dict():
-                return cls(tuple(_flat(space)))
-            case spaces.Box() if parts := _binned(space):
-                return cls(parts)
-        said = " ".join(str(space).split())
-        raise UserError(
-            f"actions of {said} are neither choices nor keys: use Discrete, MultiDiscrete, MultiBinary or a bounded Box"
-        )
-
-    def from_gym_action(self, action: Any) -> Encoded:
-        """An action of `to_gymnasium()`'s space, encoded; UserError if it is none."""
-        if len(self.parts) == 1:
-            return self.encode([action])
-        if isinstance(action, Mapping):
-            return self.encode([action[label] for label in self._labels])
-        return self.encode(list(action))
-
-    def to_gym_action(self, action: Any, space: spaces.Space[Any] | None = None) -> Any:
-        """An encoded action as `to_gymnasium()`'s space has it, or the `space` that this one was made from."""
-        space = self.to_gymnasium() if space is None else space
-        pieces: list[Any] = []
-        for part, value, box in zip(self.parts, self.decode(action), _boxes(space), strict=True):
-            if isinstance(part, Keys):
-                pieces.append(value)
-            elif box is None:
-                pieces.append(np.arange(part.size) == value)
-            else:  # the value's name is the number itself
-                pieces.append(np.clip([float(part.values[value])], *box))
-        return spaces.unflatten(space, np.concatenate(pieces))
-
     @property
-    def _labels(self) -> list[str]:
-        """What Gymnasium calls the parts."""
+    def labels(self) -> list[str]:
+        """What the parts are called: a choice by its name, keys as 'keys'."""
         keys = ("keys" if place == 0 else f"keys {place}" for place in range(len(self.parts)))
         return [part.name if isinstance(part, Choice) else key for part, key in zip(self.parts, keys, strict=True)]
 
@@ -289,114 +221,9 @@ class ActionSpace:
         return read_as(cls, {"parts": parts}, "action space")
 
 
-@dataclass(frozen=True)
-class GameSpec:
-    """One game, or one recording of a game, described."""
-
-    name: str  # its id, such as atari/Breakout, or what a recording is called
-    height: int  # of the frames, in pixels
-    width: int
-    actions: ActionSpace
-    steps_per_second: float = 15.0  # at which people play it
-    keys: Mapping[str, str] = field(default_factory=dict)
-    """Name of an action -> key of a keyboard (`KeyboardEvent.code`), where the usual ones do not do."""
-    rewards: bool = True  # whether they are known
-    ends: bool = True  # whether they are known
-    presented: Mapping[str, bool | int | float] = field(default_factory=dict)
-    """How the real game was presented (`EnvironmentConfig`'s fields); empty for recordings."""
-
-    def __post_init__(self) -> None:
-        """UserError for a description that no game can have."""
-        for side in (self.height, self.width):
-            if not isinstance(side, int) or isinstance(side, bool) or not 1 <= side <= 2**14:
-                raise UserError(f"frames of {self.height}x{self.width} are not usable: give pixels, 1 to 16384 a side")
-        if not 0 < self.steps_per_second < 1e6:
-            raise UserError(f"steps_per_second is {self.steps_per_second}; it must be above 0")
-
-    @property
-    def frame_shape(self) -> tuple[int, int, int]:
-        """(H, W, 3)."""
-        return self.height, self.width, 3
-
-    @property
-    def frame_size(self) -> tuple[int, int]:
-        """(H, W)."""
-        return self.height, self.width
-
-    def differences(self, other: GameSpec) -> list[str]:
-        """In words, what keeps data of one from being used as the other's: all of it, nothing of speed and keys."""
-        found = []
-        if self.name != other.name:
-            found.append(f"game {self.name}, not {other.name}")
-        if self.frame_size != other.frame_size:
-            found.append(f"frames of {self.height}x{self.width}, not {other.height}x{other.width}")
-        if self.actions != other.actions:
-            same = self.actions.size == other.actions.size
-            found.append("other actions" if same else f"{self.actions.size} actions, not {other.actions.size}")
-        shared = sorted(self.presented.keys() & other.presented.keys() - {"height", "width"})
-        changed = [name for name in shared if self.presented[name] != other.presented[name]]
-        return found + [f"{name} {self.presented[name]}, not {other.presented[name]}" for name in changed]
-
-    def to_json(self) -> dict[str, Any]:
-        """JSON types."""
-        return asdict(self) | {"actions": self.actions.to_json()}
-
-    @classmethod
-    def from_json(cls, data: Any) -> GameSpec:
-        """What `to_json` gave; UserError for anything else."""
-        try:
-            actions = asdict(ActionSpace.from_json(data["actions"]))
-            return read_as(cls, {**data, "actions": actions}, "game")
-        except (TypeError, KeyError, UserError) as error:
-            raise UserError(f"this is no description of a game: {error}") from error
-
-
 def numbered(count: int, first: int = 0) -> tuple[str, ...]:
     """Names for values that have none; of more than any game has, enough to be refused."""
     return tuple(str(first + i) for i in range(min(count, MAX_ACTIONS + 1)))
-
-
-def _flat(space: spaces.Dict) -> Iterator[Choice | Keys]:
-    """The parts of a dictionary of simple spaces, named after its keys."""
-    for key, inner in space.items():
-        parts = ActionSpace.from_gymnasium(inner).parts
-        for part in parts:
-            if isinstance(part, Keys):
-                yield Keys(tuple(f"{key} {name}" for name in part.names))
-            else:
-                yield Choice(str(key) if len(parts) == 1 else f"{key} {part.name}", part.values)
-
-
-def _binned(space: spaces.Box) -> tuple[Choice, ...]:
-    """Each number of a small vector with bounds as one of a few values, called as they are; else nothing.
-
-    They lie evenly between the bounds, but 0 is among them where it can be, to do nothing by.
-    """
-    low, high = (side.astype(np.float64).ravel() for side in (space.low, space.high))
-    if not 1 <= low.size <= MOST_AXES or not np.isfinite([low, high]).all() or (low >= high).any():
-        return ()
-    found = []
-    for place in range(low.size):
-        values = np.linspace(low[place], high[place], AXIS_VALUES).astype(space.dtype).astype(np.float64)
-        if low[place] < 0 < high[place]:
-            values[np.abs(values).argmin()] = 0
-        names = dict.fromkeys(f"{value + 0:.6g}" for value in values)
-        found.append(Choice("axis" if low.size == 1 else f"axis {place}", tuple(names)))
-    return tuple(found)
-
-
-def _boxes(space: spaces.Space[Any]) -> Iterator[tuple[float, float] | None]:
-    """For each part of an action of that space, the bounds of its number; None of what is none of a `Box`."""
-    match space:
-        case spaces.Dict():
-            for inner in space.values():
-                yield from _boxes(inner)
-        case spaces.Box():
-            yield from zip(space.low.ravel().tolist(), space.high.ravel().tolist(), strict=True)
-        case spaces.MultiDiscrete():
-            yield from [None] * len(space.nvec)
-        case _:
-            yield None
 
 
 def _array(value: Any) -> NDArray[Any]:
