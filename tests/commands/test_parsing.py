@@ -15,7 +15,7 @@ HELP = " (try: diffworld evaluate --help)"
         (["run", "--games", "3"], "Unrecognized options: --games, 3"),
         (["run", "--episode", "3"], "Unrecognized options: --episode, 3 Perhaps you meant: --episodes INT"),
         (["run", "--policy", "best"], "invalid choice 'best' for argument '--policy'. Expected one of"),
-        (["run", "--episodes", "x"], "Error parsing --episodes: invalid literal for int() with base 10: 'x'"),
+        (["run", "--episodes", "x"], "--episodes: 'x' is no whole number"),
         ([], "Missing from diffworld evaluate: PATH The run folder."),
     ],
 )

@@ -99,7 +99,7 @@ def refused(text: str, capsys: pytest.CaptureFixture[str], *options: str) -> str
         (HEAD + "[settings.a]\nhorizon = 15\n[settings.b]", "setting 'b': it comes to the same configuration as 'a'"),
         (HEAD + "[settings.DIAMOND]", "name of a method in the report"),
         (HEAD + "[settings.a]\nhorizom = 3", "setting 'a': Unrecognized options"),
-        (HEAD + "[settings.a]\nhorizon = 'long'", "--horizon: invalid literal"),
+        (HEAD + "[settings.a]\nhorizon = 'long'", "--horizon: 'long' is no whole number"),
         (HEAD + "[settings.a]\nhorizon = 0", "setting 'a': horizon is 0"),
         (HEAD + "[settings.a]\nhorizon = true", "--horizon"),
         (HEAD + "[settings.a]\nhorizon = 1979-05-27", "'horizon' should be a string, a number"),

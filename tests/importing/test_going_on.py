@@ -64,7 +64,8 @@ def test_interrupted_after_any_step_it_goes_on_to_the_same_bytes(
     if appended < 1251:
         assert stopped.code == 130 and "the same command goes on" in stopped.err
     done = run("import-data", clips, "--out", tmp_path / "data")
-    assert done.code == 0 and "going on with the import" in done.out, done.err
+    said = "going on with the import" if appended < 1251 else "has all of this already"
+    assert done.code == 0 and said in done.out, done.err
     assert same(whole, tmp_path / "data")
 
 

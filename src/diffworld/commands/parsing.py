@@ -14,6 +14,14 @@ from diffworld.runtime.errors import HelpShown, UserError, one_line
 
 T = TypeVar("T")
 
+_PLAINLY = {
+    r"invalid literal for int\(\) with base 10: (.*?)(?= Argument|$)": r"\1 is no whole number",
+    r"could not convert string to float: (.*?)(?= Argument|$)": r"\1 is no number",
+    r"Error parsing (\S+:)": r"\1",
+    r" Argument helptext: ": r"; ",
+}
+"""What Python and tyro say, and what a user understands."""
+
 
 def parse(options: type[T], program: str, arguments: list[str], default: T | None = None) -> T:
     """Parse arguments into a dataclass with tyro, from `default` where given.
@@ -56,7 +64,10 @@ def until_stopped(action: Callable[[], None], stopped: str) -> int:
 def _in_one_line(box: str) -> str:
     """What a box of tyro's says between rules of dashes, without its title and its last part, which names --help."""
     title, *parts = [" ".join(part.split()) for part in re.split(r"^[ -]*--[ -]*$", box, flags=re.MULTILINE)]
-    return " ".join(part for part in parts if not part.startswith("For full helptext")) or title
+    said = " ".join(part for part in parts if not part.startswith("For full helptext")) or title
+    for python, plain in _PLAINLY.items():
+        said = re.sub(python, plain, said)
+    return said
 
 
 def demo_named(arguments: list[str], *before: str) -> list[str]:

@@ -53,7 +53,7 @@ class Checker:
 
     def __init__(self, expected: Arrays) -> None:
         self.expected = expected
-        self.worst, self.absolute = 0.0, 0.0
+        self.worst, self.absolute, self.note = 0.0, 0.0, ""
 
     def close(self, tolerance: float = 1e-5, relative: bool = False, **values: Tensor) -> None:
         """Every number within `tolerance`, scaled by the largest expected one (if `relative`, also down)."""
@@ -72,6 +72,8 @@ class Checker:
         self._note(off, share)
         if not any_amount:
             self._note(error.max().item(), ONE_LEVEL * 1.01)
+            if off:
+                self.note = f"({off:.2%} of the values fall on the next of 256 grey levels)"
 
     def equal(self, **values: Tensor) -> None:
         """Exactly the same."""
@@ -234,4 +236,4 @@ def check_file(name: str, arrays: Arrays, parts: Mapping[str, dict[str, nn.Modul
             return Result(name, math.inf, False, "unknown kind of file")
     except Exception as error:  # a file from elsewhere may hold anything, and the others are still to be checked
         return Result(name, math.inf, False, f"does not fit: {error}".splitlines()[0])
-    return Result(name, check.absolute, check.worst <= 1)
+    return Result(name, check.absolute, check.worst <= 1, check.note)

@@ -55,14 +55,12 @@ def import_data(name: str, recordings: Sequence[Recording], settings: Settings, 
     """
     workers = 1 if any(recording.alone for recording in recordings) else os.cpu_count() or 1
     asked = {"settings": _as_json(settings), "recordings": [recording.name for recording in recordings]}
-    found = _resumed(out, asked)
+    found = resumed = _resumed(out, asked)
     if found is None:
         with display.bar("look", "recording", len(recordings)) as advance:
             found = survey(name, recordings, settings, workers, advance)
         write_json(out / STATE, {**asked, "survey": _as_json(found)})
         write_json(out / KEYMAP, found.actions.keymap())
-    else:
-        display.line(f"going on with the import in {out}")
     for line in found.said:
         display.line(line)
     with ExitStack() as stack:
@@ -73,6 +71,8 @@ def import_data(name: str, recordings: Sequence[Recording], settings: Settings, 
         done = _done(out)
         finished = {line["recording"] for line in done}
         left = [each for each in recordings if each.name in found.steps and each.name not in finished]
+        if resumed:
+            display.line(f"going on with the import in {out}" if left else f"{out} has all of this already")
         written = dataset.num_rows - (done[-1]["rows"] if done else 0)
         if written < 0:
             raise UserError(f"{out} has fewer rows than {DONE} says: {_AGAIN}")

@@ -29,7 +29,7 @@ export class Card {
     if (info.worlds.dream) this.box.hidden = true;
     const touch = matchMedia("(pointer: coarse)").matches;
     const agent = info.players.agent ? "" : "The agent is playing. ";
-    $("#card-how").textContent = `${agent}${touch ? "Touch" : "Press"} a key of the game to ${agent ? "take over" : "begin"}.`;
+    $("#card-how").textContent = `${agent}${touch ? "Touch" : "Press"} a key of the game to ${agent ? "take over" : "play"}.`;
   }
 }
 
