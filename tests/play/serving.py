@@ -16,8 +16,9 @@ from websockets.typing import Origin
 
 from diffworld.play.library import Library
 from diffworld.play.protocol import unpack
+from diffworld.play.queue import PlayerQueue
 from diffworld.play.server import Address, listen, make_server
-from diffworld.play.server_state import ServerState
+from diffworld.play.server_state import Offer, ServerState
 from diffworld.runs import Model, load
 
 Message = dict[str, Any]
@@ -52,8 +53,8 @@ def serving(run: Path | Model, max_players: int = 8, token: str | None = None, p
     address = dataclasses.replace(address, token=token)
     model, folder = (run, Path()) if isinstance(run, Model) else (load(run, "cpu"), run)
     library = Library({"recordings": folder / "recordings", **model.datasets})
-    state = ServerState(model, library, folder / "recordings", max_players)
-    server = make_server(state, address)
+    state = ServerState(model, library, folder / "recordings", PlayerQueue(max_players))
+    server = make_server(Offer({model.title: lambda: state}), address)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     try:

@@ -61,17 +61,6 @@ def until_stopped(action: Callable[[], None], stopped: str) -> int:
     return 0
 
 
-def parse_checked(options: type[T], program: str, arguments: list[str], default: T | None = None) -> T:
-    """As `parse`, and UserError, one line, for a value out of the range that its annotation names."""
-    found = parse(options, program, arguments, default)
-    try:
-        checked(found, "--")
-    except UserError as error:
-        name, _, rest = str(error).partition(" ")
-        raise UserError(f"{name.replace('_', '-')} {rest}") from None
-    return found
-
-
 def _in_one_line(box: str) -> str:
     """What a box of tyro's says between rules of dashes, without its title and its last part, which names --help."""
     title, *parts = [" ".join(part.split()) for part in re.split(r"^[ -]*--[ -]*$", box, flags=re.MULTILINE)]

@@ -1,11 +1,15 @@
 """`diffworld play`."""
 
+from __future__ import annotations
+
 import os
 import shlex
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
@@ -14,14 +18,17 @@ from diffworld.runtime.checked import Count
 from diffworld.runtime.errors import UserError, one_line
 from diffworld.runtime.files import check_writable
 
+if TYPE_CHECKING:
+    from diffworld.play.server_state import ServerState
+
 
 @dataclass(frozen=True)
 class PlayOptions:
     """Play in the dream, in the real game, or in both side by side, on a web page; or watch the agent."""
 
     run: Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="[RUN]")] = None
-    """The run folder to play, or a file of `diffworld export`; or a small model that comes with the package: --demo,
-    or --demo NAME with one of boxing, breakout."""
+    """The run folder to play, or a file of `diffworld export`; or the small models that come with the package: --demo,
+    or --demo NAME to begin with one of boxing, breakout."""
     env: str = ""
     """Play this game itself, with nothing trained, and record it to learn from: atari/<Game>, minatar/<game>,
     gym/<registered id>, or gym/<module>:<Id> of a module that registers it."""
@@ -59,39 +66,60 @@ def main(arguments: list[str]) -> int:
 
     listener, address = listen(options.host, options.port)  # first: it fails fast
     try:
-        from diffworld.envs import EnvironmentConfig
-        from diffworld.play.compiling import compile_in_background, compiling_pays
-        from diffworld.play.library import Library
         from diffworld.play.server import serve
-        from diffworld.play.server_state import ServerState
-        from diffworld.runs.loading import is_packed, load, untrained
+        from diffworld.play.server_state import Offer
         from diffworld.runtime.device import use_threads
 
-        use_threads(1)  # the thread that draws has them all
-        beside = Path("diffworld-recordings")
-        if options.run is None:
-            model = untrained(options.env, EnvironmentConfig(height=options.height, width=options.width))
-        else:
-            model = load(options.run, options.device)
-            beside = beside if is_packed(options.run) else options.run / "recordings"
-        recordings = options.recordings or beside
-        library = Library({"recordings": recordings, **model.datasets})
+        use_threads(1)  # the threads that draw have them all
         # Whoever comes with a token need not know this machine's folders.
         command = "diffworld play" if address.token else shlex.join(["diffworld", "play", *arguments])
-        state = ServerState(model, library, recordings, options.max_players, command)
-        if model.world and (options.compile == "on" or (options.compile == "auto" and compiling_pays(model))):
-            compile_in_background(state.dreamer)
-        print(f"{model.title}: open {address.url} (Ctrl-C stops)")
-        if model.licence:
-            print(f"licence: {one_line(model.licence)}")
+        offer = Offer(_models(options, command))
+        _, first = offer.of()
+        print(f"{first.model.title}: open {address.url} (Ctrl-C stops)")
+        if first.model.licence:
+            print(f"licence: {one_line(first.model.licence)}")
         if options.env:
-            print(f"record yourself, then: diffworld train --data {recordings}/NAME")
+            print(f"record yourself, then: diffworld train --data {first.recordings}/NAME")
         sys.stdout.flush()
-        serve(state, listener, address, open_browser=options.browser and _has_browser())
+        serve(offer, listener, address, open_browser=options.browser and _has_browser())
     finally:
         listener.close()
     print("stopped", file=sys.stderr)
     return 0
+
+
+def _models(options: PlayOptions, command: str) -> dict[str, Callable[[], ServerState]]:
+    """What can be played, the first first, and how it is opened: beside one of the package's models all others."""
+    from diffworld.envs import EnvironmentConfig
+    from diffworld.play.compiling import compile_in_background, compiling_pays
+    from diffworld.play.library import Library
+    from diffworld.play.queue import PlayerQueue
+    from diffworld.play.server_state import ServerState
+    from diffworld.runs.loading import Model, demo_name, demo_names, is_packed, load, untrained
+
+    queue = PlayerQueue(options.max_players)
+
+    def opened(model: Model, beside: Path, command: str) -> ServerState:
+        recordings = options.recordings or beside
+        library = Library({"recordings": recordings, **model.datasets})
+        state = ServerState(model, library, recordings, queue, command)
+        if model.world and (options.compile == "on" or (options.compile == "auto" and compiling_pays(model))):
+            compile_in_background(state.dreamer)
+        return state
+
+    run, beside = options.run, Path("diffworld-recordings")
+    if run is None:
+        frames = EnvironmentConfig(height=options.height, width=options.width)
+        return {options.env: lambda: opened(untrained(options.env, frames), beside, command)}
+    if not (chosen := demo_name(run)):
+        folder = beside if is_packed(run) else run / "recordings"
+        return {run.name: lambda: opened(load(run, options.device), folder, command)}
+
+    def demo(name: str) -> ServerState:
+        again = command if name == chosen else f"diffworld play --demo {name}"
+        return opened(load(f"demo/{name}", options.device), beside, again)
+
+    return {name: partial(demo, name) for name in sorted(demo_names(), key=lambda name: name != chosen)}
 
 
 def _has_browser() -> bool:

@@ -10,7 +10,7 @@ import dataclasses
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, TypeVar
@@ -51,8 +51,9 @@ POLICY_VIOLATION, TRY_AGAIN_LATER, INTERNAL_ERROR = 1008, 1013, 1011  # RFC 6455
 class Connection:
     """A player from the handshake to the closed tab."""
 
-    def __init__(self, socket: WebSocket, server: ServerState) -> None:
-        self._socket, self._server = socket, server
+    def __init__(self, socket: WebSocket, server: ServerState, offer: Mapping[str, Any]) -> None:
+        """`offer` says which model this is and which others there are."""
+        self._socket, self._server, self._offer = socket, server, offer
         self._allowance = Allowance(MESSAGES_PER_SECOND, MESSAGES_AT_ONCE)
         self._commands: asyncio.Queue[protocol.Command] = asyncio.Queue(COMMANDS_AT_ONCE)
         self._thread = ThreadPoolExecutor(1, "player", initializer=lambda: use_threads(1))
@@ -159,7 +160,7 @@ class Connection:
     async def _play(self, session: PlaySession) -> None:
         first = await self._call(session.reset)
         info = await self._call(session.info)
-        await self._say({"type": "welcome", "info": {**info, "command": self._server.command}})
+        await self._say({"type": "welcome", "info": {**info, **self._offer, "command": self._server.command}})
         await self._tell_state(session)
         self._keep(first)
         while True:

@@ -4,6 +4,7 @@ Everything under `static/` is read once at the start; a request can only name on
 so no path of a client ever reaches the file system.
 """
 
+import asyncio
 import contextlib
 import logging
 import secrets
@@ -17,12 +18,12 @@ import uvicorn
 from fastapi import FastAPI, Response, WebSocket
 from fastapi.responses import FileResponse, PlainTextResponse
 
-from diffworld.play.connection import Connection
+from diffworld.play.connection import INTERNAL_ERROR, Connection
 from diffworld.play.guard import LOOPBACK, Guard
 from diffworld.play.patience import PATIENCE_SECONDS, PatientHTTP, PatientWebSocket
 from diffworld.play.protocol import MAX_MESSAGE_BYTES
-from diffworld.play.server_state import ServerState
-from diffworld.runtime.errors import UserError
+from diffworld.play.server_state import Offer
+from diffworld.runtime.errors import UserError, one_line
 
 MEDIA_TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 
@@ -64,7 +65,7 @@ def listen(host: str, port: int) -> tuple[socket.socket, Address]:
     return listener, Address(host, listener.getsockname()[1], token)
 
 
-def create_app(state: ServerState, address: Address) -> FastAPI:
+def create_app(offer: Offer, address: Address) -> FastAPI:
     """The application, with `Guard` in front of it."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     pages = _static_pages()
@@ -76,37 +77,42 @@ def create_app(state: ServerState, address: Address) -> FastAPI:
 
     @app.get("/films/{key}")
     def film(key: str) -> Response:
-        if path := state.library.film(key):
+        if path := offer.film(key):
             return FileResponse(path, filename=path.name)
         return PlainTextResponse("this film is no longer kept: export it again", 404)
 
     @app.websocket("/play")
     async def play(websocket: WebSocket) -> None:
         await websocket.accept()
-        await Connection(websocket, state).run()
+        try:
+            name, state = await asyncio.to_thread(offer.of, websocket.query_params.get("model", ""))
+        except UserError as error:
+            await websocket.close(INTERNAL_ERROR, one_line(error, 100))
+        else:
+            await Connection(websocket, state, {"model": name, "models": offer.names}).run()
 
     app.add_middleware(Guard, host=address.host, token=address.token)
     return app
 
 
-def serve(state: ServerState, listener: socket.socket, address: Address, open_browser: bool = False) -> None:
+def serve(offer: Offer, listener: socket.socket, address: Address, open_browser: bool = False) -> None:
     """Serve until Ctrl-C or SIGTERM, and end every session before returning."""
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # what a client breaks off is no news
-    server = make_server(state, address)
+    server = make_server(offer, address)
     if open_browser:
         threading.Thread(target=_open_browser, args=(address.url,), daemon=True).start()
     try:
         with contextlib.suppress(KeyboardInterrupt):
             server.run(sockets=[listener])
     finally:
-        state.close()
+        offer.close()
 
 
-def make_server(state: ServerState, address: Address) -> uvicorn.Server:
+def make_server(offer: Offer, address: Address) -> uvicorn.Server:
     """Uvicorn, with messages bounded in size, and of clients that go without a word or let it wait."""
     return uvicorn.Server(
         uvicorn.Config(
-            create_app(state, address),
+            create_app(offer, address),
             log_level="critical",
             access_log=False,
             server_header=False,

@@ -1,6 +1,8 @@
-"""What all players of one server share: the model, the stored episodes and the line of players."""
+"""What the players of one server share: the models they may choose from, stored episodes, the line of players."""
 
 import secrets
+import threading
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -16,21 +18,20 @@ from diffworld.runtime.device import use_threads
 
 
 class ServerState:
-    """Shared by the connections of one server."""
+    """Shared by all who play one model."""
 
     def __init__(
         self,
         model: Model,
         library: Library,
         recordings: Path | None,
-        max_players: int = 8,
+        queue: PlayerQueue,
         command: str = "diffworld play",
     ) -> None:
         """`command` is what a page says starts the server again."""
-        self.command = command
+        self.command, self.queue = command, queue
         self.model, self.library, self.recordings = model, library, recordings
         self.dreamer = Dreamer(model)
-        self.queue = PlayerQueue(max_players)
         self.files = ThreadPoolExecutor(1, "files", initializer=lambda: use_threads(1))
         """The one thread in which queries are answered."""
 
@@ -75,3 +76,29 @@ class ServerState:
         """Let the thread end, and remove the films."""
         self.files.shutdown(cancel_futures=True)
         self.library.close()
+
+
+class Offer:
+    """The models that players may choose from, by name; each is loaded when somebody first asks for it."""
+
+    def __init__(self, models: Mapping[str, Callable[[], ServerState]]) -> None:
+        self.names = list(models)
+        self._models, self._loaded = models, dict[str, ServerState]()
+        self._lock = threading.Lock()
+
+    def of(self, name: str = "") -> tuple[str, ServerState]:
+        """The model of that name, or the first where there is none; UserError if it cannot be loaded."""
+        name = name if name in self._models else self.names[0]
+        with self._lock:
+            if name not in self._loaded:
+                self._loaded[name] = self._models[name]()
+            return name, self._loaded[name]
+
+    def film(self, key: str) -> Path | None:
+        """The film of that key, of whichever model."""
+        return next((path for state in self._loaded.values() if (path := state.library.film(key))), None)
+
+    def close(self) -> None:
+        """End all of them."""
+        for state in self._loaded.values():
+            state.close()

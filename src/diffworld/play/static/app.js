@@ -62,6 +62,7 @@ link.on("welcome", ({ info }) => {
   $("#title").textContent = game;
   $("#title").title = info.title;
   document.title = `${game} · diffworld`;
+  offer(info);
   $("#command").textContent = info.command;
   $("#help-dream").hidden = Boolean(info.worlds.dream);
   $("#help-title").textContent = info.worlds.dream ? "You are playing the game itself" : "You are playing a neural network";
@@ -105,6 +106,15 @@ link.on("lost", ({ reason, gone }) => {
   document.body.classList.remove("playing");
   cover(reason || (gone ? "The server has gone. Trying again…" : "The connection is lost. Trying again…"), gone);
 });
+
+// The models there are, where there are several: another one is another page.
+function offer({ model, models }) {
+  const select = $("#models select");
+  $("#models").hidden = models.length < 2;
+  $("#title").hidden = models.length > 1;
+  select.replaceChildren(...models.map((name) => new Option(name, name, false, name === model)));
+  select.onchange = () => (location.search = `?model=${encodeURIComponent(select.value)}`);
+}
 
 // Playing
 

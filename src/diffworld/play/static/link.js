@@ -14,7 +14,9 @@ export class Link extends EventTarget {
 
   connect() {
     const scheme = location.protocol === "https:" ? "wss" : "ws";
-    this.socket = new WebSocket(`${scheme}://${location.host}/play`);
+    const model = new URLSearchParams(location.search).get("model");
+    const query = model ? `?model=${encodeURIComponent(model)}` : "";
+    this.socket = new WebSocket(`${scheme}://${location.host}/play${query}`);
     this.socket.binaryType = "arraybuffer";
     this.opened = false;
     this.socket.onopen = () => (this.opened = true);
