@@ -1,12 +1,12 @@
 """A real server with a tiny run in a thread, and a plain client that speaks the page's protocol."""
 
 import dataclasses
-import functools
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from diffworld.runs import Model, load
 Message = dict[str, Any]
 LIMIT = 300.0
 """Seconds after which whatever hangs is ended; no test takes a tenth of it."""
-get = functools.partial(httpx.get, timeout=LIMIT)
+get = partial(httpx.get, timeout=LIMIT)
 
 
 @dataclasses.dataclass
@@ -44,8 +44,10 @@ class Served:
 
 
 @contextmanager
-def serving(run: Path | Model, max_players: int = 8, token: str | None = None, port: int = 0) -> Iterator[Served]:
-    """Serve the run, on a free port unless one is given; at the end everything must have stopped.
+def serving(
+    run: Path | Model, max_players: int = 8, token: str | None = None, port: int = 0, others: Sequence[Model] = ()
+) -> Iterator[Served]:
+    """Serve the run, on a free port unless one is given, and offer the others; at the end all must have stopped.
 
     A model that is no run records to the folder `recordings` of the working folder.
     """
@@ -53,8 +55,11 @@ def serving(run: Path | Model, max_players: int = 8, token: str | None = None, p
     address = dataclasses.replace(address, token=token)
     model, folder = (run, Path()) if isinstance(run, Model) else (load(run, "cpu"), run)
     library = Library({"recordings": folder / "recordings", **model.datasets})
-    state = ServerState(model, library, folder / "recordings", PlayerQueue(max_players))
-    server = make_server(Offer({model.title: lambda: state}), address)
+    queue = PlayerQueue(max_players)
+    state = ServerState(model, library, folder / "recordings", queue)
+    more = {each.title: partial(ServerState, each, library, None, queue) for each in others}
+    offer = Offer({model.title: lambda: state, **more})
+    server = make_server(offer, address)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     try:
@@ -63,7 +68,7 @@ def serving(run: Path | Model, max_players: int = 8, token: str | None = None, p
     finally:
         server.should_exit = True
         thread.join(LIMIT)
-        state.close()
+        offer.close()
         assert not thread.is_alive(), "the server did not stop"
 
 

@@ -9,6 +9,8 @@ from playwright.sync_api import Browser, BrowserContext, expect
 from serving import Served, serving
 from tiny_run import make_run, make_shooter_run, model_free
 
+from diffworld.runs import load
+
 
 @pytest.fixture
 def visitor(browser: Browser) -> Iterator[BrowserContext]:
@@ -89,3 +91,24 @@ def test_the_card_says_only_what_is_true_of_the_run(visitor: BrowserContext, tmp
         else:
             expect(page.locator("#card-how")).to_have_text("Touch a key of the game to play.")
         page.close()
+
+
+def test_another_model_is_chosen_on_the_page(visitor: BrowserContext, tmp_path: Path) -> None:
+    first, second = load("demo/breakout", "cpu"), load("demo/boxing", "cpu")
+    with serving(first, others=[second]) as served:
+        page = open_page(visitor.new_page(), served)
+        select = page.locator("#models select")
+        expect(select.locator("option")).to_have_text([first.title, second.title])
+        expect(select).to_have_value(first.title)
+        select.select_option(second.title)
+        page.wait_for_url(f"**/?model={second.title.replace('/', '%2F')}")
+        expect(page).to_have_title("Boxing · diffworld")
+        expect(select).to_have_value(second.title)
+        wait_for_step(page, 2)
+        assert not page.problems  # type: ignore[attr-defined]
+
+
+def test_where_there_is_one_model_nothing_is_offered(visitor: BrowserContext, served: Served) -> None:
+    page = open_page(visitor.new_page(), served)
+    expect(page.locator("#models")).to_be_hidden()
+    expect(page.locator("#title")).not_to_be_empty()
