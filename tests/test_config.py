@@ -49,7 +49,7 @@ def test_presets_are_sound_and_come_back(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("frames", "levels"), [((8, 8), 1), ((10, 10), 2), ((32, 56), 4), ((24, 32), 3), ((64, 64), 4), ((128, 72), 5)]
+    ("frames", "levels"), [((8, 8), 1), ((10, 10), 2), ((32, 56), 4), ((24, 32), 3), ((64, 64), 4), ((127, 72), 5)]
 )
 def test_networks_of_a_world_are_as_deep_as_its_frames_are_large(frames: tuple[int, int], levels: int) -> None:
     sizes = []
@@ -65,6 +65,23 @@ def test_networks_of_a_world_are_as_deep_as_its_frames_are_large(frames: tuple[i
         networks.actor_critic(seen, networks.actor_critic.zero_state(1))
     assert sizes == sorted(sizes) and sizes[-1] > 10 * sizes[0]
     assert preset("demo", frames) == preset("demo"), "a preset of a game has its own"
+
+
+@pytest.mark.parametrize(
+    ("frames", "factor"),
+    [((65, 65), 5), ((96, 128), 2), ((72, 128), 2), ((150, 280), 5), ((360, 640), 10), ((120, 16), 2), ((67, 131), 1)],
+)
+def test_large_frames_of_a_world_are_drawn_in_two_stages(frames: tuple[int, int], factor: int) -> None:
+    for name in WORLDS:
+        config = replace(preset(name, frames), data="somewhere")
+        config.check()
+        assert config.recipe == ("world" if factor == 1 else "shooter")
+        if factor > 1:
+            assert config.upsampler.factor == factor and max(frames) // factor <= 64
+            spec = GameSpec("game", *frames, ActionSpace.discrete(3), rewards=True, ends=True)
+            networks = build_networks(replace(config, networks=RECIPE_NETWORKS["shooter"]), spec, torch.device("meta"))
+            counts = networks.parameter_counts()
+            assert list(counts) == list(RECIPE_NETWORKS["shooter"]) and counts["upsampler"] < counts["denoiser"]
 
 
 def leaves(config: Any, prefix: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], Any]]:

@@ -15,8 +15,8 @@ from diffworld.models.reward_end import RewardEndConfig
 from diffworld.models.sampler import SamplerConfig
 from diffworld.runtime.errors import UserError
 
-COARSEST = 8
-"""Pixels of the longer side at which a world's networks halve no further."""
+COARSEST, LARGEST = 8, 64
+"""Pixels of the longer side at which a world's networks halve no further, and that they draw in one stage at most."""
 Size = tuple[int, int]
 
 
@@ -91,17 +91,21 @@ def _world(frames: Size, width: int, depth: int, cond: int, updates: UpdateConfi
     """A training on a data set whose frames are so high and wide.
 
     The size halves from level to level until the longer side has at most 8 pixels, which the middle sees as a whole;
-    the narrower networks judge and act.
+    the narrower networks judge and act. Frames of more than 64 pixels a side are drawn in two stages, of which the
+    upsampler is one of the narrower networks too.
     """
-    levels = max(1, math.ceil(math.log2(max(frames) / COARSEST)) + 1)
+    factor = _shrinking(frames)
+    small = (frames[0] // factor, frames[1] // factor)
+    levels = max(1, math.ceil(math.log2(max(small) / COARSEST)) + 1)
     depths, nowhere, narrow = (depth,) * levels, (False,) * levels, (width // 2,) * levels
-    return Config(
+    steps = SamplerConfig(denoising_steps=3)
+    config = Config(
         recipe="world",
         env="",
         epochs=epochs,
         denoiser=DenoiserConfig(cond_channels=cond, channels=(width,) * levels, depths=depths, attention=nowhere),
         denoiser_updates=updates,
-        sampler=SamplerConfig(denoising_steps=3),
+        sampler=steps,
         reward_end=RewardEndConfig(
             lstm_channels=8 * width // 2, cond_channels=cond // 2, channels=narrow, depths=depths, attention=nowhere
         ),
@@ -109,11 +113,33 @@ def _world(frames: Size, width: int, depth: int, cond: int, updates: UpdateConfi
         actor_critic=ActorCriticConfig(
             lstm_channels=8 * width // 2,
             channels=narrow,
-            pool=tuple(min(frames) >> level > 1 for level in range(levels)),
+            pool=tuple(min(small) >> level > 1 for level in range(levels)),
         ),
         actor_critic_updates=replace(updates, weight_decay=0.0, clip=100.0, batch_size=32),
         **rest,
     )
+    if factor == 1:
+        return config
+    return replace(
+        config,
+        recipe="shooter",
+        sampler=replace(steps, sigma_context=0.005),
+        upsampler=UpsamplerConfig(
+            factor=factor, cond_channels=cond // 2, channels=narrow, depths=depths, attention=nowhere
+        ),
+        upsampler_updates=replace(updates, batch_size=max(1, updates.batch_size // 4)),
+        upsampler_sampler=steps,
+    )
+
+
+def _shrinking(frames: Size) -> int:
+    """How many times smaller, a side, the frames of a first stage are: the least that both sides can be divided by and
+    that leaves at most 64 pixels; 1 where all is drawn in one stage, as frames are that have no such divisor."""
+    if max(frames) <= LARGEST:
+        return 1
+    divisors = range(2, min(frames) // COARSEST + 1)
+    fitting = (n for n in divisors if all(side % n == 0 for side in frames) and max(frames) // n <= LARGEST)
+    return next(fitting, 1)
 
 
 def csgo() -> Config:
