@@ -68,6 +68,13 @@ class Light:
     def __init__(self, space: ActionSpace, heed: Callable[[np.ndarray], np.ndarray], spoil: Any = None) -> None:
         self.space, self.heed, self.spoil = space, heed, spoil
 
+    @property
+    def first_stage(self) -> "Light":
+        return self
+
+    def seen(self, frames: Tensor) -> Tensor:
+        return frames
+
     def start(self, frames: Tensor, actions: Tensor) -> State:
         assert frames.shape[1] == self.context_frames == actions.shape[1]
         return State(frames, actions)

@@ -6,7 +6,7 @@ frame that really came. Equal distances count half.
 
 A model that ignores actions draws the same frame twice and has exactly 1/2. So has, on the whole, a model whose frames
 are good or bad by action alone: a key counts as often pressed as not, and each two values of a choice stand against
-each other both ways.
+each other both ways. A world of two stages is judged by its small frames: the upsampler sees no action.
 """
 
 from __future__ import annotations
@@ -128,10 +128,10 @@ def obedience(
         nearer, moved = [], []
         for start in range(0, len(case.rows), _BATCH):
             part = slice(start, start + _BATCH)
-            frames = frames_from_bytes(torch.from_numpy(dataset.gather_frames(case.rows[part])).to(device))
+            frames = world.seen(frames_from_bytes(torch.from_numpy(dataset.gather_frames(case.rows[part])).to(device)))
             taken = torch.from_numpy(widen(records["action"][case.rows[part, :-1]])).to(device)
             other = torch.from_numpy(case.other[part]).to(device)
-            won, by = _compare(world, frames, taken, other, noise)
+            won, by = _compare(world.first_stage, frames, taken, other, noise)
             nearer.append(won)
             moved.append(by)
             changes.append(_difference(frames[:, -1], frames[:, -2]))

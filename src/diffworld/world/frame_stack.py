@@ -77,6 +77,11 @@ class FrameStack:
         """The frames themselves."""
         return frames
 
+    @property
+    def first_stage(self) -> FrameStack:
+        """The world itself."""
+        return self
+
     def with_samplers(self, samplers: Samplers) -> FrameStack:
         """The same networks, frames drawn in another way."""
         (sampler,) = samplers

@@ -90,6 +90,11 @@ class TwoStages:
         """The frames made small."""
         return shrink(frames, self.upsampler.conditioning.upsampling_factor)
 
+    @property
+    def first_stage(self) -> FrameStack:
+        """Of small frames; the upsampler sees no action."""
+        return self.low
+
     def with_samplers(self, samplers: Samplers) -> TwoStages:
         """The same networks, small frames drawn in the first way and large ones in the last."""
         other = TwoStages(self.low.with_samplers(samplers[:-1]), self.upsampler, samplers[-1])

@@ -175,6 +175,11 @@ class WorldModel(Protocol[S]):
         """Frames (..., 3, H, W) as the networks see them that move a dream on: small ones in a world of two stages."""
         ...
 
+    @property
+    def first_stage(self) -> WorldModel[Any]:
+        """What decides where a dream goes, in frames as they are `seen`: the world itself, or that of small ones."""
+        ...
+
     def with_samplers(self, samplers: Samplers) -> Self:
         """The same networks, frames drawn in another way."""
         ...
