@@ -15,9 +15,11 @@ from diffworld.data import Dataset
 from diffworld.evaluation import obedience as module
 from diffworld.evaluation.obedience import draw_obedience, obedience
 from diffworld.game import ActionSpace, Choice, GameSpec, Keys
+from diffworld.models.denoiser import Conditioning, Denoiser, DenoiserConfig, UpsamplerConfig
 from diffworld.models.diffusion import Randn
+from diffworld.models.sampler import SamplerConfig
 from diffworld.runtime.errors import UserError
-from diffworld.world import DreamState, Prediction
+from diffworld.world import DreamState, FrameStack, Prediction, TwoStages
 
 HEIGHT, WIDTH = 12, 16
 CPU = torch.device("cpu")
@@ -160,3 +162,16 @@ def test_the_picture_shows_it(tmp_path: Path) -> None:
     draw_obedience(found, tmp_path / "obedience.png", "Does $it$ obey?")
     with Image.open(tmp_path / "obedience.png") as picture:
         assert picture.width > 600 and len(picture.convert("RGB").getcolors(2**20) or []) > 20
+
+
+def test_two_stages_are_judged_by_the_small_frames_that_actions_decide(tmp_path: Path) -> None:
+    space, levels = SPACES["keys"], {"channels": (8,), "depths": (1,), "attention": (False,)}
+    denoiser = Denoiser(DenoiserConfig(2, 8, **levels), space, Conditioning(noise_context=True))  # type: ignore[arg-type]
+    upsampler = Denoiser(UpsamplerConfig(1, 8, **levels, factor=2), None, Conditioning(upsampling_factor=2))  # type: ignore[arg-type]
+    with torch.no_grad():
+        upsampler.network.conv_out.weight.fill_(torch.nan)  # whoever asks it gets no numbers
+    world = TwoStages(FrameStack(denoiser, None, SamplerConfig(1)), upsampler, SamplerConfig(1))
+    with make_data(tmp_path / "data", space) as data:
+        found = obedience(world, data, None, CPU)
+    assert found.whole.share == 0.5 and found.whole.moved == 0, "a fresh denoiser ignores its actions"
+    assert 0 < found.change < 255
