@@ -35,7 +35,7 @@ precision = "float32"
 horizon = 2
 epochs = 0
 checkpoint-seconds = 0.0
-environment = { frame-skip = 4, height = 16, width = 16, max-steps = 20 }
+environment = { height = 16, width = 16, max-steps = 20 }
 denoiser = { channels = [8], depths = [1], attention = [false], cond-channels = 8 }
 reward-end = { channels = [8], depths = [1], attention = [false], lstm-channels = 8, cond-channels = 8, window = 2 }
 actor-critic = { channels = [8], pool = [true], lstm-channels = 8 }
@@ -276,10 +276,10 @@ def checkpoints(run: Path) -> list[Path]:
 
 
 def test_a_campaign_interrupted_with_a_failing_run_and_resumed(capsys: pytest.CaptureFixture[str]) -> None:
-    head = 'out = "out"\ngames = ["atari/Breakout"]\nseeds = [0]\n'
+    head = 'out = "out"\ngames = ["minatar/breakout"]\nseeds = [0]\n'
     changes = "[settings.one]\n[settings.two]\nsampler.denoising-steps = 2\n"
     written(head + TINY + changes)
-    first = Path("out/one/atari-Breakout/seed-0")
+    first = Path("out/one/minatar-breakout/seed-0")
 
     campaign = sweep()
     while len(checkpoints(first)) < 2 and campaign.poll() is None:
@@ -298,7 +298,7 @@ def test_a_campaign_interrupted_with_a_failing_run_and_resumed(capsys: pytest.Ca
     assert main(["sweep", "sweep.toml", "--jobs", "2"]) == 1
     said = capsys.readouterr().out
     lines = [line for line in said.splitlines() if line.startswith(("one ", "two "))]
-    assert [line.split()[:3] for line in lines] == [["one", "atari/Breakout", "0"], ["two", "atari/Breakout", "0"]]
+    assert [line.split()[:3] for line in lines] == [["one", "minatar/breakout", "0"], ["two", "minatar/breakout", "0"]]
     assert f"failed, exit code 2: error: checkpoint {damaged} is damaged" in lines[0]
     assert said.count("finished: ") == 1 and "(" in lines[1]
     assert [row["method"] for row in table("runs")] == ["two"]
@@ -308,7 +308,7 @@ def test_a_campaign_interrupted_with_a_failing_run_and_resumed(capsys: pytest.Ca
     assert main(["sweep", "sweep.toml"]) == 0
     said = capsys.readouterr().out
     assert said.count("goes on: ") == said.count("finished: ") == 1 and "begins: " not in said
-    assert "resuming out/one/atari-Breakout/seed-0 in epoch" in first.with_name("seed-0.log").read_text()
+    assert "resuming out/one/minatar-breakout/seed-0 in epoch" in first.with_name("seed-0.log").read_text()
     assert [row["method"] for row in table("runs")] == ["one", "two"]
 
     assert main(["sweep", "sweep.toml", "--dry-run"]) == 0
@@ -319,7 +319,7 @@ def test_a_campaign_interrupted_with_a_failing_run_and_resumed(capsys: pytest.Ca
 def changed(head: str, changes: str, capsys: pytest.CaptureFixture[str]) -> str:
     """What is said when a setting is changed after its runs were made."""
     said = refused(head + changes.replace("[settings.one]", "[settings.one]\nsampler.denoising-steps = 3"), capsys)
-    assert "one, atari/Breakout, seed 0: out/one/atari-Breakout/seed-0 holds a run" in said
+    assert "one, minatar/breakout, seed 0: out/one/minatar-breakout/seed-0 holds a run" in said
     return said
 
 

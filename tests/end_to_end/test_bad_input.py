@@ -56,7 +56,7 @@ def test_loggers_that_are_not_installed_are_named(tmp_path: Path, capfd: pytest.
 def test_dry_run_prints_sizes_and_time_and_writes_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["train", *TINY, "--out", str(tmp_path / "run"), "--dry-run"]) == 0
     said = capfd.readouterr().out
-    assert len(said.splitlines()) <= 12 and "atari/Breakout | " in said
+    assert len(said.splitlines()) <= 12 and "minatar/breakout | " in said
     for word in ("parameters", "together", "memory", "replay", "checkpoint"):
         assert word in said
     assert not (tmp_path / "run").exists()

@@ -17,7 +17,7 @@ import torch
 from diffworld.cli import main
 
 OPTIONS = """
---preset demo --env atari/Breakout --environment.frame-skip 4 --environment.height 20 --environment.width 16
+--preset demo --env minatar/breakout --environment.height 20 --environment.width 16
 --denoiser.channels 8 8 --denoiser.depths 1 1 --denoiser.attention False False --denoiser.cond-channels 16
 --reward-end.channels 8 8 --reward-end.depths 1 1 --reward-end.attention False False
 --reward-end.lstm-channels 16 --reward-end.cond-channels 8
