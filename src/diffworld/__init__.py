@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = ["ActionSpace", "GameSpec", "Model", "__version__", "load"]
 
-_HOMES = {"load": "runs", "Model": "runs", "ActionSpace": "spec", "GameSpec": "spec"}
+_HOMES = {"load": "runs", "Model": "runs", "ActionSpace": "game", "GameSpec": "game"}
 
 if "diffworld/Dream-v0" not in registry:  # a reloaded module would be warned of
     register(
