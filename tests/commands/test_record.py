@@ -87,7 +87,7 @@ def test_a_scripted_player_is_recorded(tmp_path: Path, monkeypatch: pytest.Monke
 def test_the_same_seed_records_the_same(tmp_path: Path) -> None:
     frames = []
     for name, seed in (("a", "1"), ("b", "1"), ("c", "2")):
-        options = ["--env", "atari/Breakout", "--steps", "40", "--seed", seed, "--sticky-actions", "0.25"]
+        options = ["--env", "minatar/breakout", "--steps", "40", "--seed", seed, "--sticky-actions", "0.25"]
         record(tmp_path / name, *options, *SMALL).close()
         frames.append((tmp_path / name / "frames.bin").read_bytes())
     assert frames[0] == frames[1] != frames[2]
@@ -145,7 +145,7 @@ def test_a_mistake_is_one_line_and_leaves_nothing(tmp_path: Path, run: Path, opt
 
 
 def test_a_folder_that_holds_something_is_left_alone(tmp_path: Path) -> None:
-    options = ["--env", "atari/Breakout", "--steps", "20", *SMALL]
+    options = ["--env", "minatar/breakout", "--steps", "20", *SMALL]
     (tmp_path / "data").mkdir()
     record(tmp_path / "data", *options).close()  # empty: fine
     before = {path.name: path.read_bytes() for path in (tmp_path / "data").iterdir()}
@@ -168,7 +168,7 @@ def test_ctrl_c_keeps_a_whole_data_set(
         return own(self, frames, fresh)
 
     monkeypatch.setattr(RandomPolicy, "act", act)
-    assert main(["--out", str(tmp_path / "data"), "--env", "atari/Breakout", *SMALL]) == 130
+    assert main(["--out", str(tmp_path / "data"), "--env", "minatar/breakout", *SMALL]) == 130
     assert "a whole data set of 24 steps" in capsys.readouterr().err
     with Dataset.open(tmp_path / "data") as data:
         assert data.num_steps == 24
@@ -182,7 +182,7 @@ def test_the_last_round_truncates_what_goes_on_and_lives_end_episodes(tmp_path: 
 
 
 def test_one_can_train_on_it(tmp_path: Path) -> None:
-    options = ["--env", "atari/Breakout", "--steps", "150", "--num-envs", "2", "--max-steps", "40"]
+    options = ["--env", "minatar/breakout", "--steps", "150", "--num-envs", "2", "--max-steps", "40"]
     with record(tmp_path / "data", *options, *SMALL) as data:
         assert data.num_episodes > 2
     tiny = f"""
