@@ -8,7 +8,9 @@ import pytest
 from pages import open_page, settled, shown, wait_for_step
 from playwright.sync_api import Browser, Page, expect
 from serving import Served, serving
-from tiny_run import make_shooter_run
+from tiny_run import make_shooter_run, make_two_stages_run
+
+from diffworld.runs import load
 
 Window = dict[str, Any]
 
@@ -39,7 +41,7 @@ FAULTS = """async () => {
     for (const { left, right, top, bottom } of pictures) {
         if (left < 0 || top < 0 || right > innerWidth || bottom > innerHeight) faults.push("a picture is cut off");
     }
-    for (const control of within.querySelectorAll("button, input, .key")) {
+    for (const control of within.querySelectorAll("button, input, select, .key")) {
         const box = control.matches("[type=radio], [type=checkbox]") ? control.closest("label") : control;
         if (!shown(box)) continue;
         const name = control.id || control.value || control.dataset.key || control.textContent || control.ariaLabel;
@@ -63,6 +65,13 @@ FAULTS = """async () => {
     return faults;
 }"""
 TRANSPORT = ["restart", "rewind", "pause", "single", "record"]
+
+
+@pytest.fixture(scope="module")
+def served(run_folder: Path) -> Iterator[Served]:
+    """Beside another model, so that there is a choice to be made."""
+    with serving(run_folder, others=[load("demo/boxing", "cpu")]) as running:
+        yield running
 
 
 @pytest.fixture(scope="module", params=WINDOWS)
@@ -120,7 +129,7 @@ def test_every_control_is_within_reach(small: Page) -> None:
             small.click(f"#tab-{tab}")
             expect(small.locator("#episodes .episode").first).to_be_visible(visible=tab == "data")
             if tab == "controls":
-                for about in small.locator(".about").all():
+                for about in small.locator(".about:visible").all():
                     about.click()
             assert not faults(small), (world, tab)
             small.click("#panel-close")
@@ -161,6 +170,23 @@ def test_a_game_of_many_keys_is_within_reach(browser: Browser, tmp_path: Path) -
             expect(page.locator(".key")).to_have_count(5)
             page.keyboard.press("p")
             settled(page)
+            assert not faults(page), name
+            context.close()
+
+
+def test_two_stages_and_a_mouse_are_within_reach(browser: Browser, tmp_path: Path) -> None:
+    with serving(make_two_stages_run(tmp_path / "run")) as served:
+        for name in ("desk", "320x480", "phone", "small landscape"):
+            context = browser.new_context(**WINDOWS[name])
+            page = open_page(context.new_page(), served)
+            page.keyboard.press("p")
+            settled(page)
+            assert not faults(page), name
+            page.click("#panel-button")
+            page.click("#tab-controls")
+            expect(page.locator("#upsampling_steps")).to_be_visible()
+            for about in page.locator(".about:visible").all():
+                about.click()
             assert not faults(page), name
             context.close()
 
