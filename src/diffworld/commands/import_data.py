@@ -9,6 +9,7 @@ import tyro
 from annotated_types import Ge, Gt, Le
 
 from diffworld.commands.parsing import parse_checked
+from diffworld.data import Compress
 from diffworld.importing import (
     Cut,
     FormatName,
@@ -50,6 +51,8 @@ class ImportDataOptions:
     """JSON file that names keys, gives axes their bins, leaves things out (the import writes the one it used)."""
     camera: str = ""
     """Of several cameras or pictures, the one to take (default: the first)."""
+    compress: Compress = "auto"
+    """Compress each frame without loss; auto does so from 128x128 pixels on."""
     name: str = ""
     """What the game is called (default: the name of the folder DATA)."""
 
@@ -62,7 +65,7 @@ def main(arguments: list[str]) -> int:
     for text in options.cut:
         Cut.parse(text)  # UserError, before anything is read
     size, keymap = parse_size(options.size), KeyMap.read(options.keymap)
-    settings = Settings(size, options.fps, options.shift, options.cut, keymap)
+    settings = Settings(size, options.fps, options.shift, options.cut, keymap, options.compress)
     recordings, said = find_recordings(options.sources, options.format, options.camera)
     display = Display()
     for line in said:

@@ -3,6 +3,7 @@
 from diffworld.data.batches import FrameBatch, TransitionBatch, frame_batch, transition_batch
 from diffworld.data.dataset import Dataset
 from diffworld.data.episodes import Episode, Episodes
+from diffworld.data.frames import Compress, Packed, read_frames
 from diffworld.data.schema import DatasetSchema
 from diffworld.data.windows import (
     Windows,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from diffworld.data.episodes import Episodes
+from diffworld.data.frames import Compress, Packed, frame_form
 from diffworld.data.log import FrameLog, Synced
 from diffworld.data.schema import DESCRIPTION, FINAL, FRAMES, ROWS, STEP, SYNCED, TERMINATED, TRUNCATED, DatasetSchema
 from diffworld.game import Encoded, GameSpec
@@ -31,22 +33,27 @@ class Dataset(AbstractContextManager["Dataset"]):
     sync(): wait until all steps are on the disk itself; a kill needs no `sync`, a power loss does. A writer does so
     every second, and opening refuses a data set that has lost what was synced.
     close(): sync, and release the files and the writer's lock. Every step was written at once.
+    pack(frame): a frame as it will be stored, to be given to `append` in its stead: compressing large frames takes
+    time, and any thread may do it.
     """
 
     def __init__(self, log: FrameLog, schema: DatasetSchema) -> None:
         self.path, self.schema, self.spec, self.dropped_rows = log.folder, schema, schema.spec, log.dropped_rows
-        self._log, self.sync, self.close = log, log.sync, log.close
+        self._log, self.sync, self.close, self.pack = log, log.sync, log.close, log.pack
         self._episodes: Episodes | None = None
         self._index_rows()
 
     @classmethod
-    def create(cls, path: str | Path, spec: GameSpec, info: dict[str, Any] | None = None) -> Dataset:
+    def create(
+        cls, path: str | Path, spec: GameSpec, info: dict[str, Any] | None = None, compress: Compress = "auto"
+    ) -> Dataset:
         """Start an empty data set of a game, open for writing.
 
+        `compress`: whether each frame is compressed, without loss; auto does so from 128x128 pixels on.
         UserError if the folder already holds one, or cannot be written.
         """
         folder = Path(path)
-        schema = DatasetSchema(spec, dict(info or {}))
+        schema = DatasetSchema(spec, dict(info or {}), frame_form(spec, compress))
         try:
             folder.mkdir(parents=True, exist_ok=True)
             if (folder / DESCRIPTION).exists():
@@ -62,15 +69,23 @@ class Dataset(AbstractContextManager["Dataset"]):
         return cls.open(folder, writable=True)
 
     @classmethod
-    def open(cls, path: str | Path, writable: bool = False, num_rows: int | None = None) -> Dataset:
+    def open(
+        cls,
+        path: str | Path,
+        writable: bool = False,
+        num_rows: int | None = None,
+        checking: Callable[[int], None] | None = None,
+    ) -> Dataset:
         """Open a data set, for writing if `writable` (one process at a time).
 
+        Rows that a writer synced, or checked, are read again only when their files have changed since. With `checking`
+        all are, and it is called now and then with how many more.
         With `num_rows` (a checkpoint's) only that many rows are looked at, and a writer cuts the rest off:
         the same as `truncate` after opening, but damage in the rows to be cut does not matter. UserError if
         there is no data set, it is corrupt, shorter than it was or than `num_rows`, or another process writes it.
         """
         schema = DatasetSchema.read(Path(path))
-        return cls(FrameLog(Path(path), schema, writable, num_rows), schema)
+        return cls(FrameLog(Path(path), schema, writable, num_rows, checking), schema)
 
     @property
     def num_rows(self) -> int:
@@ -103,14 +118,14 @@ class Dataset(AbstractContextManager["Dataset"]):
     def append(
         self,
         episode: int,
-        frame: npt.NDArray[np.uint8],
+        frame: npt.NDArray[np.uint8] | Packed,
         action: Encoded | np.integer[Any] | npt.NDArray[np.integer[Any]],
         reward: float,
         terminated: bool,
         truncated: bool,
-        final_frame: npt.NDArray[np.uint8] | None = None,
+        final_frame: npt.NDArray[np.uint8] | Packed | None = None,
     ) -> None:
-        """Add one step: the frame (H, W, 3) uint8 seen, the action taken on it, and what followed.
+        """Add one step: the frame (H, W, 3) uint8 seen (or packed), the action taken on it, and what followed.
 
         `final_frame`, the frame an ended episode leads to, is required on the step that ends it and only
         there. UserError on bad input, or if the disk refuses; the data set is then unchanged.
@@ -129,7 +144,7 @@ class Dataset(AbstractContextManager["Dataset"]):
         records["flags"][0] = STEP | TERMINATED * bool(terminated) | TRUNCATED * bool(truncated)
         records["flags"][1:] = FINAL
         frames = [frame] if final_frame is None else [frame, final_frame]
-        self._log.append(np.stack([self.schema.check_frame(each) for each in frames]), records)
+        self._log.append([each if isinstance(each, Packed) else self.pack(each) for each in frames], records)
         self.num_steps += 1
         self._episodes = None
         if ended:
@@ -158,8 +173,7 @@ class Dataset(AbstractContextManager["Dataset"]):
     def gather_frames(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
         """(*rows.shape, H, W, 3) frames of those rows of the log, each within 0..num_rows - 1."""
         frames = np.empty((*rows.shape, *self.spec.frame_shape), np.uint8)
-        # "clip" lets numpy copy each frame once, straight to its place.
-        np.take(self._log.frames, rows, axis=0, out=frames, mode="clip")
+        self._log.gather(rows.ravel(), frames.reshape(-1, *self.spec.frame_shape))
         return frames
 
     def _index_rows(self) -> None:

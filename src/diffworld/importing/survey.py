@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from diffworld.data import Compress
 from diffworld.game import GameSpec
 from diffworld.importing.actions import Coder, KeyMap, Usage, find_actions
 from diffworld.importing.controls import pace
@@ -28,6 +29,7 @@ class Settings:
     shift: int = 0
     cut: tuple[str, ...] = ()
     keymap: KeyMap = field(default_factory=KeyMap)
+    compress: Compress = "auto"
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from diffworld.data.dataset import Dataset
+from diffworld.data import Dataset, Packed
 from diffworld.data.schema import DESCRIPTION
 from diffworld.importing.plan import Rows
 from diffworld.importing.recording import BadRecording, Recording, damage
@@ -69,7 +69,8 @@ def import_data(name: str, recordings: Sequence[Recording], settings: Settings, 
         if (out / DESCRIPTION).exists():
             dataset = stack.enter_context(Dataset.open(out, writable=True))
         else:
-            dataset = stack.enter_context(Dataset.create(out, found.game, info={"imported": asked["settings"]}))
+            info = {"imported": asked["settings"]}
+            dataset = stack.enter_context(Dataset.create(out, found.game, info, settings.compress))
         done = _done(out)
         finished = {line["recording"] for line in done}
         left = [each for each in recordings if each.name in found.steps and each.name not in finished]
@@ -82,7 +83,8 @@ def import_data(name: str, recordings: Sequence[Recording], settings: Settings, 
         advance = stack.enter_context(display.bar("import", "step", total, min(dataset.num_steps, total)))
         skips = [written, *(0 for _ in left[1:])]
         read = (
-            (each, skip, _made(each, skip, found, settings, stopped)) for each, skip in zip(left, skips, strict=False)
+            (each, skip, _made(each, skip, found, settings, stopped, dataset.pack))
+            for each, skip in zip(left, skips, strict=False)
         )
         for recording, skip, items in ahead(read, workers):
             done_line = {"recording": recording.name, **_write(dataset, items, skip, advance)}
@@ -94,10 +96,15 @@ def import_data(name: str, recordings: Sequence[Recording], settings: Settings, 
 
 
 def _made(
-    recording: Recording, skip: int, found: Survey, settings: Settings, stopped: threading.Event
+    recording: Recording,
+    skip: int,
+    found: Survey,
+    settings: Settings,
+    stopped: threading.Event,
+    pack: Callable[[Frame], Packed],
 ) -> Iterator[Any]:
     """What a recording has: its rows, the action of each, how many values of each axis were wild; then the frames of
-    its rows without the first `skip`, fewer where it is damaged. Read in a thread that is never far ahead."""
+    its rows, packed, without the first `skip`, fewer where it is damaged. Read in a thread that is never far ahead."""
 
     def read() -> Iterator[Any]:
         footage, rows = planned(recording, found.game.steps_per_second, settings)
@@ -106,7 +113,7 @@ def _made(
         size, picks = found.game.frame_size, rows.picks[skip:]
         with damage():
             for frame in footage.read(picks, fitted(footage.size, size)) if len(picks) else ():
-                yield padded(frame, size)
+                yield pack(padded(frame, size))
 
     return _in_a_thread(read(), stopped)
 
@@ -154,9 +161,9 @@ def _write(dataset: Dataset, items: Iterator[Any], skip: int, advance: Callable[
     if skip > len(rows):
         raise UserError(f"{dataset.path} has more rows than {DONE} tells of: {_AGAIN}")
     growing = _open_episode(dataset) if skip else None
-    count, broken, held = skip, "", list[Frame]()
+    count, broken, held = skip, "", list[Packed]()
 
-    def step(row: int, final: Frame | None) -> None:
+    def step(row: int, final: Packed | None) -> None:
         nonlocal growing
         growing = dataset.new_episode() if growing is None else growing
         over = bool(rows.terminated[row])
@@ -206,7 +213,8 @@ def _resumed(out: Path, asked: dict[str, Any]) -> Survey | None:
         found = read_as(Survey, state["survey"], "its survey")
     except (KeyError, TypeError, ValueError, UserError) as error:
         raise UserError(f"{path} is damaged ({error}): {advice}") from error
-    if changed := [name for name, value in asked["settings"].items() if value != settings.get(name)]:
+    settings = _as_json(Settings()) | settings  # another version may have asked for less
+    if changed := [name for name, value in asked["settings"].items() if value != settings[name]]:
         raise UserError(f"{out} was begun with another --{changed[0]}: {advice}")
     if names != sorted(asked["recordings"]):
         raise UserError(
