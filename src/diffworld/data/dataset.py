@@ -13,8 +13,20 @@ import numpy.typing as npt
 
 from diffworld.data.episodes import Episodes
 from diffworld.data.frames import Compress, Packed, frame_form
+from diffworld.data.links import Links
 from diffworld.data.log import FrameLog, Synced
-from diffworld.data.schema import DESCRIPTION, FINAL, FRAMES, ROWS, STEP, SYNCED, TERMINATED, TRUNCATED, DatasetSchema
+from diffworld.data.schema import (
+    DESCRIPTION,
+    FINAL,
+    FRAMES,
+    HELD_OUT,
+    ROWS,
+    STEP,
+    SYNCED,
+    TERMINATED,
+    TRUNCATED,
+    DatasetSchema,
+)
 from diffworld.game import Encoded, GameSpec
 from diffworld.runtime.errors import UserError
 from diffworld.runtime.files import write_error, write_json
@@ -45,15 +57,21 @@ class Dataset(AbstractContextManager["Dataset"]):
 
     @classmethod
     def create(
-        cls, path: str | Path, spec: GameSpec, info: dict[str, Any] | None = None, compress: Compress = "auto"
+        cls,
+        path: str | Path,
+        spec: GameSpec,
+        info: dict[str, Any] | None = None,
+        compress: Compress = "auto",
+        links: Links | None = None,
     ) -> Dataset:
         """Start an empty data set of a game, open for writing.
 
-        `compress`: whether each frame is compressed, without loss; auto does so from 128x128 pixels on.
+        `compress`: whether each frame is compressed, without loss; auto does so from 128x128 pixels on. With `links`
+        frames stay in those files, and `append` takes their places (`Packed`).
         UserError if the folder already holds one, or cannot be written.
         """
         folder = Path(path)
-        schema = DatasetSchema(spec, dict(info or {}), frame_form(spec, compress))
+        schema = DatasetSchema(spec, dict(info or {}), "linked" if links else frame_form(spec, compress))
         try:
             folder.mkdir(parents=True, exist_ok=True)
             if (folder / DESCRIPTION).exists():
@@ -63,6 +81,8 @@ class Dataset(AbstractContextManager["Dataset"]):
                 if file.stat().st_size:
                     raise UserError(f"{file} is there without its {DESCRIPTION}: choose another folder")
             write_json(folder / SYNCED, asdict(Synced(0)))
+            if links:
+                links.write(folder)
             schema.write(folder)  # last: a folder with a description is a whole data set
         except OSError as error:
             raise write_error(folder, error) from error
@@ -104,14 +124,15 @@ class Dataset(AbstractContextManager["Dataset"]):
             self._episodes = Episodes(self._log.records)
         return self._episodes
 
-    def new_episode(self) -> int:
+    def new_episode(self, held_out: bool = False) -> int:
         """Id for a new episode: consecutive from 0, but an id without a step is forgotten on closing.
 
-        Ask for it when the first step is at hand, and a resumed run gets the same ids.
+        Ask for it when the first step is at hand, and a resumed run gets the same ids. `held_out`: the episode is set
+        aside to measure on.
         """
         if self._next_id == MAX_EPISODES:
             raise UserError(f"{self.path} has no episode ids left: start another data set")
-        self._growing.add(self._next_id)
+        self._growing[self._next_id] = HELD_OUT * held_out
         self._next_id += 1
         return self._next_id - 1
 
@@ -143,12 +164,13 @@ class Dataset(AbstractContextManager["Dataset"]):
         records["reward"][0] = reward
         records["flags"][0] = STEP | TERMINATED * bool(terminated) | TRUNCATED * bool(truncated)
         records["flags"][1:] = FINAL
+        records["flags"] |= self._growing[episode]
         frames = [frame] if final_frame is None else [frame, final_frame]
         self._log.append([each if isinstance(each, Packed) else self.pack(each) for each in frames], records)
         self.num_steps += 1
         self._episodes = None
         if ended:
-            self._growing.remove(episode)
+            del self._growing[episode]
 
     def truncate(self, num_rows: int) -> None:
         """Cut the log to its first `num_rows` rows: what came later is gone, and what it ended grows again.
@@ -180,7 +202,9 @@ class Dataset(AbstractContextManager["Dataset"]):
         """Take up the log's state: at opening, and after a cut."""
         self._episodes = episodes = Episodes(self._log.records)
         self.num_steps = len(episodes.step_rows)
-        self._growing: set[int] = set(episodes.ids[~episodes.ended].tolist())
+        growing = ~episodes.ended
+        kept = zip(episodes.ids[growing].tolist(), episodes.held_out[growing].tolist(), strict=True)
+        self._growing = {episode: HELD_OUT * held_out for episode, held_out in kept}  # with the flag of all its rows
         self._next_id = int(episodes.ids.max(initial=-1)) + 1
 
     def __exit__(self, kind: object, *_: object) -> None:

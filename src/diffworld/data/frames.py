@@ -1,4 +1,4 @@
-"""How the frames of a log lie on the disk: as they are, one after the other, or each compressed without loss."""
+"""How the frames of a log lie on the disk: as they are, each compressed without loss, or in files of somebody else."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from diffworld.data.links import Links
 from diffworld.data.schema import FRAMES, DatasetSchema, FrameForm, Records
 from diffworld.game import GameSpec
 from diffworld.runtime.errors import UserError
@@ -36,9 +37,13 @@ _LARGEST = 2, 2**16  # bytes of a compressed frame, at most: so many times the r
 
 @dataclass(frozen=True)
 class Packed:
-    """A frame as a log stores it."""
+    """A frame as a log stores it: its bytes, or of a linked one none, and where it lies."""
 
     data: bytes
+    file: int = 0
+    """Number of the file (`Links`)."""
+    offset: int = 0
+    """Bytes before it in that file."""
 
 
 class Frames:
@@ -63,11 +68,11 @@ class Frames:
         return size // self.schema.frame_bytes
 
     def stored(self, row: int, record: Records) -> bytes:
-        """The bytes of a row's frame, as far as they are there; `record` (1,) is the row's own."""
+        """What the log itself holds of a row's frame, as far as it is there; `record` (1,) is the row's own."""
         return os.pread(self.descriptor, self.schema.frame_bytes, row * self.schema.frame_bytes)
 
-    def unpack(self, data: bytes) -> Frame:
-        """The frame that was stored so; ValueError for bytes of anything else."""
+    def unpack(self, data: bytes, record: Records) -> Frame:
+        """The frame that was stored so; ValueError or OSError if it is not what it was."""
         return np.frombuffer(data, np.uint8).reshape(self.schema.spec.frame_shape)
 
     def forget(self) -> None:
@@ -86,7 +91,7 @@ class Frames:
                 try:
                     if checksum(data, record) != record["crc"][0]:
                         raise ValueError
-                    out[place] = self.unpack(data)
+                    out[place] = self.unpack(data, record)
                 except (ValueError, OSError, SyntaxError) as error:
                     why = "is corrupt, or was cut off meanwhile: open it again, or restore it from a copy"
                     raise UserError(f"row {row} of {self.folder} {why}") from error
@@ -150,7 +155,7 @@ class CompressedFrames(Frames):
         possible = size <= _LARGEST[0] * self.schema.frame_bytes + _LARGEST[1] and offset < 2**62
         return os.pread(self.descriptor, size, offset) if possible else b""
 
-    def unpack(self, data: bytes) -> Frame:
+    def unpack(self, data: bytes, record: Records) -> Frame:
         """See `Frames`."""
         height, width = self.schema.spec.frame_size
         with Image.open(io.BytesIO(data), formats=["WEBP"]) as picture:
@@ -159,10 +164,51 @@ class CompressedFrames(Frames):
             return np.asarray(picture)
 
 
+class LinkedFrames(Frames):
+    """Frames that stay in files of somebody else, at the places that the records tell. `FRAMES` is empty."""
+
+    def __init__(self, folder: Path, schema: DatasetSchema, descriptor: int) -> None:
+        super().__init__(folder, schema, descriptor)
+        self.links = Links.read(folder)
+
+    def pack(self, frame: Frame) -> Packed:
+        """UserError: this log stores no frames."""
+        raise UserError(f"{self.folder} has its frames in other files, and takes no others: write another data set")
+
+    def place(self, packed: Sequence[Packed], records: Records, end: int) -> None:
+        """See `Frames`."""
+        records["file"], records["offset"] = [each.file for each in packed], [each.offset for each in packed]
+
+    def end(self, records: Records) -> int:
+        """See `Frames`."""
+        return 0
+
+    def whole(self, records: Records, size: int) -> int:
+        """See `Frames`."""
+        return len(records)
+
+    def stored(self, row: int, record: Records) -> bytes:
+        """See `Frames`: nothing, so that a checksum is of the record alone."""
+        return b""
+
+    def unpack(self, data: bytes, record: Records) -> Frame:
+        """See `Frames`."""
+        path = self.links.files[int(record["file"][0])].path
+        try:
+            with open(path, "rb", buffering=0) as file:
+                found = os.pread(file.fileno(), self.schema.frame_bytes, int(record["offset"][0]))
+        except OSError as error:
+            raise UserError(
+                f"{self.folder} has frames in {path}, which cannot be read ({error.strerror}): put it back"
+            ) from error
+        frame = super().unpack(found, record)
+        return frame if self.links.channels == "rgb" else frame[..., ::-1]
+
+
 def frames_of(folder: Path, schema: DatasetSchema, descriptor: int, mapped: bool = True) -> Frames:
     """The frames of a log, as its schema says; raw ones `mapped` if nobody else cuts the file."""
-    if schema.frames == "webp":
-        return CompressedFrames(folder, schema, descriptor)
+    if schema.frames != "raw":
+        return (CompressedFrames if schema.frames == "webp" else LinkedFrames)(folder, schema, descriptor)
     return (MappedFrames if mapped else Frames)(folder, schema, descriptor)
 
 

@@ -18,13 +18,18 @@ RAW_VERSION, FORMAT_VERSION = 2, 3
 """Of data sets whose frames are raw, which older versions read, and of all others."""
 DESCRIPTION, FRAMES, ROWS, SYNCED = "dataset.json", "frames.bin", "rows.bin", "synced.json"
 
-# Flags of a row: one of the two kinds and, on the last step of an ended episode, why it ended.
-STEP, FINAL, TERMINATED, TRUNCATED = 1, 2, 4, 8
+# Flags of a row: one of the two kinds; on the last step of an ended episode, why it ended; on every row of an episode
+# that is set aside to measure on, that it is.
+STEP, FINAL, TERMINATED, TRUNCATED, HELD_OUT = 1, 2, 4, 8, 16
 ENDED = TERMINATED | TRUNCATED
 
-FrameForm = Literal["raw", "webp"]
-"""How frames are stored: as they are, or each compressed without loss."""
-_PLACE: Mapping[FrameForm, dict[str, str]] = {"raw": {}, "webp": {"offset": "<u8", "bytes": "<u4"}}
+FrameForm = Literal["raw", "webp", "linked"]
+"""How frames are stored: as they are, each compressed without loss, or not at all: in files of somebody else."""
+_PLACE: Mapping[FrameForm, dict[str, str]] = {
+    "raw": {},
+    "webp": {"offset": "<u8", "bytes": "<u4"},
+    "linked": {"file": "<u4", "offset": "<u8"},
+}
 """What a record says of where its frame lies."""
 
 Records = npt.NDArray[np.void]  # structured: episode, action, reward, flags, where the frame lies, crc
