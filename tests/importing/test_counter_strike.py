@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from asking import Import, run
 
 h5py = pytest.importorskip("h5py")
@@ -20,6 +21,8 @@ from csgo import actions_of, frames_of, write_match, write_tar  # noqa: E402
 
 from diffworld.data import Dataset, held_out_episodes  # noqa: E402
 from diffworld.game.counter_strike import ACTIONS, counter_strike  # noqa: E402
+from diffworld.runs import load  # noqa: E402
+from diffworld.world import TwoStages  # noqa: E402
 from tests.small_disk import files_no_larger_than  # noqa: E402
 
 NAME = "hdf5_dm_july2021_{}.hdf5"
@@ -446,6 +449,49 @@ def test_memory_does_not_grow_with_the_recording(options: list[str], tmp_path: P
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 15e6 < 300 * 126_000, f"{peak / 1e6:.0f} MB"
+
+
+TINY = """
+--denoiser.channels 8 8 --denoiser.depths 1 1 --denoiser.attention False False --denoiser.cond-channels 16
+--upsampler.channels 8 8 8 8 --upsampler.depths 1 1 1 1 --upsampler.attention False False False False
+--upsampler.cond-channels 8
+--reward-end.channels 8 8 --reward-end.depths 1 1 --reward-end.attention False False
+--reward-end.lstm-channels 16 --reward-end.cond-channels 8 --reward-end.window 3
+--denoiser-updates.first-steps 3 --denoiser-updates.batch-size 2 --denoiser-updates.accumulate 2
+--upsampler-updates.first-steps 2 --upsampler-updates.batch-size 1 --upsampler-updates.accumulate 2
+--reward-end-updates.first-steps 2 --reward-end-updates.batch-size 2 --reward-end-updates.accumulate 1
+--epochs 1 --horizon 4 --device cpu
+""".split()
+
+
+def test_what_was_imported_is_trained_on_in_two_stages(tmp_path: Path) -> None:
+    """Stored or linked, the same is learnt; in small frames of 30x56, as published."""
+    for number in range(3):
+        write_match(tmp_path / "files" / NAME.format(number), 10, seed=number, outcomes={5: (1, 0)})
+    (tmp_path / "split.txt").write_text(NAME.format(1))
+    weights = []
+    for name, options in (("stored", []), ("linked", ["--link"])):
+        data, out = tmp_path / f"data {name}", tmp_path / name
+        more = ["--outcomes", "--split", tmp_path / "split.txt"]
+        assert run("import-data", tmp_path / "files", *more, *options, "--out", data).code == 0
+        networks = ["--networks", "denoiser,upsampler,reward_end"]
+        done = run("train", "--preset", "csgo", "--data", data, "--out", out, *TINY, *networks)
+        assert done.code == 0, done.err
+        (saved,) = sorted((out / "checkpoints").glob("[0-9]*"))[-1:]
+        weights.append((saved / "weights.safetensors").read_bytes())
+        summary = json.loads((out / "summary.json").read_text())
+        assert summary["counters"]["env_steps"] == 2 * 9, "those of the split are set aside"
+        assert {f"{each}/held_out_loss" for each in ("denoiser", "upsampler", "reward_end")} <= summary[
+            "held_out"
+        ].keys()
+    assert weights[0] == weights[1]
+    model = load(tmp_path / "stored", "cpu")
+    assert isinstance(model.world, TwoStages) and model.spec.frame_size == (150, 280)
+    frames = torch.from_numpy(frames_of(4, 0).copy()).movedim(-1, -3)[None].float() / 127.5 - 1
+    state = model.world.start(frames, torch.from_numpy(actions_of(4, 0))[None])
+    assert state.small.frame.shape == (1, 3, 30, 56)
+    done = run("train", "--preset", "csgo", "--data", tmp_path / "data linked", "--dry-run", *TINY)
+    assert done.code == 0 and "held out: 1 with 9 steps" in done.out, done.err
 
 
 def test_what_was_imported_is_looked_at(published: Path, tmp_path: Path, import_to: Import) -> None:

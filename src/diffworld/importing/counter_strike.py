@@ -148,15 +148,19 @@ class _Stored:
         self.h5py, self.file = h5py, file
 
     def column(self, place: int, what: str) -> Any:
-        """The array of one frame, opened and not read."""
-        name = f"frame_{place}_{what}"
-        link = self.file.get(name, getlink=True)
-        if not isinstance(link, self.h5py.HardLink):
-            raise BadRecording(f"{name} is {'missing' if link is None else 'a link to elsewhere'}")
-        column = self.file[name]
-        if not isinstance(column, self.h5py.Dataset) or column.external or column.is_virtual:
+        """The array of one frame, opened and not read. By way of h5py's lower half: there are thousands in a file."""
+        name, h5, links = f"frame_{place}_{what}", self.h5py, self.file.id.links
+        if not links.exists(name.encode()):
+            raise BadRecording(f"{name} is missing")
+        if links.get_info(name.encode()).type != h5.h5l.TYPE_HARD:
+            raise BadRecording(f"{name} is a link to elsewhere")
+        column = h5.h5o.open(self.file.id, name.encode())
+        if not isinstance(column, h5.h5d.DatasetID) or self._lies_elsewhere(column.get_create_plist()):
             raise BadRecording(f"{name} is no array of this file")
         return column
+
+    def _lies_elsewhere(self, made: Any) -> bool:
+        return bool(made.get_layout() == self.h5py.h5d.VIRTUAL or made.get_external_count())
 
     def numbers(self, what: str, count: int, size: int) -> Number:
         """(count, size) the numbers of every frame."""
@@ -166,8 +170,13 @@ class _Stored:
             if column.shape != (size,) or column.dtype.kind not in "fiub":
                 shape = "x".join(map(str, column.shape)) or "one"
                 raise BadRecording(f"frame_{place}_{what} has {shape} numbers ({column.dtype}), not {size}")
-            column.read_direct(found, dest_sel=np.s_[place])
+            self.read(column, found[place])
         return found
+
+    def read(self, column: Any, into: NDArray[Any]) -> None:
+        """A whole array, into another one of its shape."""
+        everything = self.h5py.h5s.ALL
+        column.read(everything, everything, into)
 
 
 class _Frames:
@@ -192,12 +201,14 @@ class _Frames:
                 check_size(*self.shape[:2])
             elif column.shape != self.shape or column.dtype != np.uint8:
                 raise BadRecording(f"frame_{place}_x is {column.dtype} {column.shape}, not uint8 {self.shape}")
-            places.append(column.id.get_offset())
+            places.append(column.get_offset())
         self.places: Ints | None = None if None in places else np.array(places, np.int64)
 
     def read(self, stored: _Stored, place: int) -> Frame:
         """A frame, by way of HDF5."""
-        return np.asarray(stored.column(place, "x")[()]).reshape(self.shape)
+        frame = np.zeros(self.shape, np.uint8)
+        stored.read(stored.column(place, "x"), frame)
+        return frame
 
 
 def _at(descriptor: int, place: int, shape: tuple[int, int, int]) -> Frame:

@@ -129,7 +129,9 @@ def _size_and_speed(
         size, why = (footage.size, "as recorded") if game else choose_size(*footage.size)
         if settings.size:
             size, why = settings.size, "as told"
-        fps, how = _speed(footage, settings.fps)
+        fps, how = (game.steps_per_second, "as recorded") if game else _speed(footage, None)
+        if settings.fps:
+            fps, how = _speed(footage, settings.fps)
         said = [f"{recording.name}: {'; '.join(footage.notes)}"] if footage.notes else []
         said += [f"frames: {size[0]}x{size[1]} ({why})", f"speed: {fps:g} steps a second ({how})"]
         return size, fps, said
