@@ -429,6 +429,22 @@ def test_interrupted_it_goes_on_to_the_same_bytes(
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "stopped" / name).read_bytes(), name
 
 
+def test_from_another_copy_of_the_files_links_do_not_go_on(
+    published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopping(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    shutil.copytree(published / "loose", tmp_path / "copy" / "loose")
+    command = ["--link", "--out", tmp_path / "data"]
+    with monkeypatch.context() as patch:
+        patch.setattr(Dataset, "append", stopping)
+        assert run("import-data", published / "loose", *command).code == 130
+    done = run("import-data", tmp_path / "copy" / "loose", *command)
+    assert done.code == 2 and done.err.count("\n") == 1 and "give the same paths as then" in done.err
+    assert run("import-data", published / "loose", *command).code == 0
+
+
 def test_a_full_disk_is_one_line_and_the_same_command_goes_on(published: Path, tmp_path: Path) -> None:
     command = ["import-data", published / "loose", "--compress", "off", "--out", tmp_path / "data"]
     with files_no_larger_than(20 * 126_000 + 7):

@@ -36,7 +36,7 @@ from diffworld.runtime.frames import Frame
 HDF5, TAR = ".hdf5", ".tar"
 LOOKS = f"HDF5 files ({HDF5}) of Counter-Strike, or tars ({TAR}) of them"
 MOST_FRAMES = 10**6
-_TRIED = 8  # frames whose colours are looked at
+_TRIED = 3  # frames whose colours are looked at
 _BLOCK = 512  # bytes, of a tar
 
 Number = NDArray[np.float64]

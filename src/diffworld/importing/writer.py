@@ -130,7 +130,9 @@ class _Packing:
 
     def links(self, recording: Recording, places: Ints) -> Iterator[Packed]:
         """Each place in a recording's file."""
-        file = self._files[os.path.abspath(recording.file or "")]
+        path = os.path.abspath(recording.file or "")
+        if (file := self._files.get(path)) is None:
+            raise UserError(f"{path} is not among the files that the import began with: give the same paths as then")
         return (Packed(b"", file, place) for place in places.tolist())
 
 
