@@ -109,7 +109,9 @@ def linked(published: Path, tmp_path: Path, import_to: Import) -> tuple[Path, Pa
 
 def test_a_linked_data_set_may_be_moved_and_checked(linked: tuple[Path, Path], tmp_path: Path) -> None:
     shutil.move(linked[1], tmp_path / "moved")
-    assert run("data", tmp_path / "moved", "--check").code == 0
+    done = run("data", tmp_path / "moved", "--check")
+    assert done.code == 0
+    assert "all 60 rows are as they were written, and files with their frames have the size and date" in done.out
     with Dataset.open(tmp_path / "moved") as data:
         check_episode(data, 3, 10)
 

@@ -69,7 +69,8 @@ def _check(folder: Path, display: Display) -> str:
         display.bar("check", "row", rows) as advance,
         Dataset.open(folder, writable=os.access(path, os.W_OK), checking=advance) as dataset,
     ):
-        return f"all {dataset.num_rows:,} rows are as they were written"
+        linked = ", and files with their frames have the size and date that they had"
+        return f"all {dataset.num_rows:,} rows are as they were written" + linked * (dataset.schema.frames == "linked")
 
 
 def _imported_shift(info: dict[str, Any]) -> int:
