@@ -19,11 +19,12 @@ from diffworld.commands.import_weights import main
 from diffworld.compat.checks import check_file
 from diffworld.compat.golden import fill_weights
 from diffworld.compat.hub import AGENT_CONFIG, ENV_CONFIG, REPOSITORY, WEIGHTS
-from diffworld.compat.shooter import ACTIONS, ARRAYS, counter_strike
+from diffworld.compat.shooter import ARRAYS
 from diffworld.compat.sizes import build_parts
 from diffworld.config import Config, preset
 from diffworld.data import Dataset, frame_batch, sample_context_windows
 from diffworld.evaluation.games import TestGames
+from diffworld.game.counter_strike import ACTIONS, counter_strike
 from diffworld.play.session import PlaySession
 from diffworld.runs import Model, RunFolder, load, pack
 from diffworld.runtime.errors import UserError

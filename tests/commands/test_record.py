@@ -93,6 +93,16 @@ def test_the_same_seed_records_the_same(tmp_path: Path) -> None:
     assert frames[0] == frames[1] != frames[2]
 
 
+def test_compressed_it_is_the_same(tmp_path: Path) -> None:
+    found = []
+    for form in ("off", "on", "auto"):
+        options = ["--env", "atari/Breakout", "--steps", "40", "--compress", form]
+        with record(tmp_path / form, *options, *SMALL) as data:
+            assert data.schema.frames == ("webp" if form == "on" else "raw")
+            found.append(data.gather_frames(np.arange(data.num_rows)).tobytes())
+    assert found[0] == found[1] == found[2]
+
+
 def test_minatar_games_are_recorded_where_minatar_is_installed(tmp_path: Path) -> None:
     pytest.importorskip("minatar")
     with record(tmp_path / "data", "--env", "minatar/breakout", "--steps", "60", *SMALL) as data:
@@ -125,6 +135,7 @@ def test_a_run_brings_its_game_and_its_settings(tmp_path: Path, run: Path) -> No
         ("--env atari/Breakout --frame-skip 0", "--frame-skip is 0"),
         ("--env atari/Breakout --sticky-actions 2", "sticky"),
         ("--env atari/Breakout --seed -1", "--seed is -1"),
+        ("--env atari/Breakout --compress maybe", "invalid choice 'maybe'"),
         ("--env atari/Breakout --epsilon 2", "--epsilon is 2"),
         ("--env atari/Breakout --hold 1", "--hold is a probability below 1"),
         ("--policy RUN --hold 0.5", "for the random player only"),

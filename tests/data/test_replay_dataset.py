@@ -1,5 +1,6 @@
 """A data set against a plain list of rows: whatever is appended, cut and reopened, both tell the same."""
 
+import json
 import shutil
 import tempfile
 import tracemalloc
@@ -8,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from diffworld.data import Dataset, sample_context_windows, sample_transition_windows
+from diffworld.data import Compress, Dataset, read_frames, sample_context_windows, sample_transition_windows
 from diffworld.game import ActionSpace, Choice, Encoded, GameSpec, Keys
 from diffworld.runtime.errors import UserError
 
@@ -63,11 +64,12 @@ class ReplayMachine(RuleBasedStateMachine):
     """Random appends to interleaved episodes, cuts and reopenings."""
 
     actions = ActionSpace.discrete(1 << SIZE)
+    compress: Compress = "auto"
 
     def __init__(self) -> None:
         super().__init__()
         self.folder = Path(tempfile.mkdtemp()) / "data"
-        self.dataset = Dataset.create(self.folder, game(self.actions), info={"player": "toy"})
+        self.dataset = Dataset.create(self.folder, game(self.actions), {"player": "toy"}, self.compress)
         self.log: list[Row] = []
         self.growing: set[int] = set()
         self.next_id = self.counter = 0
@@ -159,11 +161,17 @@ class KeysAndChoiceMachine(ReplayMachine):
     actions = BOTH
 
 
+class CompressedMachine(ReplayMachine):
+    compress = "on"
+
+
 TestReplayMachine = ReplayMachine.TestCase
+TestCompressedMachine = CompressedMachine.TestCase
 TestKeysMachine = KeysMachine.TestCase
 TestKeysAndChoiceMachine = KeysAndChoiceMachine.TestCase
 TestReplayMachine.settings = settings(max_examples=25, stateful_step_count=30, deadline=None)
 TestKeysMachine.settings = TestKeysAndChoiceMachine.settings = TestReplayMachine.settings
+TestCompressedMachine.settings = TestReplayMachine.settings
 
 
 @pytest.fixture
@@ -277,9 +285,48 @@ def test_episodes_are_a_snapshot(dataset: Dataset) -> None:
     assert dataset.episodes[0].actions.tolist() == [1, 3]
 
 
-def test_frames_stay_on_disk(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("height", "width", "form"), [(127, 129, "raw"), (128, 128, "webp"), (64, 256, "webp"), (1, 2**14, "raw")]
+)
+def test_large_frames_are_compressed_unless_told_otherwise(tmp_path: Path, height: int, width: int, form: str) -> None:
+    spec = GameSpec("", height, width, ActionSpace.discrete(2))
+    for number, (compress, expected) in enumerate([("auto", form), ("off", "raw")]):
+        Dataset.create(tmp_path / str(number), spec, compress=compress).close()
+        with Dataset.open(tmp_path / str(number)) as dataset:
+            assert dataset.schema.frames == expected
+            description = json.loads((dataset.path / "dataset.json").read_text())
+            assert description["frames"] == expected
+            assert description["format_version"] == {"raw": 2, "webp": 3}[expected]
+    if width == 2**14:
+        with pytest.raises(UserError, match="too large to be compressed: leave out --compress on"):
+            Dataset.create(tmp_path / "large", spec, compress="on")
+
+
+@given(shape=st.tuples(st.integers(1, 40), st.integers(1, 40)), seed=st.integers(0, 2**32), flat=st.integers(0, 8))
+def test_compressed_frames_come_back_bit_for_bit(shape: tuple[int, int], seed: int, flat: int) -> None:
+    """Whatever they show, from noise to a single colour; and the same ones are packed to the same bytes."""
+    rng = np.random.default_rng(seed)
+    frames = rng.integers(0, 256, (9, *shape, 3), dtype=np.uint8) >> flat
+    with tempfile.TemporaryDirectory() as folder:
+        with Dataset.create(folder, GameSpec("", *shape, ActionSpace.discrete(2)), compress="on") as dataset:
+            episode = dataset.new_episode()
+            for frame in frames:
+                packed = dataset.pack(frame)
+                assert packed == dataset.pack(frame.copy())
+                dataset.append(episode, packed, 0, 0.0, False, False)
+            np.testing.assert_array_equal(dataset.episode_frames(episode), frames)
+        with Dataset.open(folder) as dataset:
+            rows = rng.integers(0, 9, (5, 4))
+            np.testing.assert_array_equal(dataset.gather_frames(rows), frames[rows])
+            np.testing.assert_array_equal(
+                read_frames(dataset.path, dataset.schema, dataset.episodes.records, rows[0]), frames[rows[0]]
+            )
+
+
+@pytest.mark.parametrize("compress", ["off", "on"])
+def test_frames_stay_on_disk(tmp_path: Path, compress: Compress) -> None:
     frame = np.zeros((64, 64, 3), np.uint8)
-    with Dataset.create(tmp_path, GameSpec("", 64, 64, ActionSpace.discrete(2))) as dataset:
+    with Dataset.create(tmp_path, GameSpec("", 64, 64, ActionSpace.discrete(2)), compress=compress) as dataset:
         episode = dataset.new_episode()
         for step in range(1500):
             dataset.append(episode, frame + np.uint8(step % 256), 0, 0.0, False, False)

@@ -100,7 +100,7 @@ def test_what_the_version_before_said_of_the_environment_is_kept(tmp_path: Path)
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format_version": 3}, "version 3"),
+        ({"format_version": 4}, "version 4"),
         ({"format_version": None}, "version None"),
         ({"action": {"kind": "continuous", "size": 1}}, "damaged"),
         ({"action": {"kind": "discrete", "num_actions": 0}}, "damaged"),
@@ -124,6 +124,18 @@ def test_unreadable_description_of_the_version_before(tmp_path: Path, change: di
     assert "\n" not in str(error.value)
 
 
+def test_a_description_without_a_word_on_frames_is_of_raw_ones(tmp_path: Path) -> None:
+    """As version 2 was written before."""
+    with Dataset.create(tmp_path, GAME) as dataset:
+        dataset.append(dataset.new_episode(), np.full(SHAPE, 7, np.uint8), 0, 0.0, False, False)
+    path = tmp_path / "dataset.json"
+    description = json.loads(path.read_text())
+    assert description.pop("frames") == "raw" and description["format_version"] == 2
+    path.write_text(json.dumps(description))
+    with Dataset.open(tmp_path) as dataset:
+        assert (dataset.episode_frames(0) == 7).all()
+
+
 @pytest.mark.parametrize("content", ["", "{", "[1]", "3", '{"format_version": 2}', "[" * 10**5])
 def test_a_description_that_is_none(tmp_path: Path, content: str) -> None:
     Dataset.create(tmp_path, GAME).close()
@@ -133,7 +145,19 @@ def test_a_description_that_is_none(tmp_path: Path, content: str) -> None:
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("change", [{"game": None}, {"game": {"name": "toy"}}, {"info": 3}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"game": None},
+        {"game": {"name": "toy"}},
+        {"info": 3},
+        {"frames": "webp"},  # of version 2, which has none of these
+        {"frames": "jpeg", "format_version": 3},
+        {"frames": None, "format_version": 3},
+        {"frames": [], "format_version": 3},
+        {"frames": "raw", "format_version": 3},
+    ],
+)
 def test_unreadable_description(tmp_path: Path, change: dict[str, Any]) -> None:
     Dataset.create(tmp_path, GAME).close()
     path = tmp_path / "dataset.json"

@@ -17,12 +17,14 @@ from diffworld.data import (
     Windows,
     episode_weights,
     episode_windows,
+    every_tenth,
     frame_batch,
     held_out_episodes,
     sample_context_windows,
     sample_transition_windows,
     transition_batch,
 )
+from diffworld.data.schema import HELD_OUT
 from diffworld.game import ActionSpace, GameSpec, Keys
 from diffworld.runtime.errors import UserError
 
@@ -182,7 +184,7 @@ def test_the_episodes_asked_for_are_weighed_as_if_they_were_alone(tmp_path: Path
 
 @given(st.integers(0, 500))
 def test_which_episodes_are_held_out(count: int) -> None:
-    held_out = held_out_episodes(count)
+    held_out = every_tenth(count)
     assert held_out.dtype == np.bool_ and held_out.shape == (count,)
     places = np.flatnonzero(held_out).tolist()
     if count < 2:
@@ -192,9 +194,35 @@ def test_which_episodes_are_held_out(count: int) -> None:
     else:
         assert places == list(range(4, count, 10))
     assert count == 0 or not held_out.all()
-    more = held_out_episodes(count + 1)
+    more = every_tenth(count + 1)
     if count >= 5:
         assert (more[:count] == held_out).all(), "what grows keeps what it held out"
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_episodes_that_were_set_aside_when_written_are_the_held_out_ones(tmp_path: Path, stopped: bool) -> None:
+    """Whether they are ended, go on after an interruption, or are cut."""
+    aside = [False, True, False, False, False, False, True]
+    with Dataset.create(tmp_path, CHOICE) as dataset:
+        fill(dataset, [3] * 7, [""] * 7)
+        assert held_out_episodes(dataset.episodes).tolist() == every_tenth(7).tolist()
+        dataset.truncate(0)
+        frame = np.zeros(CHOICE.frame_shape, np.uint8)
+        growing = [dataset.new_episode(held_out) for held_out in aside]
+        for episode in growing:
+            dataset.append(episode, frame, 0, 0.0, False, False)
+        if stopped:
+            dataset.close()
+            dataset = Dataset.open(tmp_path, writable=True)
+        for episode in growing[:4] + growing[6:]:
+            dataset.append(episode, frame, 0, 0.0, True, False, frame)
+        assert held_out_episodes(dataset.episodes).tolist() == aside
+        assert (dataset.episodes.records["flags"] & HELD_OUT != 0).sum() == 2 * 3
+        dataset.truncate(7)
+        assert held_out_episodes(dataset.episodes).tolist() == aside
+        dataset.close()
+    with Dataset.open(tmp_path) as dataset:
+        assert held_out_episodes(dataset.episodes).tolist() == aside
 
 
 @given(st.lists(st.integers(0, 50), min_size=1, max_size=40).filter(any), st.booleans())

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from tiny import Done, environment, final_weights, kill_after, results, run_command, saves
 
-from diffworld.data import Dataset
+from diffworld.data import Compress, Dataset
 from diffworld.game import ActionSpace, Choice, GameSpec, Keys
 
 OPTIONS = """
@@ -32,10 +32,10 @@ SPACES = {
 }
 
 
-def make_data(path: Path, actions: ActionSpace, rewards: bool = True) -> Path:
+def make_data(path: Path, actions: ActionSpace, rewards: bool = True, compress: Compress = "auto") -> Path:
     """Twelve episodes of noise of a game that exists nowhere."""
     spec, rng = GameSpec("a recording", 12, 10, actions, rewards=rewards, ends=rewards), np.random.default_rng(0)
-    with Dataset.create(path, spec) as data:
+    with Dataset.create(path, spec, compress=compress) as data:
         for number in range(12):
             episode = data.new_episode()
             for t in range(15):
@@ -102,6 +102,14 @@ def test_two_stages_train_and_resume_bit_for_bit(tmp_path: Path) -> None:
     told = results(out)["held_out"]
     assert {f"{name}/held_out_loss" for name in ("denoiser", "upsampler", "reward_end")} <= told.keys()  # type: ignore[attr-defined]
     assert (out / "dream.mp4").exists()
+
+
+def test_compressed_frames_teach_the_same(tmp_path: Path) -> None:
+    for form in ("off", "on"):
+        data = make_data(tmp_path / f"data {form}", SPACES["keys and mouse"], compress=form)
+        done = train(data, tmp_path / form, "--epochs", "1")
+        assert done.returncode == 0, done.stderr
+    assert final_weights(tmp_path / "on") == final_weights(tmp_path / "off")
 
 
 def test_data_that_know_no_rewards_train_the_denoiser_alone(tmp_path: Path) -> None:

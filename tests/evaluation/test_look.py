@@ -14,7 +14,7 @@ from PIL import Image
 
 from diffworld.cli import main
 from diffworld.data import Dataset
-from diffworld.evaluation.look import Alignment, check_alignment, look
+from diffworld.evaluation.look import Alignment, check_alignment, look, summary
 from diffworld.evaluation.look.alignment import FEWEST_STEPS
 from diffworld.game import ActionSpace, Choice, GameSpec, Keys
 from diffworld.runtime.errors import UserError
@@ -217,7 +217,7 @@ def test_what_is_seen_is_right(odd: Path) -> None:
     keys, mouse = seen.parts
     assert keys.shares == {"walk": 0.5, "jump": 0.0, "run": 1.0} and not keys.choice
     assert mouse.shares == {"-1": 0.25, "0": 0.0, "1": 0.75} and mouse.choice
-    assert (seen.black, seen.repeated) == (4, 5)
+    assert (seen.black, seen.repeated, seen.looked) == (4, 5, 20)
     assert seen.rewards == "rewards known, 20 an episode"
     assert [warning.partition(":")[0] for warning in seen.warnings] == [
         "jump is never pressed",
@@ -228,6 +228,17 @@ def test_what_is_seen_is_right(odd: Path) -> None:
     ]
     sheet = Image.open(io.BytesIO(seen.sheet))
     assert sheet.width > 6 * 160 and np.asarray(sheet).std() > 20
+
+
+def test_of_many_frames_stretches_from_all_over_are_looked_at(odd: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(summary, "MOST", 10)
+    monkeypatch.setattr(summary, "_BYTES", 4 * 8 * 10 * 3)
+    with Dataset.open(odd) as data:
+        seen = look(data)
+    # Of stretches of four frames every other one, in each episode from its first on: 0 to 3, 8 to 11, and 16.
+    assert (seen.black, seen.repeated, seen.looked) == (2, 2, 9)
+    assert "9 frames from all over were looked at" in seen.lines()
+    assert "2 frames (22.2%) are black" in " ".join(seen.warnings)
 
 
 def command(*arguments: str | Path) -> int:

@@ -41,7 +41,15 @@ def lerobot(folder: Path) -> None:
     shutil.copytree(SAMPLES / "lerobot-v2.1", folder, dirs_exist_ok=True)
 
 
-MAKERS = (clip, archive, files, pictures, desktop, lerobot)
+def matches(folder: Path) -> None:
+    pytest.importorskip("h5py")
+    from csgo import write_match, write_tar
+
+    file = write_match(folder / "m_1.hdf5", 3)
+    write_tar(folder / "more.tar", [("full_res/1-200/m_2.hdf5", file)])
+
+
+MAKERS = (clip, archive, files, pictures, desktop, lerobot, matches)
 
 
 @pytest.mark.parametrize("seed", range(25))

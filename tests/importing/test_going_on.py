@@ -86,6 +86,30 @@ def test_killed_it_goes_on_to_the_same_bytes(rows: int, clips: Path, whole: Path
     assert same(whole, tmp_path / "data")
 
 
+def test_compressed_it_goes_on_to_the_same_bytes_and_shows_the_same(
+    clips: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left, append = [640], Dataset.append
+
+    def stopping(*arguments: Any, **options: Any) -> None:
+        if not left[0]:
+            raise KeyboardInterrupt
+        left[0] -= 1
+        append(*arguments, **options)
+
+    command = ["import-data", clips, "--compress", "on", "--out"]
+    with monkeypatch.context() as patch:
+        patch.setattr(Dataset, "append", stopping)
+        assert run(*command, tmp_path / "stopped").code == 130
+    for name in ("stopped", "straight"):
+        assert run(*command, tmp_path / name).code == 0
+    assert same(tmp_path / "stopped", tmp_path / "straight")
+    with Dataset.open(tmp_path / "stopped") as found, Dataset.open(whole) as expected:
+        assert (found.schema.frames, expected.schema.frames) == ("webp", "raw")
+        rows = np.arange(expected.num_rows)
+        assert np.array_equal(found.gather_frames(rows), expected.gather_frames(rows))
+
+
 def test_it_is_right_and_says_what_went(clips: Path, whole: Path) -> None:
     with Dataset.open(whole) as data:
         assert data.episodes.lengths.tolist() == [90, 550, 550, 1, 60] and follows(data) == 1
@@ -103,6 +127,7 @@ def test_it_is_right_and_says_what_went(clips: Path, whole: Path) -> None:
         (["--size", "24x32"], "was begun with another --size"),
         (["--shift", "1"], "was begun with another --shift"),
         (["--cut", "0-1"], "was begun with another --cut"),
+        (["--compress", "on"], "was begun with another --compress"),
     ],
 )
 def test_another_command_does_not_go_on(options: list[str], said: str, clips: Path, whole: Path) -> None:

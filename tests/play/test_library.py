@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageSequence
 
-from diffworld.data import Dataset, GameStep
+from diffworld.data import Compress, Dataset, GameStep
 from diffworld.game import ActionSpace, GameSpec, Keys
 from diffworld.play.library import Library
 from diffworld.play.recording import FilmKind, Take, note
@@ -20,11 +20,15 @@ NOISE = GameSpec("noise", 8, 12, ActionSpace.discrete(3))
 
 
 def write(
-    folder: Path, episodes: list[list[float]], unfinished: bool = False, info: dict[str, Any] | None = None
+    folder: Path,
+    episodes: list[list[float]],
+    unfinished: bool = False,
+    info: dict[str, Any] | None = None,
+    compress: Compress = "auto",
 ) -> None:
     """Episodes of random frames with the rewards given; the last may go on."""
     rng = np.random.default_rng(len(episodes))
-    with Dataset.create(folder, NOISE, info) as dataset:
+    with Dataset.create(folder, NOISE, info, compress) as dataset:
         for place, rewards in enumerate(episodes):
             episode = dataset.new_episode()
             frames = rng.integers(0, 256, (len(rewards) + 1, 8, 12, 3), dtype=np.uint8)
@@ -78,6 +82,21 @@ def test_frames_are_those_written_the_last_one_too(library: Library, tmp_path: P
             np.testing.assert_array_equal(library.frame("replay", 0, t), frame)
     tape = library.tape("replay", 1, 4)
     assert (len(tape.frames), tape.actions, tape.terminated) == (3, [0, 1, 2], False)
+
+
+def test_compressed_it_shows_the_same(tmp_path: Path) -> None:
+    library = Library({form: tmp_path / form for form in ("on", "off")})
+    for form in ("on", "off"):
+        write(tmp_path / form, [[0.0] * 9, [1.0] * 3], compress=form)
+    for episode in (0, 1):
+        raw, compressed = (library.tape(form, episode, 4).frames for form in ("off", "on"))
+        np.testing.assert_array_equal(raw, compressed)
+    np.testing.assert_array_equal(library.thumbnail("on", 0), library.thumbnail("off", 0))
+    path = tmp_path / "on" / "frames.bin"
+    library.frame("on", 0, 8)
+    path.write_bytes(path.read_bytes()[:100])  # behind its back
+    with pytest.raises(UserError, match=r"^row 8 of .* is corrupt, or was cut off meanwhile"):
+        library.frame("on", 0, 8)
 
 
 def test_actions_may_be_sets_of_keys(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from diffworld.agents.rollout import act
 from diffworld.config import RECIPE_NETWORKS, CollectionConfig, Config, NetworkName
-from diffworld.data import Dataset, held_out_episodes
+from diffworld.data import Dataset, every_tenth
 from diffworld.evaluation.held_out import HeldOutWindows
 from diffworld.game import ActionSpace, GameSpec
 from diffworld.recipes import COLLECT, TEST, Diamond, ModelFree, Networks, Shooter, World
@@ -189,7 +189,7 @@ def light_columns(frames: Tensor) -> Tensor:
 
 def test_episodes_that_are_held_out_are_never_drawn(small: Config, tmp_path: Path) -> None:
     lengths = [3 + i % 5 for i in range(16)]
-    held_out = held_out_episodes(16)
+    held_out = every_tenth(16)
     data = marked_data(tmp_path / "data", lengths, lambda episode, final: bool(held_out[episode]))
     with world_trainer(replace(small, networks=THREE), data) as trainer:
         assert held_out.sum() == 2

@@ -1,5 +1,6 @@
 """`diffworld data`."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -8,7 +9,8 @@ import tyro
 from annotated_types import Ge, Le
 
 from diffworld.commands.parsing import parse_checked
-from diffworld.data import Dataset
+from diffworld.data import Dataset, DatasetSchema
+from diffworld.data.schema import ROWS
 from diffworld.runtime.files import write_atomic
 from diffworld.runtime.progress import Display
 
@@ -26,6 +28,8 @@ class DataOptions:
     """The page to write (default: look.html in the folder)."""
     check_alignment: bool = False
     """Find out whether actions are early or late, and how sure that is; takes a minute or two."""
+    check: bool = False
+    """Read every frame and compare it with its checksum, as opening does only where files have changed."""
     shifts: Annotated[int, Ge(1), Le(32)] = 4
     """Steps, earlier and later, to look for the right shift in."""
 
@@ -37,6 +41,8 @@ def main(arguments: list[str]) -> int:
     from diffworld.evaluation.look.alignment import UPDATES
 
     display = Display()
+    if options.check:
+        display.line(_check(options.data, display))
     with Dataset.open(options.data) as dataset:
         seen = look(dataset)
         for line in seen.lines():
@@ -51,6 +57,20 @@ def main(arguments: list[str]) -> int:
     write_atomic(path, page(seen, alignment, verdict))
     display.line(f"open {path}")
     return 0
+
+
+def _check(folder: Path, display: Display) -> str:
+    """Check every row, and where the folder may be written let the data set say so; what was found. UserError for
+    damage."""
+    size = DatasetSchema.read(folder).record.itemsize
+    path = folder / ROWS
+    rows = path.stat().st_size // size if path.exists() else 0
+    with (
+        display.bar("check", "row", rows) as advance,
+        Dataset.open(folder, writable=os.access(path, os.W_OK), checking=advance) as dataset,
+    ):
+        linked = ", and files with their frames have the size and date that they had"
+        return f"all {dataset.num_rows:,} rows are as they were written" + linked * (dataset.schema.frames == "linked")
 
 
 def _imported_shift(info: dict[str, Any]) -> int:

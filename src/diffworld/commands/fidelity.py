@@ -163,7 +163,7 @@ def _training_frames(options: FidelityOptions, model: Model) -> TrainingFrames |
     dataset = Dataset.open(path, num_rows=model.progress.get("replay_rows") if path == replay else None)
     _check_fits(dataset, model.spec)
     own = path == data and _holds_out(model)
-    among = ~held_out_episodes(dataset.num_episodes) if own else None
+    among = ~held_out_episodes(dataset.episodes) if own else None
     return TrainingFrames.of(dataset, among) if dataset.num_rows else None
 
 
@@ -182,7 +182,7 @@ def _held_out(options: FidelityOptions, model: Model, bar: Bar) -> "tuple[list[R
         dataset = Dataset.open(path)
         _check_fits(dataset, model.spec)
         own = options.data is None
-        episodes = dataset_episodes(dataset, held_out_episodes(dataset.num_episodes) if own else None)
+        episodes = dataset_episodes(dataset, held_out_episodes(dataset.episodes) if own else None)
         kind = "held-out episodes of the run's data" if own else "data set"
         return episodes, {"source": kind, "name": path.resolve().name, "episodes": len(episodes)}
     if model.no_game:

@@ -9,6 +9,7 @@ import tyro
 from annotated_types import Ge, Gt, Le
 
 from diffworld.commands.parsing import parse_checked
+from diffworld.data import Compress
 from diffworld.importing import (
     Cut,
     FormatName,
@@ -18,6 +19,7 @@ from diffworld.importing import (
     find_recordings,
     import_data,
     parse_size,
+    set_aside,
 )
 from diffworld.runtime.errors import UserError
 from diffworld.runtime.progress import Display
@@ -28,7 +30,8 @@ class ImportDataOptions:
     """Turn recordings of a game into a data set, to look at with `diffworld data` and to train on.
 
     Read are videos with a log of keys beside them, VPT's recordings, LeRobot and Minari data sets, OWAMcap files,
-    movies of stable-retro, NumPy arrays and folders of pictures; docs/your-own-game.md has what each must look like.
+    movies of stable-retro, Counter-Strike as published, NumPy arrays and folders of pictures; docs/your-own-game.md has
+    what each must look like.
     The same command goes on where an import was stopped.
     """
 
@@ -39,7 +42,8 @@ class ImportDataOptions:
     format: FormatName = "auto"
     """What the sources are; auto looks, and says what it saw."""
     size: str = ""
-    """HxW of the frames, such as 48x64 (default: the largest up to 64 a side that keeps the aspect)."""
+    """HxW of the frames, such as 48x64 (default: the largest up to 64 a side that keeps the aspect; of Counter-Strike
+    as published)."""
     fps: Annotated[float | None, Gt(0), Le(1000)] = None
     """Steps a second (default: the recording's, divided by a whole number until it is at most 20)."""
     shift: Annotated[int, Ge(-1000), Le(1000)] = 0
@@ -50,8 +54,17 @@ class ImportDataOptions:
     """JSON file that names keys, gives axes their bins, leaves things out (the import writes the one it used)."""
     camera: str = ""
     """Of several cameras or pictures, the one to take (default: the first)."""
+    compress: Compress = "auto"
+    """Compress each frame without loss; auto does so from 128x128 pixels on."""
+    link: bool = False
+    """Leave frames where they are, and only note where: they must stay there as they are (Counter-Strike)."""
+    split: str = ""
+    """Recordings to set aside to measure on: a file with their names, one a line, without folders, or a share such as
+    0.1 (default: every tenth episode)."""
+    outcomes: bool = False
+    """Of Counter-Strike, keep kills as rewards, and deaths as ends of episodes (as published, there are none)."""
     name: str = ""
-    """What the game is called (default: the name of the folder DATA)."""
+    """What the game is called (default: the name of the folder DATA; counter-strike)."""
 
 
 def main(arguments: list[str]) -> int:
@@ -62,14 +75,17 @@ def main(arguments: list[str]) -> int:
     for text in options.cut:
         Cut.parse(text)  # UserError, before anything is read
     size, keymap = parse_size(options.size), KeyMap.read(options.keymap)
-    settings = Settings(size, options.fps, options.shift, options.cut, keymap)
+    if options.link and options.compress != "auto":
+        raise UserError("--link stores no frames: leave out --compress")
     recordings, said = find_recordings(options.sources, options.format, options.camera)
+    split, more = set_aside(recordings, options.split)
+    asked = (options.cut, keymap, options.compress, split, options.outcomes, options.link)
+    settings = Settings(size, options.fps, options.shift, *asked)
     display = Display()
-    for line in said:
+    for line in [*said, *more]:
         display.line(line)
     try:
-        name = options.name or options.out.resolve().name
-        summary = import_data(name, recordings, settings, options.out, display)
+        summary = import_data(options.name, recordings, settings, options.out, display)
     except KeyboardInterrupt:
         print(f"stopped; the same command goes on with {options.out}", file=sys.stderr)
         return 130

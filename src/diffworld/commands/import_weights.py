@@ -19,10 +19,11 @@ from diffworld.compat.published import (
     read_tensors,
     write_source,
 )
-from diffworld.compat.shooter import Spawn, counter_strike, imported_shooter, read_spawns
+from diffworld.compat.shooter import Spawn, imported_shooter, read_spawns
 from diffworld.data import Dataset
 from diffworld.envs import make_env
 from diffworld.game import GameSpec
+from diffworld.game.counter_strike import counter_strike
 from diffworld.runs import Checkpoint, RunFolder, load
 from diffworld.runs.starts import write_later_actions
 from diffworld.runtime.checked import Natural

@@ -10,7 +10,7 @@ from typing import Annotated
 import tyro
 
 from diffworld.commands.parsing import demo_named, given_option, parse_checked
-from diffworld.data import Dataset, EpisodeWriter, GameStep
+from diffworld.data import Compress, Dataset, EpisodeWriter, GameStep
 from diffworld.envs import Driver, EnvironmentConfig, EpisodeResult, Policy, RandomPolicy, VectorEnv, make_env
 from diffworld.envs.seeds import training_seed
 from diffworld.runs import Model, load
@@ -51,6 +51,8 @@ class RecordOptions:
     """Share of uniformly random actions among the agent's."""
     hold: Share = 0.0
     """Probability that the random player repeats its last action, which takes it further about."""
+    compress: Compress = "auto"
+    """Compress each frame without loss; auto does so from 128x128 pixels on."""
     device: str = "auto"
     """Where the agent's network runs: auto, cpu, cuda or mps."""
     environment: Annotated[EnvironmentConfig, tyro.conf.arg(name="")] = field(default_factory=EnvironmentConfig)
@@ -72,7 +74,7 @@ def main(arguments: list[str]) -> int:
             given = {"temperature": options.temperature, "epsilon": options.epsilon}
             policy = model.player(options.num_envs, **given, seed=options.seed)
         info, display = {"policy": Path(options.policy).name, "seed": options.seed}, Display()
-        with Dataset.create(options.out, env.spec, info=info) as dataset:
+        with Dataset.create(options.out, env.spec, info, options.compress) as dataset:
             try:
                 with display.bar(f"record {options.env}", "step", options.steps) as advance:
                     scores = record_games(env, policy, dataset, options.steps, options.seed, advance)

@@ -1,10 +1,9 @@
-"""The published shooter: what Counter-Strike's actions are, its weights' sizes, and the places its dreams start from.
+"""The published shooter: its weights' sizes, and the places its dreams start from.
 
 A starting place (`spawn`) is a folder of four arrays: full_res.npy (n, 3, H, W) and low_res.npy (n, 3, h, w) in RGB,
 0 to 255, act.npy (n, A) with the actions on them, and next_act.npy (T, A) with those that came after.
 """
 
-import itertools
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -16,41 +15,14 @@ from torch import Tensor
 
 from diffworld.compat.sizes import levels_of, tensor_size
 from diffworld.config import Config, preset
-from diffworld.game import MOUSE_X, MOUSE_Y, ActionSpace, Choice, GameSpec, Keys
+from diffworld.game.counter_strike import ACTIONS
 from diffworld.runtime.checked import read_as
 from diffworld.runtime.errors import UserError, one_line
 
-KEYS = ("w", "a", "s", "d", "space", "ctrl", "shift", "1", "2", "3", "r", "left click", "right click")
-WEAPONS = ("1", "2", "3")
-ACTIONS = ActionSpace(
-    (
-        Keys(KEYS, (("w", "s"), ("a", "d"), *itertools.combinations(WEAPONS, 2))),
-        *(
-            Choice(axis, tuple(map(str, [*(-way for way in reversed(ways)), 0, *ways])))
-            for axis, ways in (
-                (MOUSE_X, (2, 4, 10, 20, 30, 60, 100, 200, 300, 500, 1000)),
-                (MOUSE_Y, (2, 4, 10, 20, 50, 100, 200)),
-            )
-        ),
-    )
-)
-"""Counter-Strike's: 51 numbers."""
-ARROWS = {
-    f"{MOUSE_X} -60": "ArrowLeft",
-    f"{MOUSE_X} 60": "ArrowRight",
-    f"{MOUSE_Y} -50": "ArrowUp",
-    f"{MOUSE_Y} 50": "ArrowDown",
-}
-STEPS_PER_SECOND = 16.0
 ARRAYS = {"full_res": 4, "low_res": 4, "act": 2, "next_act": 2}
 """Files of a starting place, and how many axes each has."""
 LARGEST_FILE = 2**28
 """Bytes of the largest array that is read."""
-
-
-def counter_strike(height: int, width: int) -> GameSpec:
-    """The game with frames of that size, as recordings of it are described."""
-    return GameSpec("counter-strike", height, width, ACTIONS, STEPS_PER_SECOND, keys=ARROWS, rewards=False, ends=False)
 
 
 @dataclass(frozen=True, eq=False)

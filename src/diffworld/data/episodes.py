@@ -9,7 +9,7 @@ from typing import Any, overload
 import numpy as np
 import numpy.typing as npt
 
-from diffworld.data.schema import STEP, TERMINATED, TRUNCATED, Records
+from diffworld.data.schema import HELD_OUT, STEP, TERMINATED, TRUNCATED, Records
 from diffworld.runtime.errors import UserError
 
 Ints = npt.NDArray[np.int64]
@@ -41,8 +41,9 @@ class Episodes(Sequence[Episode]):
     """The E episodes that have a step, in order of collection (of their first step), as arrays and singly.
 
     Arrays (E,): `ids`, `lengths` (steps), `terminated`, `truncated`, `ended`, `returns` (float64),
-    `final_rows` (row of the final observation, -1 where unfinished). The rows of episode i's steps, in order,
-    are `step_rows[offsets[i] : offsets[i] + lengths[i]]`. It is a snapshot: rows added later are not in it.
+    `final_rows` (row of the final observation, -1 where unfinished), `held_out` (set aside when it was written).
+    The rows of episode i's steps, in order, are `step_rows[offsets[i] : offsets[i] + lengths[i]]`. It is a snapshot:
+    rows added later are not in it.
     """
 
     def __init__(self, records: Records) -> None:
@@ -58,6 +59,7 @@ class Episodes(Sequence[Episode]):
         last_rows = self.step_rows[self.offsets + self.lengths - 1]
         self.terminated: Bools = (records["flags"][last_rows] & TERMINATED) != 0
         self.truncated: Bools = (records["flags"][last_rows] & TRUNCATED) != 0
+        self.held_out: Bools = (records["flags"][last_rows] & HELD_OUT) != 0
         self.ended: Bools = self.terminated | self.truncated
         self.final_rows: Ints = np.where(self.ended, last_rows + 1, -1)
         returns = np.bincount(position, weights=records["reward"][rows], minlength=len(ids))

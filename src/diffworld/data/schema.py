@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -13,33 +14,45 @@ from diffworld.game import ActionSpace, GameSpec, Keys, numbered
 from diffworld.runtime.errors import UserError, one_line
 from diffworld.runtime.files import read_json, write_json
 
-FORMAT_VERSION = 2
+RAW_VERSION, FORMAT_VERSION = 2, 3
+"""Of data sets whose frames are raw, which older versions read, and of all others."""
 DESCRIPTION, FRAMES, ROWS, SYNCED = "dataset.json", "frames.bin", "rows.bin", "synced.json"
 
-# Flags of a row: one of the two kinds and, on the last step of an ended episode, why it ended.
-STEP, FINAL, TERMINATED, TRUNCATED = 1, 2, 4, 8
+# Flags of a row: one of the two kinds; on the last step of an ended episode, why it ended; on every row of an episode
+# that is set aside to measure on, that it is.
+STEP, FINAL, TERMINATED, TRUNCATED, HELD_OUT = 1, 2, 4, 8, 16
 ENDED = TERMINATED | TRUNCATED
 
-Records = npt.NDArray[np.void]  # structured: episode, action, reward, flags, crc
+FrameForm = Literal["raw", "webp", "linked"]
+"""How frames are stored: as they are, each compressed without loss, or not at all: in files of somebody else."""
+_PLACE: Mapping[FrameForm, dict[str, str]] = {
+    "raw": {},
+    "webp": {"offset": "<u8", "bytes": "<u4"},
+    "linked": {"file": "<u4", "offset": "<u8"},
+}
+"""What a record says of where its frame lies."""
+
+Records = npt.NDArray[np.void]  # structured: episode, action, reward, flags, where the frame lies, crc
 
 
 @dataclass(frozen=True)
 class DatasetSchema:
-    """The game that a data set is of. `info` is free, in JSON's types: who played, for instance."""
+    """The game that a data set is of, and how its frames are stored. `info` is free, in JSON's types."""
 
     spec: GameSpec
     info: dict[str, Any] = field(default_factory=dict)
+    frames: FrameForm = "raw"
 
     @property
     def frame_bytes(self) -> int:
-        """Bytes of one frame on disk."""
+        """Bytes of one frame as it is."""
         return 3 * self.spec.height * self.spec.width
 
     @property
     def record(self) -> np.dtype[np.void]:
         """Record of one row, little-endian and packed; `crc` (of the frame, then the rest) comes last."""
         form = "<i4" if self.spec.actions.is_discrete else f"({self.spec.actions.size},)u1"
-        fields = {"episode": "<u4", "action": form, "reward": "<f4", "flags": "u1", "crc": "<u4"}
+        fields = {"episode": "<u4", "action": form, "reward": "<f4", "flags": "u1", **_PLACE[self.frames], "crc": "<u4"}
         return np.dtype(list(fields.items()))
 
     def check_frame(self, frame: Any) -> npt.NDArray[np.uint8]:
@@ -53,7 +66,9 @@ class DatasetSchema:
 
     def write(self, folder: Path) -> None:
         """Write `dataset.json` into the folder, whole or not at all."""
-        description = {"format_version": FORMAT_VERSION, "game": self.spec.to_json(), "info": self.info}
+        version = RAW_VERSION if self.frames == "raw" else FORMAT_VERSION
+        told = {"game": self.spec.to_json(), "frames": self.frames, "info": self.info}
+        description = {"format_version": version, **told}
         try:
             write_json(folder / DESCRIPTION, description)
         except (TypeError, ValueError) as error:
@@ -68,13 +83,17 @@ class DatasetSchema:
         description = read_json(path, advice)
         try:
             version = description["format_version"]
-            if version == FORMAT_VERSION:
-                return cls(GameSpec.from_json(description["game"]), dict(description["info"]))
+            if version in (RAW_VERSION, FORMAT_VERSION):
+                frames = description.get("frames", "raw")
+                if frames not in get_args(FrameForm) or (version == RAW_VERSION) != (frames == "raw"):
+                    raise UserError(f"it says that frames are stored as {frames}")
+                return cls(GameSpec.from_json(description["game"]), dict(description["info"]), frames)
             if version == 1:
                 return _from_version_1(description)
         except (UserError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise UserError(f"{path} is damaged ({one_line(error)}): {advice}") from error
-        raise UserError(f"{path} has format version {version}, not {FORMAT_VERSION}: use the diffworld that wrote it")
+        known = f"{RAW_VERSION} or {FORMAT_VERSION}"
+        raise UserError(f"{path} has format version {version}, not {known}: use the diffworld that wrote it")
 
 
 def _from_version_1(description: dict[str, Any]) -> DatasetSchema:

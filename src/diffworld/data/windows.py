@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from diffworld.data.dataset import Dataset
-from diffworld.data.episodes import Bools, Ints, widen
+from diffworld.data.episodes import Bools, Episodes, Ints, widen
 from diffworld.data.schema import TERMINATED, TRUNCATED
 from diffworld.runtime.errors import UserError
 
@@ -99,9 +99,15 @@ def sample_transition_windows(
     return _gather(dataset, position, start, length, with_final=True)
 
 
-def held_out_episodes(count: int) -> Bools:
-    """(count,) which episodes of a fixed data set are set aside to measure on: every tenth in order of collection, from
-    the fifth on; of two to four episodes the last; of one alone none."""
+def held_out_episodes(episodes: Episodes) -> Bools:
+    """(E,) which episodes of a fixed data set are set aside to measure on: those that were when it was written, else
+    every tenth."""
+    return episodes.held_out if episodes.held_out.any() else every_tenth(len(episodes))
+
+
+def every_tenth(count: int) -> Bools:
+    """(count,) every tenth episode in order of collection, from the fifth on; of two to four episodes the last; of one
+    alone none."""
     places = np.arange(count)
     return places % 10 == 4 if count > 4 else (places == count - 1) & (count > 1)
 

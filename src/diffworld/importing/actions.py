@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from diffworld.game import MAX_ACTIONS, ActionSpace, Choice, Keys, numbered
+from diffworld.game import MAX_ACTIONS, ActionSpace, Choice, GameSpec, Keys, numbered
 from diffworld.importing.controls import Bools, Floats, Ints, Steps
 from diffworld.importing.keys import codes, plain
 from diffworld.runtime.checked import read_as
@@ -153,6 +153,13 @@ class Coder:
     choices: Mapping[str, tuple[str, ...]]
     exclusive: tuple[tuple[str, str], ...] = ()
     play: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, game: GameSpec) -> Coder:
+        """The actions of a game that is known."""
+        keys = next((part for part in game.actions.parts if isinstance(part, Keys)), Keys(()))
+        choices = {part.name: part.values for part in game.actions.parts if isinstance(part, Choice)}
+        return cls(keys.names, {}, choices, keys.exclusive, game.keys)
 
     @property
     def space(self) -> ActionSpace:

@@ -7,11 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from diffworld.importing import arrays, clips, lerobot, minari, owamcap, retro
+from diffworld.importing import arrays, clips, counter_strike, lerobot, minari, owamcap, retro
 from diffworld.importing.recording import BadRecording, Recording, damage
 from diffworld.runtime.errors import UserError
 
-FormatName = Literal["auto", "video", "vpt", "lerobot", "minari", "owamcap", "retro", "numpy", "pictures"]
+FormatName = Literal["auto", "video", "vpt", "lerobot", "minari", "owamcap", "retro", "csgo", "numpy", "pictures"]
 
 # What a format looks like, in words, and what finds its recordings at a path, given the camera that is wanted.
 Find = Callable[[Path, str], Sequence[Recording]]
@@ -20,6 +20,7 @@ FORMATS: Mapping[str, tuple[str, Find]] = {
     "minari": (f"{minari.METADATA} beside episodes", minari.find),
     "owamcap": ("MCAP files", lambda path, _: owamcap.find(path)),
     "retro": ("movies (.bk2)", lambda path, _: retro.find(path)),
+    "csgo": (counter_strike.LOOKS, lambda path, _: counter_strike.find(path)),
     "numpy": ("arrays called frames and actions", lambda path, _: arrays.find(path)),
     "pictures": ("pictures beside actions", lambda path, _: arrays.find_pictures(path)),
     "vpt": ("videos with VPT's logs", lambda path, _: clips.find(path, "vpt")),

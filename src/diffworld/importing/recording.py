@@ -8,11 +8,12 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, ClassVar, TypeVar
+from typing import IO, Any, ClassVar, Literal, TypeVar
 
 import numpy as np
 from PIL import Image
 
+from diffworld.game import GameSpec
 from diffworld.importing.controls import Floats, Ints, Ticks, pace
 from diffworld.runtime.errors import UserError, one_line
 from diffworld.runtime.frames import Frame
@@ -38,6 +39,7 @@ class Footage:
         early where the recording is damaged.
     notes: what had to be repaired or is odd, in words.
     whole: whether the recording is one episode, not to be divided.
+    places: (n,) where each frame begins in the recording's `file`, if frames lie there as bytes (H, W, 3).
     """
 
     times: Floats
@@ -47,6 +49,7 @@ class Footage:
     read: Callable[[Ints, tuple[int, int]], Iterator[Frame]]
     notes: list[str] = field(default_factory=list)
     whole: bool = False
+    places: Ints | None = None
 
     @property
     def rate(self) -> float | None:
@@ -63,6 +66,22 @@ class Recording:
     name: str
     alone: ClassVar[bool] = False
     """Whether it cannot be read while another one is."""
+    channels: ClassVar[Literal["rgb", "bgr"]] = "rgb"
+    """Order of a pixel's numbers in its `file`."""
+
+    @property
+    def game(self) -> GameSpec | None:
+        """The game, where the format knows it: then frames keep their size, and actions are not looked for."""
+        return None
+
+    @property
+    def file(self) -> Path | None:
+        """The file that holds its frames, where others can find them in it."""
+        return None
+
+    def with_outcomes(self) -> Recording:
+        """The same with rewards and ends, where it leaves them out by itself."""
+        return self
 
     def open(self) -> Footage:
         """Read all but the frames. BadRecording if it cannot be used."""

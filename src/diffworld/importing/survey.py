@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from diffworld.data import Compress
 from diffworld.game import GameSpec
 from diffworld.importing.actions import Coder, KeyMap, Usage, find_actions
 from diffworld.importing.controls import pace
@@ -21,13 +22,21 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Settings:
-    """What an import was asked for; `size` and `fps` None: to be found."""
+    """What an import was asked for; `size` and `fps` None: to be found.
+
+    split: names of the recordings that are set aside to measure on. outcomes: rewards and ends of formats that leave
+    them out by themselves. link: frames stay where they are.
+    """
 
     size: tuple[int, int] | None = None
     fps: float | None = None
     shift: int = 0
     cut: tuple[str, ...] = ()
     keymap: KeyMap = field(default_factory=KeyMap)
+    compress: Compress = "auto"
+    split: tuple[str, ...] = ()
+    outcomes: bool = False
+    link: bool = False
 
 
 @dataclass(frozen=True)
@@ -45,6 +54,8 @@ def planned(recording: Recording, fps: float, settings: Settings) -> tuple[Foota
     """A recording, opened, and its rows; BadRecording for whatever is wrong with a file that somebody else wrote."""
     with damage():
         footage = recording.open()
+        if settings.link and footage.places is None:
+            raise BadRecording("its frames do not lie in a file as they are: import without --link")
         cuts = [Cut.parse(text) for text in settings.cut]
         return footage, plan_rows(recording.name, footage, fps, settings.shift, cuts)
 
@@ -52,8 +63,9 @@ def planned(recording: Recording, fps: float, settings: Settings) -> tuple[Foota
 def survey(
     name: str, recordings: Sequence[Recording], settings: Settings, workers: int, advance: Callable[[int], None]
 ) -> Survey:
-    """Look at every recording's log. UserError if none can be used."""
-    size, fps, said = _size_and_speed(recordings, settings)
+    """Look at every recording's log. `name` is the game's, where it is not known. UserError if none can be used."""
+    game = _known_game(recordings, settings)
+    size, fps, said = _size_and_speed(recordings, settings, game)
     usage, steps, skipped = Usage(), dict[str, int](), dict[str, str]()
     rewards = ends = True
     with ThreadPoolExecutor(workers) as pool:
@@ -61,7 +73,10 @@ def survey(
         for recording, looking in ahead(begun, 2 * workers):
             advance(1)
             try:
-                _, rows = looking.result()
+                footage, rows = looking.result()
+                if settings.link and footage.size != size:
+                    of, not_of = (f"{height}x{width}" for height, width in (footage.size, size))
+                    raise BadRecording(f"its frames are of {of}, not {not_of}: import without --link")
             except BadRecording as error:
                 skipped[recording.name] = str(error)
                 continue
@@ -72,7 +87,7 @@ def survey(
     if not steps:
         first, reason = next(iter(skipped.items()))
         raise UserError(f"none of the {len(recordings)} recordings can be used; {first}: {reason}")
-    coder, left_out = find_actions(usage, settings.keymap)
+    coder, left_out = (Coder.of(game), []) if game else find_actions(usage, settings.keymap)
     said += _described(coder, usage)
     said += [f"left out: {', '.join(left_out)}"] if left_out else []
     spec = GameSpec(name, *size, coder.space, fps, coder.play, rewards=rewards, ends=ends)
@@ -89,8 +104,20 @@ def ahead(items: Iterable[T], count: int) -> Iterator[T]:
     yield from waiting
 
 
-def _size_and_speed(recordings: Sequence[Recording], settings: Settings) -> tuple[tuple[int, int], float, list[str]]:
-    """(height, width) and steps a second for all, as the first good recording suggests; and in words."""
+def _known_game(recordings: Sequence[Recording], settings: Settings) -> GameSpec | None:
+    """The game of all recordings where their format knows it."""
+    game = recordings[0].game
+    if any(each.game != game for each in recordings):
+        raise UserError("these recordings are of several games, one of which has actions of its own: import each alone")
+    if game and settings.keymap != KeyMap():
+        raise UserError(f"what the actions of {game.name} are is known: leave out --keymap")
+    return game
+
+
+def _size_and_speed(
+    recordings: Sequence[Recording], settings: Settings, game: GameSpec | None
+) -> tuple[tuple[int, int], float, list[str]]:
+    """(height, width) and steps a second for all, as the first good recording or the game suggests; and in words."""
     reason = ""
     for recording in recordings:
         try:
@@ -99,8 +126,12 @@ def _size_and_speed(recordings: Sequence[Recording], settings: Settings) -> tupl
         except BadRecording as error:
             reason = reason or f"{recording.name}: {error}"
             continue
-        size, why = (settings.size, "as told") if settings.size else choose_size(*footage.size)
-        fps, how = _speed(footage, settings.fps)
+        size, why = (footage.size, "as recorded") if game else choose_size(*footage.size)
+        if settings.size:
+            size, why = settings.size, "as told"
+        fps, how = (game.steps_per_second, "as recorded") if game else _speed(footage, None)
+        if settings.fps:
+            fps, how = _speed(footage, settings.fps)
         said = [f"{recording.name}: {'; '.join(footage.notes)}"] if footage.notes else []
         said += [f"frames: {size[0]}x{size[1]} ({why})", f"speed: {fps:g} steps a second ({how})"]
         return size, fps, said

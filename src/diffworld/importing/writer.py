@@ -12,6 +12,7 @@ import queue
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,8 +20,9 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from diffworld.data.dataset import Dataset
+from diffworld.data import Dataset, Links, Packed
 from diffworld.data.schema import DESCRIPTION
+from diffworld.importing.controls import Ints
 from diffworld.importing.plan import Rows
 from diffworld.importing.recording import BadRecording, Recording, damage
 from diffworld.importing.sizes import fitted, padded
@@ -51,8 +53,13 @@ class Summary:
 def import_data(name: str, recordings: Sequence[Recording], settings: Settings, out: Path, display: Display) -> Summary:
     """Make the data set `out` of the recordings, or go on where an earlier import with the same settings stopped.
 
-    UserError for what cannot be imported, and where `out` holds something else.
+    `name` is the game's; without, what the format calls it, or the folder. UserError for what cannot be imported, and
+    where `out` holds something else.
     """
+    if settings.outcomes:
+        recordings = [each.with_outcomes() for each in recordings]
+    game = recordings[0].game
+    name = name or (game.name if game else out.resolve().name)
     workers = 1 if any(recording.alone for recording in recordings) else os.cpu_count() or 1
     asked = {"settings": _as_json(settings), "recordings": [recording.name for recording in recordings]}
     found = resumed = _resumed(out, asked)
@@ -64,10 +71,7 @@ def import_data(name: str, recordings: Sequence[Recording], settings: Settings, 
     for line in found.said:
         display.line(line)
     with ExitStack() as stack:
-        if (out / DESCRIPTION).exists():
-            dataset = stack.enter_context(Dataset.open(out, writable=True))
-        else:
-            dataset = stack.enter_context(Dataset.create(out, found.game, info={"imported": asked["settings"]}))
+        dataset = stack.enter_context(_dataset(out, recordings, found, settings))
         done = _done(out)
         finished = {line["recording"] for line in done}
         left = [each for each in recordings if each.name in found.steps and each.name not in finished]
@@ -81,11 +85,14 @@ def import_data(name: str, recordings: Sequence[Recording], settings: Settings, 
         total = sum(found.steps.values())
         advance = stack.enter_context(display.bar("import", "step", total, min(dataset.num_steps, total)))
         skips = [written, *(0 for _ in left[1:])]
+        pack = _Packing(dataset, stack.enter_context(ThreadPoolExecutor(workers)))
         read = (
-            (each, skip, _made(each, skip, found, settings, stopped)) for each, skip in zip(left, skips, strict=False)
+            (each, skip, _made(each, skip, found, settings, stopped, pack))
+            for each, skip in zip(left, skips, strict=False)
         )
         for recording, skip, items in ahead(read, workers):
-            done_line = {"recording": recording.name, **_write(dataset, items, skip, advance)}
+            aside = recording.name in settings.split
+            done_line = {"recording": recording.name, **_write(dataset, items, skip, aside, advance)}
             dataset.sync()  # a line must never be on the disk without its rows
             append_line(
                 out / DONE, json.dumps(without_nan({**done_line, "rows": dataset.num_rows}), ensure_ascii=False)
@@ -93,20 +100,64 @@ def import_data(name: str, recordings: Sequence[Recording], settings: Settings, 
         return _summary(dataset, found, _done(out))
 
 
+def _dataset(out: Path, recordings: Sequence[Recording], found: Survey, settings: Settings) -> Dataset:
+    """The data set of an import, begun or gone on with."""
+    if (out / DESCRIPTION).exists():
+        return Dataset.open(out, writable=True)
+    links = None
+    if settings.link:
+        files = dict.fromkeys(each.file for each in recordings if each.name in found.steps and each.file)
+        links = Links.of(files, recordings[0].channels)
+    return Dataset.create(out, found.game, {"imported": _as_json(settings)}, settings.compress, links)
+
+
+class _Packing:
+    """Makes of frames what a data set stores: by several threads where they are compressed, in the same order."""
+
+    def __init__(self, dataset: Dataset, pool: ThreadPoolExecutor) -> None:
+        self._pack, self._pool = dataset.pack, pool
+        self._pays = dataset.schema.frames == "webp"
+        linked = Links.read(dataset.path).files if dataset.schema.frames == "linked" else ()
+        self._files = {file.path: number for number, file in enumerate(linked)}
+
+    def frames(self, frames: Iterable[Frame]) -> Iterator[Packed]:
+        """Each frame, packed."""
+        if not self._pays:
+            yield from map(self._pack, frames)
+            return
+        for packed in ahead((self._pool.submit(self._pack, frame) for frame in frames), _FEW):
+            yield packed.result()
+
+    def links(self, recording: Recording, places: Ints) -> Iterator[Packed]:
+        """Each place in a recording's file."""
+        path = os.path.abspath(recording.file or "")
+        if (file := self._files.get(path)) is None:
+            raise UserError(f"{path} is not among the files that the import began with: give the same paths as then")
+        return (Packed(b"", file, place) for place in places.tolist())
+
+
 def _made(
-    recording: Recording, skip: int, found: Survey, settings: Settings, stopped: threading.Event
+    recording: Recording,
+    skip: int,
+    found: Survey,
+    settings: Settings,
+    stopped: threading.Event,
+    pack: _Packing,
 ) -> Iterator[Any]:
     """What a recording has: its rows, the action of each, how many values of each axis were wild; then the frames of
-    its rows without the first `skip`, fewer where it is damaged. Read in a thread that is never far ahead."""
+    its rows, packed, without the first `skip`, fewer where it is damaged. Read in a thread that is never far ahead."""
 
     def read() -> Iterator[Any]:
         footage, rows = planned(recording, found.game.steps_per_second, settings)
         steps = settings.keymap.named(rows.steps, recording.name)
         yield rows, found.actions.encode(steps), found.actions.wild(steps)
         size, picks = found.game.frame_size, rows.picks[skip:]
+        if settings.link and footage.places is not None:
+            yield from pack.links(recording, footage.places[picks])
+            return
         with damage():
-            for frame in footage.read(picks, fitted(footage.size, size)) if len(picks) else ():
-                yield padded(frame, size)
+            frames = footage.read(picks, fitted(footage.size, size)) if len(picks) else ()
+            yield from pack.frames(padded(frame, size) for frame in frames)
 
     return _in_a_thread(read(), stopped)
 
@@ -141,10 +192,12 @@ def _in_a_thread(items: Iterable[Any], stopped: threading.Event) -> Iterator[Any
     return take()
 
 
-def _write(dataset: Dataset, items: Iterator[Any], skip: int, advance: Callable[[int], None]) -> dict[str, Any]:
+def _write(
+    dataset: Dataset, items: Iterator[Any], skip: int, aside: bool, advance: Callable[[int], None]
+) -> dict[str, Any]:
     """Write the rows of one recording, after the `skip` that are there; what to remember of it.
 
-    A recording that breaks off ends with an open episode.
+    `aside`: its episodes are set aside to measure on. A recording that breaks off ends with an open episode.
     """
     try:
         plan: tuple[Rows, NDArray[Any], dict[str, int]] = next(items)
@@ -154,11 +207,11 @@ def _write(dataset: Dataset, items: Iterator[Any], skip: int, advance: Callable[
     if skip > len(rows):
         raise UserError(f"{dataset.path} has more rows than {DONE} tells of: {_AGAIN}")
     growing = _open_episode(dataset) if skip else None
-    count, broken, held = skip, "", list[Frame]()
+    count, broken, held = skip, "", list[Packed]()
 
-    def step(row: int, final: Frame | None) -> None:
+    def step(row: int, final: Packed | None) -> None:
         nonlocal growing
-        growing = dataset.new_episode() if growing is None else growing
+        growing = dataset.new_episode(aside) if growing is None else growing
         over = bool(rows.terminated[row])
         ends = (over, not over) if final is not None else (False, False)
         dataset.append(growing, held.pop(), actions[row], float(rows.rewards[row]), *ends, final)
@@ -206,7 +259,8 @@ def _resumed(out: Path, asked: dict[str, Any]) -> Survey | None:
         found = read_as(Survey, state["survey"], "its survey")
     except (KeyError, TypeError, ValueError, UserError) as error:
         raise UserError(f"{path} is damaged ({error}): {advice}") from error
-    if changed := [name for name, value in asked["settings"].items() if value != settings.get(name)]:
+    settings = _as_json(Settings()) | settings  # another version may have asked for less
+    if changed := [name for name, value in asked["settings"].items() if value != settings[name]]:
         raise UserError(f"{out} was begun with another --{changed[0]}: {advice}")
     if names != sorted(asked["recordings"]):
         raise UserError(

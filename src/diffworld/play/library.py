@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from diffworld.data import Dataset
+from diffworld.data import Dataset, read_frames
 from diffworld.data.episodes import Episodes
-from diffworld.data.schema import DESCRIPTION, FRAMES, ROWS, DatasetSchema
+from diffworld.data.schema import DESCRIPTION, ROWS, DatasetSchema
 from diffworld.play.recording import FILMED_AS, FilmKind, Source, export_film, export_side_by_side, note
 from diffworld.play.worlds import Tape
 from diffworld.runtime.errors import UserError
@@ -69,14 +69,7 @@ class Shelf:
 
     def frames(self, rows: NDArray[np.int64]) -> Film:
         """Frames of those rows, read and not mapped: a training that resumes may cut the file meanwhile."""
-        size = self.schema.frame_bytes
-        frames = np.empty((len(rows), *self.schema.spec.frame_shape), np.uint8)
-        with (self.folder / FRAMES).open("rb") as file:
-            for place, row in enumerate(rows.tolist()):
-                file.seek(row * size)
-                if file.readinto(frames[place].data) < size:
-                    raise UserError(f"{self.folder} has become shorter: look at the list again")
-        return frames
+        return read_frames(self.folder, self.schema, self.episodes.records, rows)
 
 
 class Library:

@@ -7,7 +7,7 @@ The data hold large frames; each batch makes its own small ones of them, so both
 2. The upsampler draws the large frame from the true small one and the large frame before, its own in the second step.
 3. A reward/end model, if it is asked for, judges small frames.
 
-Every tenth episode is set aside to measure on (`held_out_episodes`). There is no agent: people play.
+Some episodes are set aside to measure on (`held_out_episodes`). There is no agent: people play.
 """
 
 from typing import Any
@@ -30,7 +30,7 @@ class Shooter(Recipe):
         assert networks.denoiser and networks.upsampler
         low = FrameStack(networks.denoiser, networks.reward_end, config.sampler)
         self.world = TwoStages(low, networks.upsampler, config.upsampler_sampler)
-        self.held_out = held_out_episodes(len(given.dataset.episodes))
+        self.held_out = held_out_episodes(given.dataset.episodes)
 
         window, lessons = config.reward_end.window, self.world.lessons
         source = WindowSource(

@@ -1,6 +1,6 @@
 """A world model of a fixed data set, whatever its actions; no game is opened, named or needed.
 
-The agent is trained only if it is asked for. Every tenth episode is set aside to measure on (`held_out_episodes`).
+The agent is trained only if it is asked for. Some episodes are set aside to measure on (`held_out_episodes`).
 """
 
 from typing import Any
@@ -22,7 +22,7 @@ class World(Recipe):
         self.networks = networks = build_networks(config, given.spec, given.device)
         assert networks.denoiser is not None
         self.world = FrameStack(networks.denoiser, networks.reward_end, config.sampler)
-        self.held_out = held_out_episodes(len(given.dataset.episodes))
+        self.held_out = held_out_episodes(given.dataset.episodes)
 
         source = WindowSource(
             self.world.context_frames,

@@ -106,7 +106,7 @@ def _of_game(spec: GameSpec) -> str:
 
 def _of_data(data: Dataset) -> str:
     """The data, and what of it is held out."""
-    lengths, held_out = data.episodes.lengths, held_out_episodes(len(data.episodes))
+    lengths, held_out = data.episodes.lengths, held_out_episodes(data.episodes)
     counts = f"{lengths.sum():,} steps in {len(lengths):,} episodes"
     return _line("data", f"{data.path}: {counts}; held out: {held_out.sum():,} with {lengths[held_out].sum():,} steps")
 

@@ -21,7 +21,10 @@ BLACK, ALIKE = 16, 0.5
 SHORT, SELDOM, OFTEN = 5, 0.001, 0.3
 """Frames of a short episode; shares from which on keys are pressed seldom, and frames repeat often."""
 TILES, COLUMNS, TILE = 24, 6, 160  # of the contact sheet: pictures, a row, pixels of each in height
-_ROWS = 512  # that are looked at in one go
+MOST = 100_000
+"""Frames that are looked at, about."""
+_BYTES = 2**25  # of frames that are looked at in one go
+_LETTERS = range(13, 7, -1)  # sizes that text under a frame may have
 _INK, _PAPER = (236, 236, 236), (24, 24, 28)
 
 
@@ -48,6 +51,8 @@ class Look:
     rewards: str
     black: int
     repeated: int
+    looked: int
+    """Frames that were looked at for these."""
     warnings: tuple[str, ...]
     sheet: bytes
 
@@ -67,17 +72,19 @@ class Look:
         for part in self.parts:
             shown = sorted(part.shares.items(), key=lambda item: -item[1]) if not part.choice else part.shares.items()
             found.append(f"{part.title}: {', '.join(f'{name} {share:.1%}' for name, share in shown)}")
+        if self.looked < self.steps:
+            found.append(f"{self.looked:,} frames from all over were looked at")
         return [*found, *(f"warning: {warning}" for warning in self.warnings)]
 
 
 def look(dataset: Dataset) -> Look:
-    """Look at all of a data set, a few frames at a time; UserError if it has no steps."""
+    """Look at a data set, a few frames at a time; UserError if it has no steps."""
     if not dataset.num_steps:
         raise UserError(f"{dataset.path} has no steps to look at")
     spec, episodes = dataset.spec, dataset.episodes
-    black, repeated = _frames(dataset)
+    black, repeated, looked = _frames(dataset)
     parts = _parts(spec.actions, dataset)
-    warnings = [*_odd_actions(parts), *_odd_frames(dataset, black, repeated)]
+    warnings = [*_odd_actions(parts), *_odd_frames(dataset, black, repeated, looked)]
     known = [name for name, there in (("rewards", spec.rewards), ("ends", spec.ends)) if there]
     rewards = f"{' and '.join(known)} known" if known else "neither rewards nor ends known"
     if spec.rewards:
@@ -93,24 +100,35 @@ def look(dataset: Dataset) -> Look:
         rewards,
         black,
         repeated,
+        looked,
         tuple(warnings),
         _contact_sheet(dataset),
     )
 
 
-def _frames(dataset: Dataset) -> tuple[int, int]:
-    """How many frames are black, and how many are the same as the one before in their episode."""
-    black = repeated = 0
+def _frames(dataset: Dataset) -> tuple[int, int, int]:
+    """How many frames are black, and how many are the same as the one before in their episode; of how many.
+
+    Of more than `MOST` frames stretches from all over are looked at.
+    """
+    black = repeated = looked = 0
+    at_once = max(1, _BYTES // dataset.schema.frame_bytes)
+    every, stretch = -(-dataset.num_steps // MOST), 0
     for place in range(len(dataset.episodes)):
         rows, last = dataset.episodes.rows(place), None
-        for start in range(0, len(rows), _ROWS):
-            frames = dataset.gather_frames(rows[start : start + _ROWS])
+        for start in range(0, len(rows), at_once):
+            stretch += 1
+            if (stretch - 1) % every:
+                last = None
+                continue
+            frames = dataset.gather_frames(rows[start : start + at_once])
+            looked += len(frames)
             black += int((frames.max(axis=(1, 2, 3)) < BLACK).sum())
             before = frames[:-1] if last is None else np.concatenate([last, frames[:-1]])
             change = np.abs(frames[len(frames) - len(before) :].astype(np.int16) - before)
             repeated += int((change.mean(axis=(1, 2, 3)) < ALIKE).sum())
             last = frames[-1:]
-    return black, repeated
+    return black, repeated, looked
 
 
 def _parts(actions: ActionSpace, dataset: Dataset) -> tuple[Part, ...]:
@@ -151,12 +169,12 @@ def _odd_actions(parts: tuple[Part, ...]) -> list[str]:
     return found
 
 
-def _odd_frames(dataset: Dataset, black: int, repeated: int) -> list[str]:
-    steps, episodes, found = dataset.num_steps, dataset.episodes, []
+def _odd_frames(dataset: Dataset, black: int, repeated: int, looked: int) -> list[str]:
+    episodes, found = dataset.episodes, []
     if black:
-        found.append(f"{black:,} frames ({black / steps:.1%}) are black: loading screens can be cut out (--cut)")
-    if repeated > OFTEN * steps:
-        found.append(f"{repeated / steps:.0%} of the frames are the same as the one before: would fewer a second do?")
+        found.append(f"{black:,} frames ({black / looked:.1%}) are black: loading screens can be cut out (--cut)")
+    if repeated > OFTEN * looked:
+        found.append(f"{repeated / looked:.0%} of the frames are the same as the one before: would fewer a second do?")
     if short := int((episodes.lengths < SHORT).sum()):
         found.append(f"{short:,} of {len(episodes):,} episodes have fewer than {SHORT} steps, less than a context")
     if len(episodes) == 1:
@@ -184,10 +202,11 @@ def _contact_sheet(dataset: Dataset) -> bytes:
 
 
 def _tile(frame: Frame, scale: int, text: str, label: int) -> Image.Image:
-    """A frame, enlarged, over a line of text that is cut where the frame ends."""
+    """A frame, enlarged, over a line of text, which is made smaller and then cut where it is longer than that."""
     picture = Image.fromarray(frame.repeat(scale, axis=0).repeat(scale, axis=1))
     tile = Image.new("RGB", (picture.width, picture.height + label), _PAPER)
     tile.paste(picture)
-    font = ImageFont.load_default(13)
+    fonts = [ImageFont.load_default(size) for size in _LETTERS]
+    font = next((font for font in fonts if font.getlength(text) <= picture.width - 4), fonts[-1])
     ImageDraw.Draw(tile).text((2, picture.height + label // 2), text, fill=_INK, font=font, anchor="lm")
     return tile
