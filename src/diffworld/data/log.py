@@ -31,6 +31,8 @@ CRC_BYTES = 4
 ROWS_PER_APPEND = 2  # an ended step and its final observation
 SYNC_SECONDS = 1.0
 """Time between two syncs while rows are added."""
+SEEN_SECONDS = 60.0
+"""How long a reader waits until rows that another process has written come into its sight."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +128,23 @@ class FrameLog:
         except BaseException:  # an interrupt between the two writes
             self._cut_files()
             raise
+
+    def refresh(self, num_rows: int) -> None:
+        """Of a reader: see the rows up to `num_rows` too, which another process has written since. Only those are read.
+
+        UserError if they do not come into sight, as where two machines see different disks.
+        """
+        self._require_open()
+        deadline = time.monotonic() + SEEN_SECONDS
+        while min(self._whole_rows()) < num_rows:  # a disk of the network may show them late
+            if time.monotonic() > deadline:
+                raise UserError(
+                    f"{self.folder} has {min(self._whole_rows()):,} rows as this machine sees it, and {num_rows:,} as "
+                    "the writer does: put it on a disk that all machines share"
+                )
+            time.sleep(0.05)
+        size, new = self._record.itemsize, num_rows - self.num_rows
+        self._remember(np.frombuffer(os.pread(self._rows_fd, new * size, self.num_rows * size), self._record))
 
     def cut(self, num_rows: int) -> None:
         """Keep the first `num_rows` rows, less an ended step that would lose its final observation."""
