@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.distributed import TCPStore
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["tests.several_ranks", "diffworld.training.run", "diffworld.commands.train"])
@@ -28,16 +29,23 @@ def free_port() -> int:
 
 
 class Started:
-    """Ranks at work: `work(*arguments)` in each, with arguments of its own; what they print is kept in `folder`."""
+    """Ranks at work: `work(*arguments)` in each, with arguments of its own; what they print is kept in `folder`.
+
+    They meet at a store of this process, as they do at torchrun's; given a `port`, rank 0 has to make it there.
+    """
 
     def __init__(
         self, work: Callable[..., int | None], arguments: Sequence[Sequence[Any]], folder: Path, port: int | None = None
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        count, port = len(arguments), port or free_port()
+        self.store = None if port else TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+        count, port = len(arguments), port or (self.store.port if self.store else 0)
         self.outputs = [folder / f"rank-{rank}" for rank in range(count)]
         self.processes = [
-            CONTEXT.Process(target=_rank, args=(rank, count, port, self.outputs[rank], work, tuple(arguments[rank])))
+            CONTEXT.Process(
+                target=_rank,
+                args=(_places(rank, count, port, bool(self.store)), self.outputs[rank], work, tuple(arguments[rank])),
+            )
             for rank in range(count)
         ]
         for process in self.processes:
@@ -61,12 +69,19 @@ class Started:
 
     def errors(self) -> list[str]:
         """The lines on standard error, of all ranks."""
-        return [line for path in self.outputs for line in path.with_suffix(".err").read_text().splitlines()]
+        files = [path.with_suffix(".err") for path in self.outputs]
+        return [line for file in files if file.exists() for line in file.read_text().splitlines()]
 
 
-def _rank(rank: int, count: int, port: int, output: Path, work: Callable[..., int | None], arguments: Any) -> None:
-    places = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count, "MASTER_PORT": port}
-    os.environ |= {name: str(number) for name, number in places.items()} | {"MASTER_ADDR": "127.0.0.1"}
+def _places(rank: int, count: int, port: int, store: bool) -> dict[str, str]:
+    """What torchrun puts into the environment of a rank."""
+    numbers = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count, "MASTER_PORT": port}
+    words = {"MASTER_ADDR": "127.0.0.1", "TORCHELASTIC_USE_AGENT_STORE": str(store)}
+    return {name: str(number) for name, number in numbers.items()} | words
+
+
+def _rank(places: dict[str, str], output: Path, work: Callable[..., int | None], arguments: Any) -> None:
+    os.environ |= places
     for stream, suffix in ((sys.stdout, ".out"), (sys.stderr, ".err")):
         with output.with_suffix(suffix).open("w") as file:
             os.dup2(file.fileno(), stream.fileno())

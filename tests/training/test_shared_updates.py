@@ -23,7 +23,7 @@ from tests.noise_data import noise_spec
 from tests.several_ranks import Started
 from tests.tiny_training import noise_of, updates
 
-ROWS, UPDATES, RATE = 6, 20, 1e-2
+ROWS, RATE = 6, 1e-2
 EPS = 1e-3
 """Of AdamW, here: so gradients that are 0 but for rounding move nothing."""
 
@@ -33,6 +33,7 @@ class Case:
     """One network's updates, and in which way they are made."""
 
     network: NetworkName
+    updates: int = 4
     accumulate: int = 1
     record: bool = False
     """Gradients are averaged after the way back, as where a CUDA graph leaves them."""
@@ -46,14 +47,12 @@ class Case:
         return "shooter" if self.network == "upsampler" else "world"
 
 
-CASES = {
-    "denoiser": Case("denoiser"),
-    "upsampler": Case("upsampler"),
-    "reward_end": Case("reward_end"),
-    "actor_critic": Case("actor_critic"),
+NETWORKS_ALONE = {name: Case(name, updates=20) for name in NETWORKS}
+CASES: dict[str, Case] = {
+    **NETWORKS_ALONE,
     "accumulating": Case("denoiser", accumulate=2),
     "recorded": Case("denoiser", record=True),
-    "sharded": Case("denoiser", shard=True),
+    "sharded": Case("reward_end", shard=True),
     "careless denoiser": Case("denoiser", uneven=False),
     "careless reward/end": Case("reward_end", uneven=False),
 }
@@ -119,12 +118,10 @@ def trainer_of(case: Case, config: Config, data: Path, ranks: Ranks) -> Iterator
         recipe=case.recipe,
         data=str(data),
         env="",
-        networks=tuple(NETWORKS) if case.recipe == "shooter" else ("denoiser", "reward_end", "actor_critic"),
+        networks=("denoiser", "upsampler") if case.recipe == "shooter" else ("denoiser", "reward_end", "actor_critic"),
         actor_critic=actor_critic,
         returns=replace(config.returns, scale_advantages=True, entropy_weight=0.1),
     )
-    if case.recipe == "shooter":
-        config = replace(config, networks=("denoiser", "upsampler"))
     shared = Shared(ranks)
     with ExitStack() as stack:
         for target, own in (
@@ -157,15 +154,15 @@ Found = dict[str, Any]
 
 
 def train_each(config: Config, data: Path, results: Path) -> None:
-    """Twenty updates of each case; rank 0 keeps weights, logged numbers, and the optimisers' state."""
+    """The updates of each case; rank 0 keeps weights, logged numbers, and the optimisers' state."""
     with joined() as ranks:
         found: Found = {}
-        for name, case in CASES.items():
+        for name, case in (CASES if ranks.count < 3 else NETWORKS_ALONE).items():
             with trainer_of(case, config, data, ranks) as trainer:
                 network = case.network
                 before = {key: value.clone() for key, value in trainer.networks.tensors().items()}
                 logged = []
-                for _ in range(UPDATES):
+                for _ in range(case.updates):
                     trainer.update(network)
                     logged.append({key: float(total) for key, total in trainer.averages.sums.items()})
                 state = trainer.optimisers[network].state_dict()
@@ -200,17 +197,15 @@ def test_ranks_make_the_updates_of_one_process(small: Config, tmp_path: Path) ->
     data = noise_of(tmp_path / "data", spec, [7, 2, 12, 1, 9, 3])
     alone, two, three = (trained(count, small, data, tmp_path) for count in (1, 2, 3))
     for many in (two, three):
-        for name, case in CASES.items():
-            one, same = alone[name], many[name]
+        for name, same in many.items():
+            one = alone[name]
             print(f"{name}: {apart(one, same):.1e} of the way apart")
-            if not case.uneven:
+            if not CASES[name].uneven:
                 assert apart(one, same) > 0.1, name
                 continue
             assert apart(one, same) < 1e-4, name
             for x, y in zip(one["logged"], same["logged"], strict=True):
                 assert x.keys() == y.keys()
                 assert list(y.values()) == pytest.approx(list(x.values()), rel=1e-3, abs=1e-4), name
-        for name in ("recorded", "sharded"):
-            assert apart(many["denoiser"], many[name]) == 0, name
-        sharded, whole = (many[name]["state"]["adamw"] for name in ("sharded", "denoiser"))
-        assert sharded["param_groups"] == whole["param_groups"] and str(sharded["state"]) == str(whole["state"])
+    sharded, whole = (found["sharded"]["state"]["adamw"] for found in (two, alone))
+    assert sharded["param_groups"] == whole["param_groups"] and sharded["state"].keys() == whole["state"].keys()

@@ -33,15 +33,15 @@ BUCKET_BYTES = 25 * 2**20
 """Gradients that travel together, while those of earlier layers are still being computed."""
 
 
-class RankLost(UserError):
-    """Another rank is gone."""
+class RanksError(UserError):
+    """Something between ranks, which none of them is to be named for."""
 
 
 @dataclass(frozen=True)
 class Ranks:
     """This process among those that train together; by default it is alone, and nothing here costs or waits.
 
-    All ranks must call the same methods in the same order. Each raises RankLost where another rank is gone.
+    All ranks must call the same methods in the same order. Each raises RanksError where another rank is gone.
     """
 
     rank: int = 0
@@ -93,11 +93,11 @@ class Ranks:
         return tuple(map(bool, found.tolist()))
 
     def agree(self, value: T, differing: Callable[[T, T], str]) -> None:
-        """UserError where a rank has another value than rank 0; `differing` says how they differ, empty if not."""
+        """RanksError where a rank has another value than rank 0; `differing` says how they differ, empty if not."""
         (_, first), *others = self.all((socket.gethostname(), value))
         for rank, (host, other) in enumerate(others, start=1):
             if said := differing(first, other):
-                raise UserError(f"rank {rank} on {host} {said}")
+                raise RanksError(f"rank {rank} on {host} {said}")
 
     def mean(self, tensor: Tensor) -> Tensor:
         """The mean over ranks, elementwise and the same to the last bit in all of them; the tensor itself if alone."""
@@ -227,7 +227,7 @@ def joined() -> Iterator[Ranks]:
             signal.signal(signal.SIGTERM, signal.SIG_IGN)  # or torchrun could end it before it has spoken
         if not _first_to_speak(store):
             raise SaidElsewhere from error
-        if isinstance(error, UserError) and not isinstance(error, RankLost) and ranks.rank:
+        if isinstance(error, UserError) and not isinstance(error, RanksError) and ranks.rank:
             error = UserError(f"rank {ranks.rank} on {socket.gethostname()}: {error}")
         _tell_torchrun(error)
         raise error
@@ -279,8 +279,8 @@ def _together() -> Iterator[None]:
         raise _lost() from error
 
 
-def _lost() -> RankLost:
-    return RankLost(
+def _lost() -> RanksError:
+    return RanksError(
         "another rank has ended without a word, or all were told to: the last checkpoint is whole, and the same "
         "command goes on from there"
     )

@@ -16,9 +16,11 @@ class StopRequest(ExitStack):
     Among several ranks it must be: torchrun hands on each signal, and has a limit of its own.
     """
 
+    asked = False
+
     def __init__(self, patient: bool = False) -> None:
         super().__init__()
-        self.asked, self.patient = False, patient
+        self.patient = patient
 
     def __enter__(self) -> Self:
         with suppress(ValueError):  # not in the main thread: whoever runs us handles signals
