@@ -231,6 +231,7 @@ def bad_calls(out: Path, folder: Path) -> dict[str, tuple[Callable[..., int], Ar
     data_set(folder / "here" / "data")
     (folder / "there").mkdir()
     noise_of(folder / "elsewhere" / "data", noise_spec(height=12, width=12), [9, 30])
+    run = command_line(Path("run"))
     places = [(of_here, folder / name) for name in ("here", "there", "elsewhere")]
     return {
         "settings": (
@@ -244,6 +245,7 @@ def bad_calls(out: Path, folder: Path) -> dict[str, tuple[Callable[..., int], Ar
         "range": (main, [(command_line(out, "--horizon", "0"),)] * 2, "horizon is 0; it must be at least 1"),
         "no data": (in_folder, [places[0], places[1]], "rank 1 on"),
         "other data": (in_folder, [places[0], places[2]], "has other data in data than rank 0"),
+        "disk": (in_folder, [(run, folder / "here"), (run, folder / "there")], "on a disk that all machines share"),
         "place": (
             in_environment,
             [(usual, "RANK", "first"), (usual, "RANK", "1")],
@@ -252,7 +254,7 @@ def bad_calls(out: Path, folder: Path) -> dict[str, tuple[Callable[..., int], Ar
     }
 
 
-BAD = ("settings", "folders", "versions", "batches", "range", "no data", "other data", "place")
+BAD = ("settings", "folders", "versions", "batches", "range", "no data", "other data", "disk", "place")
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in BAD[:4] else pytest.mark.cluster) for n in BAD])

@@ -16,7 +16,7 @@ from diffworld.config import NETWORKS, Config, NetworkName
 from diffworld.data import Dataset, frame_batch, sample_context_windows, sample_transition_windows, transition_batch
 from diffworld.recipes import Materials, Part
 from diffworld.runtime import ranks as ranks_module
-from diffworld.runtime.ranks import Ranks, joined
+from diffworld.runtime.ranks import GradientAverage, Ranks, joined
 from diffworld.training.run import make_trainer
 from diffworld.training.trainer import Trainer
 from tests.noise_data import noise_spec
@@ -153,6 +153,18 @@ def trainer_of(case: Case, config: Config, data: Path, ranks: Ranks) -> Iterator
 Found = dict[str, Any]
 
 
+def watch(average: GradientAverage) -> list[int]:
+    """For each update, how many buckets are on their way by the time that the way back has ended."""
+    early, finish = list[int](), average.finish
+
+    def watched() -> None:
+        early.append(len(average.sent))
+        finish()
+
+    average.finish = watched  # type: ignore[method-assign]
+    return early
+
+
 def train_each(config: Config, data: Path, results: Path) -> None:
     """The updates of each case; rank 0 keeps weights, logged numbers, and the optimisers' state."""
     with joined() as ranks:
@@ -160,11 +172,15 @@ def train_each(config: Config, data: Path, results: Path) -> None:
         for name, case in (CASES if ranks.count < 3 else NETWORKS_ALONE).items():
             with trainer_of(case, config, data, ranks) as trainer:
                 network = case.network
+                early = watch(trainer.optimisers[network].average)
                 before = {key: value.clone() for key, value in trainer.networks.tensors().items()}
                 logged = []
                 for _ in range(case.updates):
                     trainer.update(network)
                     logged.append({key: float(total) for key, total in trainer.averages.sums.items()})
+                buckets = len(trainer.optimisers[network].average.buckets)
+                on_the_way = ranks.count > 1 and not case.record
+                assert buckets > 1 and early == [buckets if on_the_way else 0] * case.updates
                 state = trainer.optimisers[network].state_dict()
                 if case.shard:  # what was saved in one piece is shared out again
                     trainer.optimisers[network].load_state_dict(ranks.broadcast(state))

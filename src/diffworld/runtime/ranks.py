@@ -168,7 +168,7 @@ class GradientAverage:
         for bucket, (flat, work) in zip(self.buckets, self.sent, strict=True):
             with _together():
                 work.wait()
-            parts = (flat / self.ranks.count).split([p.numel() for p in bucket])
+            parts = flat.div_(self.ranks.count).split([p.numel() for p in bucket])
             for parameter, part in zip(bucket, parts, strict=True):
                 assert parameter.grad is not None
                 parameter.grad.copy_(part.view(parameter.shape))
@@ -254,7 +254,7 @@ def _meet(ranks: Ranks) -> dist.Store:
 def _first_to_speak(store: dist.Store) -> bool:
     """Whether no other rank has said yet why all of them end."""
     try:
-        return store.add("diffworld/said", 1) == 1
+        return store.add(f"diffworld/said/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", 1) == 1
     except RuntimeError:  # it went with another rank
         return True
 
