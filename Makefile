@@ -9,11 +9,11 @@ AS_ROOT = $(if $(filter 0,$(shell id -u)),,sudo -n)
 TORCH := torch==2.13.0
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test browser lint types lock wheel clean
+.PHONY: help install demo test test-cluster browser lint types lock wheel clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
 	@echo "PYTHON=... chooses the interpreter (3.11 or newer), as in: make install PYTHON=python3.12"
 
 install: $(INSTALLED) ## make .venv with the locked versions and this package in it
@@ -31,6 +31,9 @@ demo: install ## train the smallest preset from nothing, into runs/demo
 
 test: install browser ## run the tests, one process a core
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --maxprocesses 8 --dist loadgroup --no-loadscope-reorder
+
+test-cluster: install ## run the long tests of training over several processes
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m cluster
 
 browser: ## install Chromium, which the tests of the pages drive, where there is none
 	@for name in chromium chromium-browser google-chrome google-chrome-stable; do \

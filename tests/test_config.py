@@ -287,6 +287,31 @@ def test_check(wrong: dict[str, Any], said: str) -> None:
     assert said in str(error.value) and "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("groups", "parts"),
+    [
+        ({}, (8, 32, 8, 8)),
+        ({"recipe": "model_free"}, (32, 32, 32, 8)),
+        ({"recipe": "world", "actor_critic_updates__batch_size": 7}, (8, 32, 8, 7)),
+        ({"recipe": "world", "networks": ("denoiser",)}, (8, 32, 32, 32)),
+        ({"recipe": "shooter", "reward_end_updates__batch_size": 7}, (8, 8, 7, 32)),
+    ],
+)
+def test_a_rank_has_its_part_of_every_batch_that_is_drawn(groups: dict[str, Any], parts: tuple[int, ...]) -> None:
+    config = changed(**groups)
+    mine = config.of_rank(4)
+    assert tuple(mine.updates(name).batch_size for name in NETWORKS) == parts
+    assert config.of_rank(1) == config
+    whole = {f"{name}_updates": config.updates(name) for name in NETWORKS}
+    assert replace(mine, **whole) == config  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("ranks", [3, 64])
+def test_a_batch_without_equal_parts(ranks: int) -> None:
+    with pytest.raises(UserError, match=rf"denoiser_updates.batch_size is 32, of which {ranks} ranks have no equal"):
+        Config().of_rank(ranks)
+
+
 def test_every_level_count_is_fine() -> None:
     changed(denoiser__channels=(32,), denoiser__depths=(1,), denoiser__attention=(True,)).check()
     changed(actor_critic=ActorCriticConfig(8, (8,), (False,))).check()

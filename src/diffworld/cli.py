@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from diffworld import __version__
-from diffworld.runtime.errors import HelpShown, UserError
+from diffworld.runtime.errors import HelpShown, SaidElsewhere, UserError
 from diffworld.runtime.files import write_error
 from diffworld.runtime.malloc import keep_memory
 from diffworld.runtime.memory import check_room, memory_error, out_of_memory
@@ -66,6 +66,8 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # whoever read our output has gone, as with `| head`
         _give_up_output()
         return 1
+    except SaidElsewhere:
+        return 2
     except Exception as error:
         if (said := _in_words(error)) is None:
             raise

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from diffworld.data import Compress, Dataset, read_frames, sample_context_windows, sample_transition_windows
+from diffworld.data import Compress, Dataset, log, read_frames, sample_context_windows, sample_transition_windows
 from diffworld.game import ActionSpace, Choice, Encoded, GameSpec, Keys
 from diffworld.runtime.errors import UserError
 
@@ -261,6 +261,32 @@ def test_one_writer_and_any_reader(dataset: Dataset) -> None:
         with pytest.raises(UserError, match="closed"):
             use()
     Dataset.open(dataset.path, writable=True).close()
+
+
+def test_a_reader_sees_new_rows_when_it_is_told_of_them(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = dataset.new_episode(), dataset.new_episode()
+    dataset.append(first, picture(0), 0, 1.0, False, False)
+    with Dataset.open(dataset.path) as reader:
+        assert np.array_equal(reader.episode_frames(first), [picture(0)])
+        read: list[int] = []
+        pread = log.os.pread
+        monkeypatch.setattr(log.os, "pread", lambda fd, size, at: read.append(size) or pread(fd, size, at))
+        for value in range(1, 4):
+            dataset.append(second, picture(value), 1, 0.5, value == 3, False, picture(9) if value == 3 else None)
+            reader.refresh(dataset.num_rows)
+            assert reader.num_rows == dataset.num_rows and reader.num_steps == dataset.num_steps == value + 1
+        size = dataset.schema.record.itemsize
+        assert read == [size, size, 2 * size], "nothing is read again"
+        for data in (reader, dataset):
+            assert list(data.episodes.lengths) == [1, 3] and list(data.episodes.ended) == [False, True]
+            assert np.array_equal(data.episode_frames(second), [picture(value) for value in (1, 2, 3)])
+            assert np.array_equal(data.final_frame(second), picture(9))
+        reader.refresh(2)  # of fewer it knows already
+        assert reader.num_rows == 5
+        monkeypatch.setattr(log, "SEEN_SECONDS", 0.0)
+        with pytest.raises(UserError, match=r"has 5 rows as this machine sees it, and 6 .* all machines share"):
+            reader.refresh(6)
+        assert reader.num_rows == 5
 
 
 def test_truncate_beyond_the_log(dataset: Dataset) -> None:

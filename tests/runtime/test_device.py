@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from diffworld.runtime import device
-from diffworld.runtime.device import autocast, resolve_device, resolve_precision, resolve_threads
+from diffworld.runtime.device import autocast, device_of_rank, resolve_device, resolve_precision, resolve_threads
 from diffworld.runtime.errors import UserError
+from diffworld.runtime.ranks import ALONE, Ranks
 
 
 def test_auto_is_a_device_that_is_there() -> None:
@@ -27,6 +28,28 @@ def test_absent_device(name: str) -> None:
         pytest.skip(f"{name} is here")
     with pytest.raises(UserError, match=f"'{name}' is not available on this machine"):
         resolve_device(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "local", "expected"),
+    [
+        ("auto", 1, "cuda:1"),
+        ("cuda", 0, "cuda:0"),
+        ("cpu", 1, "cpu"),
+        ("cuda:1", 1, "give --device cuda, a GPU for each"),
+        ("auto", 2, "this machine has 2 GPUs for 3 ranks"),
+    ],
+)
+def test_each_rank_has_a_gpu_of_its_own(name: str, local: int, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    ranks = Ranks(rank=local, count=3, local=local, local_count=3)
+    if " " not in expected:
+        assert device_of_rank(name, ranks) == expected
+        assert device_of_rank(name, ALONE) == name
+    else:
+        with pytest.raises(UserError, match=expected):
+            device_of_rank(name, ranks)
 
 
 @pytest.mark.parametrize("name", ["cpu:x", "cpu:", "cuda:99"])

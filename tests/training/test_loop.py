@@ -299,6 +299,13 @@ def test_a_first_signal_asks_and_a_second_ends(number: signal.Signals) -> None:
     assert signal.getsignal(number) == before
 
 
+def test_a_patient_one_is_asked_again_and_again() -> None:
+    with StopRequest(patient=True) as stop:
+        for _ in range(3):
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert stop.asked
+
+
 def test_without_a_signal_all_is_as_it_was() -> None:
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     with StopRequest():

@@ -55,16 +55,24 @@ def lambda_returns(
 
 
 def actor_critic_losses(
-    space: ActionSpace, logits: Tensor, actions: Tensor, values: Tensor, returns: Tensor, config: ReturnConfig
+    space: ActionSpace,
+    logits: Tensor,
+    actions: Tensor,
+    values: Tensor,
+    returns: Tensor,
+    config: ReturnConfig,
+    among: Tensor | None = None,
 ) -> ActorCriticLosses:
     """Policy gradient with a value baseline, value regression, entropy bonus.
 
     `logits` (B, T, A), `actions` (B, T) or (B, T, A), `values`, `returns` (B, T); no gradient flows through `returns`.
+    `among` are all returns of the update, by whose spread advantages are scaled; none given: `returns`.
     """
     returns = returns.detach()
     advantages = returns - values.detach()
     if config.scale_advantages:
-        low, high = returns.quantile(0.05), returns.quantile(0.95)
+        spread = returns if among is None else among.detach()
+        low, high = spread.quantile(0.05), spread.quantile(0.95)
         advantages = advantages / (high - low).clamp(min=1)
     policy = (-log_prob(space, logits, actions) * advantages).mean()
     value = F.mse_loss(values, returns)

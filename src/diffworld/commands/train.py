@@ -12,6 +12,7 @@ from diffworld.config import Config, preset
 from diffworld.config.presets import WORLDS
 from diffworld.data import DatasetSchema
 from diffworld.runtime.errors import UserError
+from diffworld.runtime.ranks import Ranks, joined
 
 
 @dataclass(frozen=True)
@@ -31,10 +32,18 @@ class TrainOptions:
     """Open the game or the data, measure a little of each phase, print time, memory and sizes, and train nothing."""
     show_config: bool = False
     """Print the whole configuration as JSON, and train nothing."""
+    shard_optimisers: bool = False
+    """Under torchrun: share out the optimisers' state, so that large networks need less memory of each GPU."""
 
 
 def main(arguments: list[str]) -> int:
-    """Train, resume, or only say what would be trained."""
+    """Train, resume, or only say what would be trained; under torchrun as one of several ranks."""
+    with joined() as ranks:
+        return train_among(ranks, arguments)
+
+
+def train_among(ranks: Ranks, arguments: list[str]) -> int:
+    """What `main` does, as this one of the ranks."""
     if not arguments:
         raise UserError(
             "say what to train: --preset demo (MinAtar Breakout, some minutes) or another preset, or --data DIR; "
@@ -44,10 +53,10 @@ def main(arguments: list[str]) -> int:
     config = options.config
     game = (Path(config.data).name if config.data else config.env).replace("/", "-")
     out = options.out or Path("runs") / f"{options.preset}-{game}-{config.seed}"
-    if options.show_config:
+    if options.show_config and ranks.first:
         config.check()
         print(config.to_json(), end="")
-    if options.dry_run:
+    if options.dry_run and ranks.first:
         from diffworld.training.dry_run import dry_run
 
         dry_run(config, options.preset)
@@ -57,9 +66,10 @@ def main(arguments: list[str]) -> int:
     from diffworld.training.run import train
 
     try:
-        train(config, out, options.preset)
+        train(config, out, options.preset, ranks, options.shard_optimisers)
     except Interrupted:
-        print(f"stopped; everything is saved in {out}, and the same command goes on from here", file=sys.stderr)
+        if ranks.first:
+            print(f"stopped; everything is saved in {out}, and the same command goes on from here", file=sys.stderr)
         return 130
     return 0
 

@@ -194,6 +194,20 @@ class Config:
             return 1 + max(0, -(-(updates - a.first_steps) // max(a.steps, 1)))
         return 1 + max(0, -(-(c.total_steps - c.first_steps) // c.steps_per_epoch)) + self.epochs
 
+    def of_rank(self, ranks: int) -> "Config":
+        """What each of so many ranks computes with: its part of every batch. UserError where parts are not equal."""
+        optional = {"world": "actor_critic", "shooter": "reward_end"}.get(self.recipe)
+        parts: dict[str, Any] = {}
+        for name in self.networks or [name for name in RECIPE_NETWORKS[self.recipe] if name != optional]:
+            updates = self.updates(name)
+            if updates.batch_size % ranks:
+                raise UserError(
+                    f"{name}_updates.batch_size is {updates.batch_size}, of which {ranks} ranks have no equal "
+                    f"parts: take a multiple of {ranks}, or another number of ranks"
+                )
+            parts[f"{name}_updates"] = dataclasses.replace(updates, batch_size=updates.batch_size // ranks)
+        return dataclasses.replace(self, **parts)
+
     def to_json(self) -> str:
         """As JSON text."""
         return json.dumps(dataclasses.asdict(self), indent=2) + "\n"

@@ -172,6 +172,15 @@ class Dataset(AbstractContextManager["Dataset"]):
         if ended:
             del self._growing[episode]
 
+    def refresh(self, num_rows: int) -> None:
+        """Of a reader: see the rows up to `num_rows`, which the writer has told; none is read twice.
+
+        UserError if they do not come into sight.
+        """
+        if num_rows > self.num_rows:
+            self._log.refresh(num_rows)
+            self._index_rows()
+
     def truncate(self, num_rows: int) -> None:
         """Cut the log to its first `num_rows` rows: what came later is gone, and what it ended grows again.
 

@@ -37,6 +37,8 @@ _OFTEN = 256  # rows between two calls that tell how far a check is
 
 Stamp = tuple[int, int]
 """Bytes of a file, and when it was last changed (ns)."""
+SEEN_SECONDS = 60.0
+"""How long a reader waits until rows that another process has written come into its sight."""
 
 
 @dataclass(frozen=True)
@@ -146,6 +148,27 @@ class FrameLog:
         except BaseException:  # an interrupt between the two writes
             self._cut_files()
             raise
+
+    def refresh(self, num_rows: int) -> None:
+        """Of a reader: see the rows up to `num_rows` too, which another process has written since. Only those are read.
+
+        UserError if they do not come into sight, as where two machines see different disks.
+        """
+        self._require_open()
+        known, size, deadline = self.num_rows, self._record.itemsize, time.monotonic() + SEEN_SECONDS
+        while True:
+            data = os.pread(self._rows_fd, (num_rows - known) * size, known * size)
+            new = np.frombuffer(data[: len(data) // size * size], self._record)
+            records = np.concatenate([self.records, new])
+            seen = min(len(records), self.frames.whole(records, os.fstat(self._frames_fd).st_size))
+            if seen >= num_rows:
+                return self._remember(new)
+            if time.monotonic() > deadline:  # a disk of the network may show them late, but not as late as that
+                raise UserError(
+                    f"{self.folder} has {seen:,} rows as this machine sees it, and {num_rows:,} as the writer does: "
+                    "put it on a disk that all machines share"
+                )
+            time.sleep(0.05)
 
     def cut(self, num_rows: int) -> None:
         """Keep the first `num_rows` rows, less an ended step that would lose its final observation."""

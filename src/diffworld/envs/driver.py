@@ -117,9 +117,10 @@ class Driver:
         self.fresh = np.ones(rows, dtype=bool)
         self.scores, self.steps = np.zeros(rows), np.zeros(rows, np.int64)
 
-    def start(self) -> None:
-        """Begin a game in every row, if that has not been done."""
+    def start(self, before: int = 0) -> None:
+        """Begin a game in every row, if that has not been done; numbers go on after those of games `before`."""
         if not self.begun:
+            self.begun = before
             self._begin(list(range(self.env.num_envs)))
 
     def play(self, policy: Policy) -> StepResult:

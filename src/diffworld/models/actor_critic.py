@@ -1,5 +1,6 @@
 """The actor-critic network: policy and value from frames, CNN + LSTM cell."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -85,10 +86,10 @@ class ActorCritic(nn.Module):
         return features - self.feature_mean if self.config.centre_features else features
 
     @torch.no_grad()
-    def recentre(self, frames: Tensor) -> None:
-        """Centre features on their mean in frames (B, 3, H, W), if they are to be."""
+    def recentre(self, frames: Tensor, shared: Callable[[Tensor], Tensor] = lambda mean: mean) -> None:
+        """Centre features on their mean in frames (B, 3, H, W), if they are to be; `shared` makes it others' too."""
         if self.config.centre_features:
-            self.feature_mean += self.encode(frames).float().mean(0)
+            self.feature_mean += shared(self.encode(frames).float().mean(0))
 
     @torch.no_grad()
     def follow(self, mean_error: Tensor) -> None:

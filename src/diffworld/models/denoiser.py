@@ -192,11 +192,13 @@ class Denoiser(nn.Module):
         randn: Randn,
         *,
         low_res: Tensor | None = None,
+        counts: Tensor | None = None,
     ) -> Tensor:
         """Mean loss over the predicted frames of windows (B, n + 1 + k, 3, H, W); `mask` (B, n + 1 + k) tells frames.
 
         Frames n, n + 1, ... are predicted in turn; each prediction replaces the true frame as context of the
-        next (no gradient through it). Rows whose target is padding do not count.
+        next (no gradient through it). Rows whose target is padding do not count. `counts` (n + 1 + k,) are the frames
+        of a column to divide by, where those of this batch alone are not the ones.
         """
         n = self.config.context_frames
         frames = frames.clone()
@@ -218,7 +220,8 @@ class Denoiser(nn.Module):
             output, c = self.network_output(noisy, sigma, context)
             wanted = (target - expand(c.c_skip) * noisy) / expand(c.c_out)
             row_loss = (output - wanted).square().mean(dim=(1, 2, 3))
-            losses.append((row_loss * mask[:, t]).sum() / mask[:, t].sum().clamp(min=1))
+            count = mask[:, t].sum().clamp(min=1) if counts is None else counts[t].clamp(min=1e-9)
+            losses.append((row_loss * mask[:, t]).sum() / count)
             if t + 1 < frames.shape[1]:
                 with torch.no_grad():
                     frames[:, t] = to_byte_grid(expand(c.c_skip) * noisy + expand(c.c_out) * output)

@@ -115,17 +115,19 @@ class RewardEndModel(nn.Module):
         rewards: Tensor,
         ends: Tensor,
         mask: Tensor,
+        counts: Tensor | None = None,
     ) -> RewardEndLosses:
         """Cross-entropies over windows of L frames, which give L - 1 steps.
 
         `frames` (B, L, 3, H, W) with final observations in place; `actions`, `ends` (B, L) int64; `rewards`
-        (B, L) raw; `mask` (B, L) marks steps whose next frame is known. The last column is not used.
+        (B, L) raw; `mask` (B, L) marks steps whose next frame is known. The last column is not used. `counts`
+        (L,) are the marked steps of a column to divide by, where those of this batch alone are not the ones.
         """
         reward_logits, end_logits, _ = self(
             frames[:, :-1], actions[:, :-1], frames[:, 1:], self.zero_state(len(frames))
         )
         mask = mask[:, :-1].float()
-        count = mask.sum().clamp(min=1)
+        count = mask.sum().clamp(min=1) if counts is None else counts[:-1].sum().clamp(min=1e-9)
         signs = rewards[:, :-1].sign().long() + 1
         reward = (_cross_entropy(reward_logits, signs) * mask).sum() / count
         end = (_cross_entropy(end_logits, ends[:, :-1]) * mask).sum() / count

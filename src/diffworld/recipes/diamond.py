@@ -1,5 +1,6 @@
 """DIAMOND (Alonso et al. 2024, arXiv:2405.12399): collect, learn the world, learn to act in its dreams, again."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ class Diamond(Recipe):
     phases = (COLLECT, "denoiser", "reward_end", "actor_critic", TEST)
 
     def __init__(self, config: Config, given: Materials) -> None:
-        assert given.dataset is not None and given.env is not None
+        assert given.dataset is not None
         self.given, self.dataset, self.collection = given, given.dataset, config.collection
         self.final_epochs = config.epochs
         self.networks = networks = build_networks(config, given.spec, given.device)
@@ -34,7 +35,7 @@ class Diamond(Recipe):
         source = WindowSource(self.world.context_frames, config.reward_end.window, given.dataset, given, recency=True)
         imagination = Imagination(self.world, config.horizon, source.draw_starts, given.randn)
         self.agent = Agent(
-            config.actor_critic_updates, config.returns, config.horizon, networks.actor_critic, imagination
+            config.actor_critic_updates, config.returns, config.horizon, networks.actor_critic, imagination, given.ranks
         )
         self.parts = {
             "denoiser": denoiser_part(config.denoiser_updates, self.world.lessons["denoiser"], source),
@@ -42,11 +43,12 @@ class Diamond(Recipe):
             "actor_critic": self.agent.part(),
         }
 
-        c = config.collection
-        policy = ActorCriticPolicy(
-            networks.actor_critic, given.env.num_envs, temperature=c.temperature, epsilon=c.epsilon
-        )
-        self.collector = Collector(given.env, given.dataset, policy, config.seed)
+        if given.env is not None:
+            c = config.collection
+            policy = ActorCriticPolicy(
+                networks.actor_critic, given.env.num_envs, temperature=c.temperature, epsilon=c.epsilon
+            )
+            self.collector = Collector(given.env, given.dataset, policy, config.seed)
 
     @property
     def env_steps(self) -> int:
@@ -74,10 +76,13 @@ class Diamond(Recipe):
         return bool(len(signs) - np.bincount(signs.astype(np.int64) + 1, minlength=3).max() >= ENOUGH_REWARDS)
 
     def state_dict(self) -> dict[str, Any]:
-        assert self.collector is not None
-        return {"rollout": self.agent.state_dict(), "collector": self.collector.state_dict()}
+        collector = {"collector": self.collector.state_dict()} if self.collector else {}
+        return {"rollout": self.agent.state_dict(), **collector}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        assert self.collector is not None
         self.agent.load_state_dict(state["rollout"], self.given.device)
-        self.collector.load_state_dict(state["collector"])
+        self.regroup([state])
+
+    def regroup(self, states: Sequence[dict[str, Any]]) -> None:
+        if self.collector is not None:
+            self.collector.load_state_dict(states[0]["collector"])

@@ -24,6 +24,7 @@ from diffworld.data import (
 from diffworld.models.actor_critic import ActorCritic
 from diffworld.models.reward_end import RewardEndModel
 from diffworld.recipes.recipe import Losses, Materials, NoBatch, Part
+from diffworld.runtime.ranks import ALONE, Ranks
 from diffworld.world import Imagination, Lesson
 
 
@@ -67,13 +68,13 @@ class WindowSource:
 def denoiser_part(updates: UpdateConfig, lesson: Lesson, source: WindowSource) -> Part:
     """The next frame, from those before it."""
 
-    def loss(batch: FrameBatch) -> Losses:
-        return {"loss": lesson.loss(*batch, source.given.randn)}
+    def loss(batch: FrameBatch, counts: Tensor | None = None) -> Losses:
+        return {"loss": lesson.loss(*batch, source.given.randn, counts=counts)}
 
     def batch() -> FrameBatch:
         return source.frame_batch(updates.batch_size, lesson)
 
-    return Part(lesson.denoiser, updates, FrameBatch, batch, loss, same_kernels=True)
+    return Part(lesson.denoiser, updates, FrameBatch, batch, loss, same_kernels=True, counts=_frames_a_column)
 
 
 def reward_end_part(
@@ -81,13 +82,19 @@ def reward_end_part(
 ) -> Part:
     """Reward and end of each step of a window, whose frames are `seen` as its world sees them."""
 
-    def loss(batch: TransitionBatch) -> Losses:
-        losses = model.loss(*batch._replace(frames=seen(batch.frames)))
+    def loss(batch: TransitionBatch, counts: Tensor | None = None) -> Losses:
+        losses = model.loss(*batch._replace(frames=seen(batch.frames)), counts=counts)
         return {"loss": losses.total, "loss_reward": losses.reward, "loss_end": losses.end}
 
-    return Part(
-        model, updates, TransitionBatch, lambda: source.transition_batch(updates.batch_size), loss, same_kernels=True
-    )
+    def batch() -> TransitionBatch:
+        return source.transition_batch(updates.batch_size)
+
+    return Part(model, updates, TransitionBatch, batch, loss, same_kernels=True, counts=_frames_a_column)
+
+
+def _frames_a_column(batch: FrameBatch | TransitionBatch) -> Tensor:
+    """(L,) how many rows of a batch count in each column."""
+    return batch.mask.sum(0)
 
 
 class Agent:
@@ -100,7 +107,9 @@ class Agent:
         horizon: int,
         actor_critic: ActorCritic,
         world: World[Any],
+        ranks: Ranks = ALONE,
     ) -> None:
+        self.ranks = ranks
         self.updates, self.returns, self.horizon = updates, returns, horizon
         self.actor_critic, self.world = actor_critic, world
         self.state: RolloutState[Any] | None = None
@@ -115,11 +124,12 @@ class Agent:
         """Take `horizon` steps in every row, and learn from them."""
         if self.state is None:
             self.state = start_rollout(self.actor_critic, self.world, self.updates.batch_size)
-        self.actor_critic.recentre(self.world.frames(self.state.world))
+        self.actor_critic.recentre(self.world.frames(self.state.world), self.ranks.mean)
         steps, self.state = rollout(self.actor_critic, self.world, self.state, self.horizon, self.act)
         returns = lambda_returns(steps.rewards, steps.ends, steps.truncated, steps.next_values, self.returns)
         space = self.actor_critic.actions
-        losses = actor_critic_losses(space, steps.logits, steps.actions, steps.values, returns, self.returns)
+        among = self.ranks.join(returns) if self.returns.scale_advantages else returns
+        losses = actor_critic_losses(space, steps.logits, steps.actions, steps.values, returns, self.returns, among)
         return {
             "loss": losses.total,
             "loss_policy": losses.policy,

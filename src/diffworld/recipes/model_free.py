@@ -1,5 +1,6 @@
 """The baseline without a world model: the same agent learns in the real game, from as many real steps."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ from diffworld.recipes.learning import Agent
 from diffworld.recipes.networks import build_networks
 from diffworld.recipes.recipe import TEST, Materials, Recipe
 from diffworld.runtime.frames import frames_from_bytes
+from diffworld.runtime.ranks import ALONE, Ranks
 from diffworld.world import DreamState, Outcome
 
 
@@ -27,9 +29,14 @@ class ModelFree(Recipe):
         self.given, self.total_steps = given, config.collection.total_steps
         self.networks = build_networks(config, given.spec, given.device)
         assert self.networks.actor_critic is not None
-        self.real_world = RealWorld(given.env, config.seed, given.device)
+        self.real_world = RealWorld(given.env, config.seed, given.device, given.ranks)
         self.agent = Agent(
-            config.actor_critic_updates, config.returns, config.horizon, self.networks.actor_critic, self.real_world
+            config.actor_critic_updates,
+            config.returns,
+            config.horizon,
+            self.networks.actor_critic,
+            self.real_world,
+            given.ranks,
         )
         self.parts = {"actor_critic": self.agent.part()}
 
@@ -44,7 +51,8 @@ class ModelFree(Recipe):
     @property
     def collecting_epochs(self) -> int:
         updates = self.agent.updates
-        return -(-self.steps_left // (updates.batch_size * self.agent.horizon * updates.steps))
+        games = updates.batch_size * self.given.ranks.count
+        return -(-self.steps_left // (games * self.agent.horizon * updates.steps))
 
     @property
     def exhausted(self) -> bool:
@@ -61,6 +69,10 @@ class ModelFree(Recipe):
         self.real_world.load_state_dict(state["real_world"])
         self.agent.load_state_dict(state["rollout"], self.given.device)
 
+    def regroup(self, states: Sequence[dict[str, Any]]) -> None:
+        """Games begin anew, none of them again."""
+        self.real_world.regroup([state["real_world"] for state in states])
+
 
 @dataclass(frozen=True)
 class RealState(DreamState):
@@ -70,14 +82,17 @@ class RealState(DreamState):
 
 
 class RealWorld:
-    """`agents.rollout.World` over a vector environment, one row a game; counts its real steps."""
+    """`agents.rollout.World` over a vector environment, one row a game; counts the real steps of all ranks.
 
-    def __init__(self, env: VectorEnv, seed: int, device: torch.device) -> None:
-        self.device, self.steps = device, 0
+    Of r ranks the first plays every r-th game, the second those after them, and so on.
+    """
+
+    def __init__(self, env: VectorEnv, seed: int, device: torch.device, ranks: Ranks = ALONE) -> None:
+        self.device, self.ranks, self.steps, self.begun = device, ranks, 0, 0
         self.finished: list[float] = []
         self.driver = Driver(
             env,
-            lambda game: training_seed(seed, game),
+            lambda game: training_seed(seed, game * ranks.count + ranks.rank),
             on_game=lambda _, game: self.finished.append(game.score),
             lives=True,
         )
@@ -85,7 +100,7 @@ class RealWorld:
     def start(self, rows: int) -> RealState:
         """Begin every game."""
         assert rows == self.driver.env.num_envs
-        self.driver.start()
+        self.driver.start(self.begun)
         return RealState(self._to_tensor(self.driver.frames))
 
     def refill(self, state: RealState) -> RealState:
@@ -103,7 +118,7 @@ class RealWorld:
     def step(self, state: RealState, actions: Tensor) -> tuple[RealState, Outcome]:
         """One step of every game; games that are over are reset, episodes that ended begin anew."""
         result = self.driver.advance(actions.cpu().numpy())
-        self.steps += len(actions)
+        self.steps += len(actions) * self.ranks.count
         next_frames = self._to_tensor(result.frames)
         fresh = torch.from_numpy(self.driver.fresh).to(self.device)
         outcome = Outcome(
@@ -125,6 +140,14 @@ class RealWorld:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.driver.load_state_dict(state["driver"])
         self.steps, self.finished = state["steps"], list(state["finished"])
+
+    def regroup(self, states: Sequence[dict[str, Any]]) -> None:
+        """Go on from the states of another number of ranks with games that none of them has begun."""
+        self.steps = states[0]["steps"]
+        begun = len(states) * max(state["driver"]["begun"] for state in states)
+        self.begun = -(-begun // self.ranks.count)
+        if self.ranks.first:
+            self.finished = [score for state in states for score in state["finished"]]
 
     def _to_tensor(self, frames: np.ndarray) -> Tensor:
         return frames_from_bytes(torch.from_numpy(frames).to(self.device))

@@ -6,7 +6,7 @@ A recipe file tells one method from top to bottom. The trainer and the loop know
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -14,12 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from diffworld.config import NetworkName, UpdateConfig
+from diffworld.config import NETWORKS, NetworkName, UpdateConfig
 from diffworld.data import Dataset
 from diffworld.envs import VectorEnv
 from diffworld.game import GameSpec
 from diffworld.recipes.collection import Collector
 from diffworld.recipes.networks import Networks
+from diffworld.runtime.ranks import ALONE, Ranks
 from diffworld.world import WorldModel
 
 Losses = dict[str, Tensor]
@@ -43,14 +44,17 @@ class Part:
     """Named tuple of a batch's tensors."""
     batch: Callable[[], Any]
     """Draws a batch of that kind."""
-    loss: Callable[[Any], Losses]
-    """Of a batch; where `same_kernels`, what it runs must depend on shapes alone."""
+    loss: Callable[..., Losses]
+    """Of a batch, and of the mean of `counts` over ranks where there are several; where `same_kernels`, what it runs
+    must depend on shapes alone."""
     after: Callable[[Losses], None] = lambda logged: None
     """Called with what is logged once the update is done."""
     same_kernels: bool = False
     """Whether every update runs the same kernels, so that a GPU can record it."""
     record: Callable[[], None] = lambda: None
     """Records what else of it can be a CUDA graph."""
+    counts: Callable[[Any], Tensor] | None = None
+    """How many of a batch the loss is a mean of; None where that is the same for all batches."""
 
 
 @dataclass(frozen=True)
@@ -65,10 +69,22 @@ class Materials:
     """The real game to collect from; none with fixed data."""
     rng: np.random.Generator
     """Draws windows and starts of dreams."""
+    seed: int = 0
+    """Of the run."""
+    ranks: Ranks = ALONE
+    """Who trains together."""
 
     def randn(self, shape: tuple[int, ...]) -> Tensor:
         """Standard normal numbers on the device, from torch's own generator."""
         return torch.randn(shape, device=self.device)
+
+    def seed_update(self, network: NetworkName, update: int) -> None:
+        """Among several ranks, let the numbers that an update draws depend on seed, rank, network and update alone."""
+        if self.ranks.several:
+            place = (self.seed, self.ranks.rank, NETWORKS.index(network), update)
+            windows, rest = np.random.SeedSequence(place).spawn(2)
+            self.rng.bit_generator.state = np.random.PCG64(windows).state
+            torch.manual_seed(int(rest.generate_state(1)[0]))
 
 
 class Recipe(ABC):
@@ -82,7 +98,7 @@ class Recipe(ABC):
     world: WorldModel[Any] | None = None
     """The world model, where there is one: for films and held-out losses."""
     collector: Collector | None = None
-    """Who plays in the phase `COLLECT`."""
+    """Who plays in the phase `COLLECT`; of several ranks rank 0 alone."""
     held_out: np.ndarray | None = None
     """bool (E,), episodes of a fixed data set that are not learnt from."""
     final_epochs = 0
@@ -123,3 +139,7 @@ class Recipe(ABC):
     @abstractmethod
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Put it back."""
+
+    @abstractmethod
+    def regroup(self, states: Sequence[dict[str, Any]]) -> None:
+        """Put back what still holds of the states of another number of ranks; the rest begins anew."""

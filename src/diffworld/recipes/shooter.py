@@ -10,6 +10,7 @@ The data hold large frames; each batch makes its own small ones of them, so both
 Some episodes are set aside to measure on (`held_out_episodes`). There is no agent: people play.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from diffworld.config import Config
@@ -56,3 +57,6 @@ class Shooter(Recipe):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Nothing lasts from one update to the next but weights."""
+
+    def regroup(self, states: Sequence[dict[str, Any]]) -> None:
+        """Nor from one number of ranks to another."""

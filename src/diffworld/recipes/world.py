@@ -3,6 +3,7 @@
 The agent is trained only if it is asked for. Some episodes are set aside to measure on (`held_out_episodes`).
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from diffworld.config import Config
@@ -41,7 +42,12 @@ class World(Recipe):
         if networks.actor_critic is not None:
             imagination = Imagination(self.world, config.horizon, source.draw_starts, given.randn)
             self.agent = Agent(
-                config.actor_critic_updates, config.returns, config.horizon, networks.actor_critic, imagination
+                config.actor_critic_updates,
+                config.returns,
+                config.horizon,
+                networks.actor_critic,
+                imagination,
+                given.ranks,
             )
             self.parts["actor_critic"] = self.agent.part()
         self.phases = (*self.parts, TEST)
@@ -57,3 +63,6 @@ class World(Recipe):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         if self.agent is not None:
             self.agent.load_state_dict(state["rollout"], self.given.device)
+
+    def regroup(self, states: Sequence[dict[str, Any]]) -> None:
+        """Dreams begin anew."""

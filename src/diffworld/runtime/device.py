@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 import torch
 
 from diffworld.runtime.errors import UserError
+from diffworld.runtime.ranks import Ranks
 
 CORES = torch.get_num_threads()
 """Threads that torch takes by itself: OMP_NUM_THREADS, else a thread for each core it may run on."""
@@ -28,6 +29,20 @@ def resolve_device(name: str) -> torch.device:
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UserError(f"device '{name}' is not available on this machine: it has {torch.cuda.device_count()}")
     return device
+
+
+def device_of_rank(name: str, ranks: Ranks) -> str:
+    """The device called `name` of this one of several ranks, each of which has a GPU of its own."""
+    if not ranks.several or resolve_device(name).type != "cuda":
+        return name
+    if ":" in name:
+        raise UserError(f"device '{name}' would be that of all {ranks.count} ranks: give --device cuda, a GPU for each")
+    if ranks.local >= torch.cuda.device_count():
+        raise UserError(
+            f"this machine has {torch.cuda.device_count()} GPUs for {ranks.local_count} ranks: start no more of them "
+            "(torchrun --nproc-per-node), or give --device cpu"
+        )
+    return f"cuda:{ranks.local}"
 
 
 def resolve_precision(name: str, device: torch.device) -> torch.dtype:

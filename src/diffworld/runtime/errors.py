@@ -16,6 +16,10 @@ class HelpShown(SystemExit):
     """A command's help was asked for and printed; any other SystemExit is the doing of a library or a game."""
 
 
+class SaidElsewhere(Exception):
+    """Another rank of the same training has said why all of them end."""
+
+
 def one_line(said: object, most: int = 120) -> str:
     """What a library or a file said, in one line of at most `most` characters, cut between words."""
     text = " ".join(str(said).split())

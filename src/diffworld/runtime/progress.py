@@ -38,8 +38,9 @@ class RateColumn(ProgressColumn):
 class Display:
     """Prints lines, and shows a bar below them while a phase runs; without a terminal, lines in place of the bar."""
 
-    def __init__(self) -> None:
-        self.console = Console(highlight=False, soft_wrap=True)
+    def __init__(self, quiet: bool = False) -> None:
+        """`quiet`: show nothing, as where another process speaks."""
+        self.console = Console(highlight=False, soft_wrap=True, quiet=quiet)
 
     def line(self, text: str) -> None:
         """Print one line."""
@@ -48,7 +49,7 @@ class Display:
     @contextmanager
     def bar(self, name: str, unit: str, total: int, done: int = 0) -> Iterator[Callable[[int], None]]:
         """A bar that goes away when its phase is done; call what it yields with each advance."""
-        if not self.console.is_terminal:
+        if self.console.quiet or not self.console.is_terminal:
             yield self._lines(name, unit, total, done)
             return
         columns = (

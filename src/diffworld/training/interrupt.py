@@ -11,9 +11,16 @@ class Interrupted(Exception):
 
 
 class StopRequest(ExitStack):
-    """While open, SIGINT and SIGTERM set `asked`; a second one kills as usual."""
+    """While open, SIGINT and SIGTERM set `asked`; a second one kills as usual, unless this is `patient`.
+
+    Among several ranks it must be: torchrun hands on each signal, and has a limit of its own.
+    """
 
     asked = False
+
+    def __init__(self, patient: bool = False) -> None:
+        super().__init__()
+        self.patient = patient
 
     def __enter__(self) -> Self:
         with suppress(ValueError):  # not in the main thread: whoever runs us handles signals
@@ -28,4 +35,5 @@ class StopRequest(ExitStack):
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         self.asked = True
-        self.close()
+        if not self.patient:
+            self.close()

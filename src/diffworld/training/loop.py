@@ -12,10 +12,12 @@ from diffworld.runs.folder import RunFolder
 from diffworld.runtime.checked import Amount, Count, Natural
 from diffworld.runtime.metrics import MetricsLog
 from diffworld.runtime.progress import Display, duration, epoch_line
-from diffworld.training.interrupt import StopRequest
+from diffworld.training.interrupt import Interrupted, StopRequest
 from diffworld.training.trainer import Averages, Trainer
 
 COLLECT_CHUNK = 100  # steps between two looks at the clock
+SAVE, STOP, DONE = "save", "stop", "done"
+"""What rank 0 tells the others, which wait while it works alone."""
 
 
 @dataclass
@@ -48,7 +50,8 @@ class Loop:
     trainer: Trainer
     progress: Progress
     display: Display
-    log: MetricsLog
+    log: MetricsLog | None
+    """None in all ranks but the first."""
     stop: StopRequest
     checkpoint_seconds: float
     test: Callable[[int, Callable[[], None]], dict[str, float]]
@@ -59,6 +62,8 @@ class Loop:
     """Seconds that a step or an update of each phase took the last time."""
     clock: float = field(default_factory=time.monotonic)
     saved: float = field(default_factory=time.monotonic)
+    alone: bool = False
+    """Whether this is rank 0 and works while the others wait for an order."""
 
     def run(self) -> None:
         """All epochs that are left; Interrupted, with everything saved, when asked to stop."""
@@ -97,27 +102,62 @@ class Loop:
         self._tick()
         self.progress.saves += 1
         checkpoint = self.trainer.checkpoint({"progress": asdict(self.progress)})
-        self.run_folder.save(self.progress.saves, checkpoint)
+        if self.trainer.ranks.first:
+            self.run_folder.save(self.progress.saves, checkpoint)
         self.saved = time.monotonic()
 
     def pause_point(self) -> None:
-        """Save if it is time, and stop here if the user asked for it; called wherever a run can go on from."""
-        if self.stop.asked or time.monotonic() - self.saved >= self.checkpoint_seconds:
+        """Save if it is time, and stop here if the user asked for it; called wherever a run can go on from.
+
+        Ranks do so together, whichever of them was asked.
+        """
+        ranks, asked = self.trainer.ranks, self.stop.asked
+        due = asked or time.monotonic() - self.saved >= self.checkpoint_seconds
+        if not self.alone:
+            due, asked = ranks.any(due, asked)
+        elif due:
+            ranks.broadcast(SAVE)
+        if due:
             self.save()
-        self.stop.check()
+        if asked:
+            raise Interrupted
+
+    def work_alone(self, work: Callable[[], None]) -> None:
+        """Work of rank 0, for which the others wait: they take part where it saves, and stop where it does. Afterwards
+        all stand where it stands."""
+        ranks = self.trainer.ranks
+        if not ranks.several:
+            work()
+        elif ranks.first:
+            self.alone = True
+            try:
+                work()
+            except Interrupted:
+                ranks.broadcast(STOP)
+                raise
+            finally:
+                self.alone = False
+            ranks.broadcast(DONE)
+        else:
+            while (order := ranks.broadcast("")) == SAVE:
+                self.save()
+            if order == STOP:
+                raise Interrupted
+        vars(self.progress).update(ranks.broadcast(vars(self.progress)))
 
     def _run_phase(self, phase: str) -> None:
         if phase == COLLECT:
-            self._collect()
+            if self.progress.collecting:
+                self.work_alone(self._collect)
+                self.trainer.see_new_steps()
         elif phase == TEST:
-            self.progress.values |= self.test(self.progress.epoch, self.pause_point)
+            self.work_alone(self._test)
         else:
             self._update(next(name for name in NETWORKS if name == phase))
 
     def _collect(self) -> None:
         recipe, p = self.trainer.recipe, self.progress
-        if recipe.collector is None or not p.collecting:
-            return
+        assert recipe.collector is not None
         wanted = recipe.steps_wanted(p.epoch, p.done)
         with self.display.bar(f"epoch {p.epoch} collect", "step", wanted, p.done) as advance:
             while p.done < wanted:
@@ -128,6 +168,9 @@ class Loop:
                 self._count_games(finished)
                 self.pause_point()
                 wanted = recipe.steps_wanted(p.epoch, p.done)
+
+    def _test(self) -> None:
+        self.progress.values |= self.test(self.progress.epoch, self.pause_point)
 
     def _update(self, name: NetworkName) -> None:
         p, recipe = self.progress, self.trainer.recipe
@@ -147,12 +190,14 @@ class Loop:
 
     def _end_epoch(self) -> None:
         p = self.progress
-        self._count_games(self.trainer.recipe.take_finished())
+        for finished in self.trainer.ranks.all(self.trainer.recipe.take_finished()):
+            self._count_games(finished)
         games, score_sum = p.values.pop("collect/games"), p.values.pop("collect/score_sum")
         if games:
             p.values["collect/return"] = float(np.divide(score_sum, games))
         values = {**self.trainer.averages.means(), **p.values}
-        self.log.write(p.epoch, self.counters(), values)
+        if self.log is not None:
+            self.log.write(p.epoch, self.counters(), values)
         p.final_epochs += not p.collecting
         self.display.line(epoch_line(p.epoch, self.counters(), values, self._left()))
         self.trainer.averages = Averages()

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from diffworld.config import UpdateConfig
 from diffworld.recipes import Losses
+from diffworld.runtime.ranks import ALONE, GradientAverage, Ranks
 
 
 def descend(losses: Callable[..., Losses]) -> Callable[..., Losses]:
@@ -22,17 +23,26 @@ def descend(losses: Callable[..., Losses]) -> Callable[..., Losses]:
 
 
 class Optimiser:
-    """Updates a network; `steps` counts the updates done."""
+    """Updates a network, with the mean of its gradients over ranks; `steps` counts the updates done.
 
-    def __init__(self, module: nn.Module, config: UpdateConfig) -> None:
-        self.module, self.config, self.steps = module, config, 0
+    With `shard` each rank keeps AdamW's moments of a part of the weights alone (ZeRO, Rajbhandari et al. 2020).
+    `overlap` sends gradients on their way while others are still computed; not for gradients that a replay leaves.
+    """
+
+    def __init__(self, module: nn.Module, config: UpdateConfig, ranks: Ranks = ALONE, shard: bool = False) -> None:
+        self.module, self.config, self.steps, self.ranks = module, config, 0, ranks
+        self.average, self.overlap = GradientAverage(list(module.parameters()), ranks), ranks.several
         decay, no_decay = split_parameters(module)
-        self.adamw = torch.optim.AdamW(
-            [{"params": decay, "weight_decay": config.weight_decay}, {"params": no_decay, "weight_decay": 0.0}],
-            lr=config.learning_rate,
-            eps=1e-8,
-            fused=True,
-        )
+        groups = [{"params": decay, "weight_decay": config.weight_decay}, {"params": no_decay, "weight_decay": 0.0}]
+        how: dict[str, Any] = {"lr": config.learning_rate, "eps": 1e-8, "fused": True}
+        self.adamw: Any
+        self.sharded = shard and ranks.several
+        if self.sharded:
+            from torch.distributed.optim import ZeroRedundancyOptimizer  # seconds, and only few want it
+
+            self.adamw = ZeroRedundancyOptimizer(groups, torch.optim.AdamW, **how)
+        else:
+            self.adamw = torch.optim.AdamW(groups, **how)
 
     def update(self, gradients: Callable[[], Losses]) -> dict[str, Tensor]:
         """One update from as many batches as are accumulated, their losses summed; returns what to log.
@@ -40,9 +50,12 @@ class Optimiser:
         `gradients` adds those of one batch to the network (see `descend`) and returns its losses.
         """
         logged: dict[str, Tensor] = {}
-        for _ in range(self.config.accumulate):
+        for batch in range(self.config.accumulate):
+            if self.overlap and batch == self.config.accumulate - 1:
+                self.average.begin()
             for name, value in gradients().items():
                 logged[name] = logged.get(name, 0) + value / self.config.accumulate
+        self.average.finish()
         logged["grad_norm"] = nn.utils.clip_grad_norm_(self.module.parameters(), self.config.clip)
         warmth = min(1.0, self.steps / self.config.warmup) if self.config.warmup else 1.0
         for group in self.adamw.param_groups:
@@ -53,12 +66,20 @@ class Optimiser:
         return logged
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything needed to go on."""
+        """Everything needed to go on; of moments that are shared out, in rank 0 alone."""
+        if self.sharded:
+            self.adamw.consolidate_state_dict()
+            if not self.ranks.first:
+                return {}
         return {"adamw": self.adamw.state_dict(), "steps": self.steps}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Put a saved state back."""
-        self.adamw.load_state_dict(state["adamw"])
+        adamw = state["adamw"]
+        self.adamw.load_state_dict({**adamw, "state": dict(adamw["state"])})  # a copy: shared out, it is taken apart
+        if self.sharded:  # torch leaves on the processor what AdamW wants beside the weights
+            for parameter, own in self.adamw.optim.state.items():
+                own["step"] = own["step"].to(parameter.device)
         self.steps = state["steps"]
 
 

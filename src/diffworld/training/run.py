@@ -1,7 +1,7 @@
 """A run from the command to the summary: begin or resume, train, test, draw."""
 
 from contextlib import ExitStack, closing
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from diffworld.runs.folder import Checkpoint, RunFolder
 from diffworld.runtime.checked import read_as
 from diffworld.runtime.device import (
     CORES,
+    device_of_rank,
     resolve_compile,
     resolve_device,
     resolve_precision,
@@ -27,6 +28,8 @@ from diffworld.runtime.device import (
 from diffworld.runtime.errors import UserError
 from diffworld.runtime.metrics import MetricsLog
 from diffworld.runtime.progress import Display
+from diffworld.runtime.ranks import ALONE, Ranks
+from diffworld.training.agreement import agree, agree_on_data, last_checkpoint
 from diffworld.training.interrupt import StopRequest
 from diffworld.training.loop import Loop, Progress
 from diffworld.training.memory import check_memory
@@ -37,56 +40,62 @@ LARGEST = 64
 """Pixels of the longer side that one denoiser draws in good time."""
 
 
-def train(config: Config, out: Path, preset: str = "") -> None:
+def train(config: Config, out: Path, preset: str = "", ranks: Ranks = ALONE, shard: bool = False) -> None:
     """Train in the run folder `out`, or go on where it stopped; UserError, or `Interrupted` on Ctrl-C.
 
-    `preset` is where the configuration came from, to be said.
+    `preset` is where the configuration came from, to be said. Several `ranks` share each update; `shard`: and the
+    optimisers' state.
     """
     config.check()
-    run, display = RunFolder(out), Display()
-    use_threads(resolve_threads(config.small, run.threads))
+    run, display = RunFolder(out), Display(quiet=not ranks.first)
+    mine = replace(config.of_rank(ranks.count), device=device_of_rank(config.device, ranks))
+    agree(ranks, (config, out, shard), resolve_precision(config.precision, resolve_device(mine.device)))
+    use_threads(resolve_threads(config.small, run.threads, ranks.local_count))
     with ExitStack() as resources:
-        env, data = open_source(config, resources, new=not run.exists())
-        spec = (env or data).spec  # type: ignore[union-attr]
-        if data is not None and data.dropped_rows:
-            display.line(f"note: the last {data.dropped_rows} rows of {data.path} are torn, and are left out")
-        run.begin(config, spec)
-        if run.summary_path.is_file():
+        env, data = open_source(mine, resources, new=not run.exists(), plays=ranks.first)
+        source = env or data
+        spec = ranks.broadcast(source.spec if source else None)
+        assert spec is not None
+        if data is not None:
+            agree_on_data(ranks, data)
+            if data.dropped_rows:
+                display.line(f"note: the last {data.dropped_rows} rows of {data.path} are torn, and are left out")
+        if ranks.first:
+            run.begin(config, spec)
+        if ranks.broadcast(run.summary_path.is_file()):
             display.line(f"{out} is finished: see {run.summary_path}. To train anew, choose another --out.")
             return
-        checkpoint = run.load()
-        if checkpoint is not None and "recipe" not in checkpoint.state:
-            raise UserError(
-                "the version before began this run: it can be played and evaluated, but not resumed; "
-                "train on from it in another folder with --init-from"
-            )
-        if env is not None and config.recipe == "diamond":
-            data = resources.enter_context(open_replay(run, spec, checkpoint))
-        trainer = make_trainer(config, spec, data, env)
+        checkpoint = last_checkpoint(run, ranks)
+        if config.recipe == "diamond":
+            data = resources.enter_context(open_replay(run, spec, checkpoint, ranks))
+        trainer = make_trainer(mine, spec, data, env, ranks, shard)
         display.line(f"{header(trainer, config.recipe, preset)} | {out}")
         for note in (_threads_note(config.small, run.threads), size_note(config.recipe, spec)):
             if note:
                 display.line(note)
         progress = Progress()
         if checkpoint is not None:
-            trainer.restore(checkpoint)
+            if note := trainer.restore(checkpoint):
+                display.line(note)
             progress = read_as(Progress, checkpoint.progress.get("progress"), "the checkpoint's progress")
             display.line(f"resuming {out} in epoch {progress.epoch}, {progress.wall_seconds:.0f} s of training done")
         elif config.init_from:
             trainer.networks.load(RunFolder(Path(config.init_from)).trained().weights, config.init_networks)
-        metrics = MetricsLog(out, progress.epoch - 1, log_to=config.log_to, config=asdict(config))
-        log = resources.enter_context(metrics)
+        log = None
+        if ranks.first:
+            metrics = MetricsLog(out, progress.epoch - 1, log_to=config.log_to, config=asdict(config))
+            log = resources.enter_context(metrics)
         e = config.evaluation
         games = None if env is None else TestGames(spec, config.seed, e.num_envs, e.temperature)
         tester = Tester(run, trainer.recipe, e, games, None if games else data, config.reward_end.window, display)
-        stop = resources.enter_context(StopRequest())
+        stop = resources.enter_context(StopRequest(patient=ranks.several))
         loop = Loop(
             run, trainer, progress, display, log, stop, config.checkpoint_seconds, tester.test, tester.seconds_left
         )
         if checkpoint is None:
             loop.save()  # before the first row of replay: rows without a checkpoint are never thrown away
         loop.run()
-        tester.finish(loop.counters(), stop.check)
+        loop.work_alone(lambda: tester.finish(loop.counters(), stop.check))
 
 
 def header(trainer: Trainer, recipe: str, preset: str) -> str:
@@ -94,10 +103,12 @@ def header(trainer: Trainer, recipe: str, preset: str) -> str:
     number = str(trainer.dtype).removeprefix("torch.")
     count = torch.get_num_threads()
     threads = f", {count} thread{'s' * (count > 1)}" if trainer.device.type == "cpu" else ""
+    among = f", {trainer.ranks.count} ranks" if trainer.ranks.several else ""
     size = sum(trainer.networks.parameter_counts().values())
     game = trainer.given.spec.name or "a recording"
     kind = f"preset {preset}, recipe {recipe}" if preset else f"recipe {recipe}"
-    return f"{game} | {kind}, {size:,} parameters | {trainer.device}, {number}{threads}"
+    device = trainer.device.type if among else trainer.device
+    return f"{game} | {kind}, {size:,} parameters | {device}, {number}{threads}{among}"
 
 
 def _threads_note(small: bool, begun_with: int) -> str:
@@ -122,16 +133,25 @@ def size_note(recipe: str, spec: GameSpec) -> str:
     )
 
 
-def make_trainer(config: Config, spec: GameSpec, dataset: Dataset | None, env: VectorEnv | None) -> Trainer:
-    """The trainer of a configuration's recipe, its networks fresh from the seed."""
+def make_trainer(
+    config: Config,
+    spec: GameSpec,
+    dataset: Dataset | None,
+    env: VectorEnv | None,
+    ranks: Ranks = ALONE,
+    shard: bool = False,
+) -> Trainer:
+    """The trainer of a configuration's recipe, its networks fresh from the seed; of `ranks`, for each with its part."""
     torch.manual_seed(config.seed)
     device = resolve_device(config.device)
-    given = Materials(spec, device, dataset, env, np.random.default_rng(config.seed))
+    if ranks.several and device.type == "cuda":
+        torch.cuda.set_device(device)
+    given = Materials(spec, device, dataset, env, np.random.default_rng(config.seed), config.seed, ranks)
     recipe = RECIPES[config.recipe](config, given)
     if resolve_compile(config.compile, device):
         batches = {name: part.updates.batch_size for name, part in recipe.parts.items()}
         compile_networks(recipe.networks, batches, config.horizon)
-    trainer = Trainer(recipe, given, resolve_precision(config.precision, device))
+    trainer = Trainer(recipe, given, resolve_precision(config.precision, device), shard)
     if device.type == "cuda" and config.compile != "off":
         trainer.record()
     return trainer
@@ -144,8 +164,11 @@ def check_new_run(config: Config) -> None:
         open_source(config, resources, new=True)
 
 
-def open_source(config: Config, resources: ExitStack, new: bool) -> tuple[VectorEnv | None, Dataset | None]:
-    """The game that a run collects from, or the data it learns from; closed with `resources`.
+def open_source(
+    config: Config, resources: ExitStack, new: bool, plays: bool = True
+) -> tuple[VectorEnv | None, Dataset | None]:
+    """The game that a run collects from, or the data it learns from; closed with `resources`. Of a game that others
+    play (not `plays`) neither.
 
     Of a `new` run all is checked that would go wrong once its folder is claimed: put right, the same command must do.
     """
@@ -155,11 +178,11 @@ def open_source(config: Config, resources: ExitStack, new: bool) -> tuple[Vector
         data = resources.enter_context(Dataset.open(config.data))
         if not data.num_steps:
             raise UserError(f"{config.data} has no steps to learn from")
-    else:
+    elif plays or config.recipe == "model_free":
         rows = config.actor_critic_updates.batch_size if config.recipe == "model_free" else config.collection.num_envs
         env = resources.enter_context(closing(make_env(config.env, config.environment, rows)))
-    if new:
-        spec = (env or data).spec  # type: ignore[union-attr]
+    if new and (source := env or data) is not None:
+        spec = source.spec
         check_memory(config, spec, device)
         if config.init_from:
             networks = build_networks(config, spec, torch.device("cpu"))
@@ -167,8 +190,13 @@ def open_source(config: Config, resources: ExitStack, new: bool) -> tuple[Vector
     return env, data
 
 
-def open_replay(run: RunFolder, spec: GameSpec, checkpoint: Checkpoint | None) -> Dataset:
-    """The run's own replay, cut to the checkpoint; UserError for rows whose checkpoint is gone."""
+def open_replay(run: RunFolder, spec: GameSpec, checkpoint: Checkpoint | None, ranks: Ranks) -> Dataset:
+    """The run's own replay, cut to the checkpoint; UserError for rows whose checkpoint is gone. Only rank 0 writes."""
+    if not ranks.first:
+        num_rows = ranks.broadcast(0)
+        if not (run.replay / DESCRIPTION).exists():
+            raise UserError(f"{run.replay} is not there: put the run folder on a disk that all machines share")
+        return Dataset.open(run.replay, num_rows=num_rows)
     if not (run.replay / DESCRIPTION).exists():  # a kill may have left the folder without it
         Dataset.create(run.replay, spec).close()
     if checkpoint is None:
@@ -178,4 +206,7 @@ def open_replay(run: RunFolder, spec: GameSpec, checkpoint: Checkpoint | None) -
                     f"{run.replay} holds {replay.num_rows:,} rows, but no checkpoint in {run.path}/checkpoints tells "
                     "how they were collected: put the checkpoints back, or move the replay away to begin anew"
                 )
-    return Dataset.open(run.replay, writable=True, num_rows=checkpoint.progress["replay_rows"] if checkpoint else 0)
+    rows = checkpoint.progress["replay_rows"] if checkpoint else 0
+    replay = Dataset.open(run.replay, writable=True, num_rows=rows)
+    ranks.broadcast(rows)  # cut: now the others may look
+    return replay

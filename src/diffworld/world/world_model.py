@@ -126,8 +126,9 @@ class Lesson:
     denoiser: Denoiser
     length: int
     """Frames of a window."""
-    loss: Callable[[Tensor, Tensor, Tensor, Randn], Tensor]
-    """Of windows: frames (B, length, 3, H, W), actions (B, length) or (B, length, A), mask (B, length), and noise."""
+    loss: Callable[..., Tensor]
+    """Of windows: frames (B, length, 3, H, W), actions (B, length) or (B, length, A), mask (B, length), and noise; see
+    `Denoiser.loss` for its `counts`."""
 
 
 class WorldModel(Protocol[S]):

@@ -1,0 +1,67 @@
+"""What all ranks of a training must agree on before it begins; whoever differs is named in one line."""
+
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+import torch
+
+from diffworld.config import differences
+from diffworld.data import Dataset
+from diffworld.runs.folder import MAY_CHANGE, Checkpoint, RunFolder
+from diffworld.runtime.errors import UserError
+from diffworld.runtime.ranks import Ranks
+from diffworld.runtime.versions import versions
+
+SAME_VERSIONS = ("diffworld", "commit", "python", "torch", "numpy")
+
+
+def agree(ranks: Ranks, given: tuple[Any, Path, bool], precision: torch.dtype) -> None:
+    """UserError unless all ranks are of one version, were given the same settings and folder, and compute alike."""
+
+    def versions_differ(first: dict[str, Any], other: dict[str, Any]) -> str:
+        name = next((name for name in SAME_VERSIONS if first[name] != other[name]), "")
+        return name and f"has {name} {other[name]}, and rank 0 {first[name]}: install the same everywhere"
+
+    def settings_differ(first: tuple[Any, Path, bool], other: tuple[Any, Path, bool]) -> str:
+        changed = [c for c in differences(first[0], other[0]) if c.split()[0] not in MAY_CHANGE]
+        for name, x, y in zip(("out", "shard_optimisers"), first[1:], other[1:], strict=True):
+            changed += [f"{name} ({x} -> {y})"] if x != y else []
+        return f"was given other settings than rank 0: {', '.join(changed[:4])}" if changed else ""
+
+    def formats_differ(first: str, other: str) -> str:
+        return f"computes in {other}, and rank 0 in {first}: give --precision" if first != other else ""
+
+    if ranks.several:
+        ranks.agree(versions(), versions_differ)
+        ranks.agree(given, settings_differ)
+        ranks.agree(str(precision).removeprefix("torch."), formats_differ)
+
+
+def agree_on_data(ranks: Ranks, data: Dataset) -> None:
+    """UserError unless all ranks have the same data, as far as what their rows say tells."""
+
+    def differ(first: int, other: int) -> str:
+        return f"has other data in {data.path} than rank 0: give every machine the same" if first != other else ""
+
+    if ranks.several:
+        ranks.agree(crc32(data.episodes.records.tobytes()), differ)
+
+
+def last_checkpoint(run: RunFolder, ranks: Ranks) -> Checkpoint | None:
+    """The checkpoint to go on from, which all ranks must see; UserError where this version cannot resume it."""
+
+    def unseen(first: str, other: str) -> str:
+        disk = "put the run folder on a disk that all machines share"
+        return f"sees {other or 'no checkpoint'} in {run.path}, and rank 0 {first or 'none'}: {disk}"
+
+    if ranks.several:
+        last = next((path.name for path in reversed(run.checkpoints())), "")
+        ranks.agree(last, lambda first, other: unseen(first, other) if first != other else "")
+    checkpoint = run.load()
+    if checkpoint is not None and "recipe" not in checkpoint.state:
+        raise UserError(
+            "the version before began this run: it can be played and evaluated, but not resumed; "
+            "train on from it in another folder with --init-from"
+        )
+    return checkpoint
