@@ -11,7 +11,7 @@ python=${PYTHON:-.venv/bin/python}
 mkdir -p "$out"
 
 if [ -n "${QUICK:-}" ]; then
-    speed=(--quick --compile off --rows player)
+    speed=(--quick --compile off --rows player,fast)
     small=(--preset demo --env atari/Breakout --environment.height 16 --environment.width 16 --horizon 3)
     for network in denoiser reward-end; do
         small+=("--$network.channels" 8 "--$network.depths" 1 "--$network.attention" False "--$network.cond-channels" 8)

@@ -22,6 +22,7 @@ from diffworld.commands.parsing import parse_checked, split_commas
 from diffworld.config import RECIPE_NETWORKS, Config
 from diffworld.data import Dataset
 from diffworld.game import ActionSpace, GameSpec
+from diffworld.game.counter_strike import ACTIONS
 from diffworld.models.reward_end import NUM_REWARDS, RewardEndModel
 from diffworld.runtime.device import native_bfloat16, resolve_device, resolve_precision
 from diffworld.runtime.errors import UserError
@@ -42,7 +43,8 @@ T = TypeVar("T")
 def noise_spec(config: Config) -> GameSpec:
     """No game; frames are as large as in a run of `config`."""
     e = config.environment
-    return GameSpec("noise", e.height, e.width, ActionSpace.discrete(NUM_ACTIONS))
+    actions = ACTIONS if config.recipe == "shooter" else ActionSpace.discrete(NUM_ACTIONS)
+    return GameSpec("noise", e.height, e.width, actions)
 
 
 def random_data(config: Config, folder: Path) -> Dataset:
@@ -51,15 +53,16 @@ def random_data(config: Config, folder: Path) -> Dataset:
     dataset = Dataset.create(folder / "data", spec)
     episode = dataset.new_episode()
     for _ in range(256):
-        dataset.append(episode, rng.integers(0, 256, spec.frame_shape, dtype=np.uint8), 0, 0.0, False, False)
+        frame = rng.integers(0, 256, spec.frame_shape, dtype=np.uint8)
+        dataset.append(episode, frame, spec.actions.idle, 0.0, False, False)
     return dataset
 
 
 def untrained(config: Config, dataset: Dataset) -> Trainer:
-    """A trainer of all three networks on a data set; its dreams end as often as those of trained networks."""
-    trainer = make_trainer(
-        replace(config, recipe="world", networks=RECIPE_NETWORKS["world"]), dataset.spec, dataset, None
-    )
+    """A trainer of a world's networks on a data set; its dreams end as often as those of trained networks."""
+    if config.recipe != "shooter":
+        config = replace(config, recipe="world", networks=RECIPE_NETWORKS["world"])
+    trainer = make_trainer(config, dataset.spec, dataset, None)
     if trainer.networks.reward_end is not None:
         end_at_times(trainer.networks.reward_end)
     return trainer

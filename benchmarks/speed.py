@@ -29,20 +29,24 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.measuring import machine, random_data, seconds, untrained
 from diffworld.config import NETWORKS, Config, preset
 from diffworld.data import Dataset
+from diffworld.data.episodes import widen
+from diffworld.envs import EnvironmentConfig
 from diffworld.models.denoiser import Denoiser
-from diffworld.models.reward_end import RewardEndModel
 from diffworld.models.sampler import SamplerConfig, sample
 from diffworld.play.compiling import compiled_copy
+from diffworld.recipes import Networks
 from diffworld.runtime.files import write_json
 from diffworld.runtime.malloc import keep_memory
 from diffworld.training.trainer import Trainer
-from diffworld.world import FrameStack
+from diffworld.world import WorldModel
 
 Way = Literal["published", "ours"]
 SHORTEST = 0.5
@@ -51,41 +55,51 @@ SHORTEST = 0.5
 
 @dataclass(frozen=True)
 class Row:
-    """One kind of work, and how to do it with a trainer."""
+    """One kind of work, and how to do it with a trainer of that configuration."""
 
     name: str
     work: Callable[[Trainer], object]
+    config: Config
 
 
-def rows(config: Config) -> list[Row]:
-    """What the time of a run goes into."""
+def rows(config: Config, shooter: Config) -> list[Row]:
+    """What the time of a run goes into, and a frame of the shooter in both ways that it is played."""
     steps = config.sampler.denoising_steps
     return [
-        Row("denoiser update", lambda t: t.update("denoiser")),
-        Row(f"imagined frame, {config.actor_critic_updates.batch_size} rows, {steps} denoising steps", imagine),
-        Row(f"player's frame, {steps} denoising steps", play),
-        Row("reward/end update", lambda t: t.update("reward_end")),
-        Row(f"actor-critic update, {config.horizon} imagined steps", lambda t: t.update("actor_critic")),
+        Row("denoiser update", lambda t: t.update("denoiser"), config),
+        Row(f"imagined frame, {config.actor_critic_updates.batch_size} rows, {steps} denoising steps", imagine, config),
+        Row(f"player's frame, {steps} denoising steps", play, config),
+        Row("reward/end update", lambda t: t.update("reward_end"), config),
+        Row(f"actor-critic update, {config.horizon} imagined steps", lambda t: t.update("actor_critic"), config),
+        Row("shooter's frame, fast: 1 and 1 denoising steps", partial(shoot, steps=(1, 1)), shooter),
+        Row("shooter's frame, quality: 3 and 10 denoising steps", partial(shoot, steps=(3, 10)), shooter),
     ]
 
 
 def imagine(trainer: Trainer) -> None:
     """Draw the next frame of a batch of dreams."""
-    draw(trainer, trainer.networks.denoiser, trainer.recipe.parts["actor_critic"].updates.batch_size)
+    draw(trainer, trainer.recipe.world, trainer.recipe.parts["actor_critic"].updates.batch_size)
 
 
 def play(trainer: Trainer) -> None:
     """Draw the next frame of one dream, as `diffworld play` does once its compiled drawing is ready."""
-    draw(trainer, getattr(trainer, "player", trainer.networks.denoiser), 1)
+    draw(trainer, getattr(trainer, "player", trainer.recipe.world), 1)
 
 
-def draw(trainer: Trainer, denoiser: Denoiser, count: int) -> torch.Tensor:
-    """The next frames (count, 3, H, W) after random ones."""
-    world = FrameStack(denoiser, None, trainer.recipe.world.sampler, trainer.dtype)
-    n, generator = world.context_frames, torch.Generator().manual_seed(0)
-    frames = torch.rand(count, n, *trainer.given.spec.frame_shape, generator=generator).to(trainer.device) * 2 - 1
-    actions = torch.zeros(count, n, dtype=torch.int64, device=trainer.device)
-    _, prediction = world.step(world.start(frames.movedim(-1, -3), actions), actions[:, -1], trainer.given.randn)
+def shoot(trainer: Trainer, steps: tuple[int, int]) -> None:
+    """The same of a world in two stages, which take so many denoising steps."""
+    world = getattr(trainer, "player", trainer.recipe.world)
+    samplers = tuple(replace(s, denoising_steps=n) for s, n in zip(world.samplers, steps, strict=True))
+    draw(trainer, world.with_samplers(samplers), 1)
+
+
+def draw(trainer: Trainer, world: WorldModel[Any], count: int) -> torch.Tensor:
+    """The next frames (count, 3, H, W) after random ones; rewards and ends are not asked for."""
+    spec, n, generator = trainer.given.spec, world.context_frames, torch.Generator().manual_seed(0)
+    frames = torch.rand(count, n, *spec.frame_shape, generator=generator).to(trainer.device) * 2 - 1
+    idle = torch.from_numpy(widen(np.array([[spec.actions.idle] * n] * count))).to(trainer.device)
+    world = world.frames_alone(trainer.dtype)
+    _, prediction = world.step(world.start(frames.movedim(-1, -3), idle), idle[:, -1], trainer.given.randn)
     return prediction.frames
 
 
@@ -100,21 +114,34 @@ class PublishedDenoiser(Denoiser):
         return super().network_output(noisy.contiguous(), sigma, context)
 
     def sample(self, frames, actions, config, randn, *, low_res=None):  # type: ignore[no-untyped-def]
-        def predict(frames: torch.Tensor, actions: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
-            def denoise(x: torch.Tensor, sigma: float, step: int) -> torch.Tensor:
-                return self.denoise(x, x.new_full((len(x),), sigma), self.encode(frames, actions))
+        def predict(frames: Tensor, actions: Tensor | None, low_res: Tensor | None, noise: Tensor) -> Tensor:
+            b, n, c, h, w = frames.shape
+            sigma_context = frames.new_full((b,), config.sigma_context) if config.sigma_context else None
+
+            def denoise(x: Tensor, sigma: float, step: int) -> Tensor:
+                nonlocal frames
+                if sigma_context is not None:  # noised a little more at each step
+                    randn((b, n * c, 1, 1))
+                    frames = frames + config.sigma_context * randn((b, n * c, h, w)).unflatten(1, (n, c))
+                context = self.encode(frames, actions, low_res=low_res, sigma_context=sigma_context)
+                return self.denoise(x, x.new_full((b,), sigma), context)
 
             return sample(denoise, noise, config, randn)[0]
 
         if config not in self.compiled:
             self.compiled[config] = self.compiler(predict)
         with torch.no_grad():
-            return self.compiled[config](frames, actions, randn((len(frames), *frames.shape[2:]))).clone(), []
+            noise = randn((len(frames), *frames.shape[2:]))
+            return self.compiled[config](frames, actions, low_res, noise).clone(), []
 
 
-def compile_predictions(denoiser: PublishedDenoiser, model: RewardEndModel, compiler: Callable[[Any], Any]) -> None:
-    """Compile both predictions of a dream's step; what is learnt from stays as it is."""
-    denoiser.compiler = compiler  # type: ignore[method-assign]
+def compile_predictions(networks: Networks, compiler: Callable[[Any], Any]) -> None:
+    """Compile the predictions of a dream's step; what is learnt from stays as it is."""
+    for denoiser in (networks.denoiser, networks.upsampler):
+        if isinstance(denoiser, PublishedDenoiser):
+            denoiser.compiler = compiler  # type: ignore[method-assign]
+    if (model := networks.reward_end) is None:
+        return
     plain, compiled = model.forward, compiler(model.forward)
 
     def forward(*inputs: Any) -> Any:
@@ -129,11 +156,12 @@ def compile_predictions(denoiser: PublishedDenoiser, model: RewardEndModel, comp
 def published_way(config: Config, dataset: Dataset) -> Trainer:
     """A trainer that computes as the published code does."""
     trainer = untrained(replace(config, precision="float32", compile="off"), dataset)
-    denoiser = trainer.networks.denoiser
-    denoiser.__class__, denoiser.compiled = PublishedDenoiser, {}
+    for denoiser in (trainer.networks.denoiser, trainer.networks.upsampler):
+        if denoiser is not None:
+            denoiser.__class__, denoiser.compiled = PublishedDenoiser, {}
     if trainer.device.type == "cuda":
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
-        compile_predictions(denoiser, trainer.networks.reward_end, partial(torch.compile, mode="reduce-overhead"))
+        compile_predictions(trainer.networks, partial(torch.compile, mode="reduce-overhead"))
     for name, module in trainer.networks.items():
         module.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
         for convolution in (m for m in module.modules() if isinstance(m, torch.nn.Conv2d)):
@@ -147,23 +175,27 @@ def published_way(config: Config, dataset: Dataset) -> Trainer:
 
 
 def our_way(config: Config, dataset: Dataset) -> Trainer:
-    """A trainer as `diffworld train` makes it, and the copy of its denoiser that `diffworld play` would draw with."""
+    """A trainer as `diffworld train` makes it, and the world that `diffworld play` would draw with."""
     trainer = untrained(config, dataset)
-    if config.compile != "off":
-        trainer.player = compiled_copy(trainer.networks.denoiser)  # type: ignore[attr-defined]
+    if config.compile != "off" and trainer.recipe.world is not None:
+        trainer.player = trainer.recipe.world.with_denoisers(compiled_copy)  # type: ignore[attr-defined]
+        if trainer.device.type == "cuda":
+            trainer.player.record()  # type: ignore[attr-defined]
     return trainer
 
 
-def serve(way: Way, config: Config, row: int, work: Connection) -> None:
+def serve(way: Way, configs: tuple[Config, Config], number: int, work: Connection) -> None:
     """The process of one way: does the row as many times as it is sent, counts FLOP at 0, and ends at None.
 
     Answers with seconds each time, and FLOP.
     """
     if way == "ours":
         keep_memory()
+    row = rows(*configs)[number]
+    config = row.config
     with tempfile.TemporaryDirectory() as folder, random_data(config, Path(folder)) as dataset:
         trainer = (our_way if way == "ours" else published_way)(config, dataset)
-        do = partial(rows(config)[row].work, trainer)
+        do = partial(row.work, trainer)
         if way == "ours":
             on_cuda = trainer.device.type == "cuda"
             ran = "TF32, predictions compiled with CUDA graphs" if on_cuda else "float32, not compiled"
@@ -180,13 +212,13 @@ def serve(way: Way, config: Config, row: int, work: Connection) -> None:
 class Workers:
     """Both ways of a row, each in a process of its own, so that no other row's memory is lying about."""
 
-    def __init__(self, config: Config, row: int) -> None:
+    def __init__(self, configs: tuple[Config, Config], row: int) -> None:
         context = multiprocessing.get_context("spawn")
         self.ends: dict[Way, Any] = {}
         self.processes = []
         for way in get_args(Way):
             self.ends[way], theirs = context.Pipe()
-            self.processes.append(context.Process(target=serve, args=(way, config, row, theirs), daemon=True))
+            self.processes.append(context.Process(target=serve, args=(way, configs, row, theirs), daemon=True))
             self.processes[-1].start()
             theirs.close()
         self.machine: dict[str, Any] = self.ends["ours"].recv()
@@ -207,9 +239,9 @@ class Workers:
             process.join()
 
 
-def measure(config: Config, row: int, repetitions: int) -> dict[str, Any]:
+def measure(configs: tuple[Config, Config], row: int, repetitions: int) -> dict[str, Any]:
     """Both medians of a row, taken in turn, after warm-ups: the first compiles, and memory levels within three."""
-    with Workers(config, row) as workers:
+    with Workers(configs, row) as workers:
         published_first_s, flops = workers.time("published", 0)
         ours_first_s = workers.time("ours", 1)[0]
         for _ in range(2):
@@ -221,7 +253,7 @@ def measure(config: Config, row: int, repetitions: int) -> dict[str, Any]:
                 taken[way].append(workers.time(way, times)[0])
     published_s, ours_s = statistics.median(taken["published"]), statistics.median(taken["ours"])
     return {
-        "name": rows(config)[row].name,
+        "name": rows(*configs)[row].name,
         "published_s": published_s,
         "ours_s": ours_s,
         "published_first_s": published_first_s,
@@ -249,6 +281,23 @@ def epoch(config: Config, results: list[dict[str, Any]]) -> list[dict[str, Any]]
     return [{"name": name, "published_s": published, "ours_s": ours, "ratio": published / ours, "added_up": True}]
 
 
+def benchmarked(compile: Any, precision: Any, quick: bool) -> tuple[Config, Config]:
+    """The configurations that are timed, of Atari and of the shooter, at paper size unless it is only to be quick."""
+    config = replace(preset("atari100k"), compile=compile, precision=precision)
+    frames = EnvironmentConfig(height=150, width=280)
+    shooter = replace(preset("csgo"), compile=compile, precision=precision, environment=frames)
+    if quick:
+        small = {f"{name}_updates": replace(config.updates(name), batch_size=4) for name in NETWORKS}
+        config = replace(config, horizon=3, **small)  # type: ignore[arg-type]
+        narrow: dict[str, Any] = {"cond_channels": 64, "channels": (32, 32, 32, 32)}
+        shooter = replace(
+            shooter,
+            denoiser=replace(shooter.denoiser, **narrow),
+            upsampler=replace(shooter.upsampler, **narrow),
+        )
+    return config, shooter
+
+
 def main() -> None:
     """Measure every row and print as it comes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -261,15 +310,12 @@ def main() -> None:
         "--rows", default="", help="only rows with one of these words in their names, as in: player,reward"
     )
     options = parser.parse_args()
-    config = replace(preset("atari100k"), compile=options.compile, precision=options.precision)
-    if options.quick:
-        small = {f"{name}_updates": replace(config.updates(name), batch_size=4) for name in NETWORKS}
-        config = replace(config, horizon=3, **small)  # type: ignore[arg-type]
+    config, shooter = configs = benchmarked(options.compile, options.precision, options.quick)
     results: list[dict[str, Any]] = []
-    for number, row in enumerate(rows(config)):
+    for number, row in enumerate(rows(config, shooter)):
         if not any(word in row.name for word in options.rows.split(",")):
             continue
-        result = measure(config, number, 1 if options.quick else options.repetitions)
+        result = measure(configs, number, 1 if options.quick else options.repetitions)
         if not results:
             print(json.dumps(result["machine"], indent=2))
             print(f"{'work':46} {'published':>10} {'ours':>10} {'ratio':>7} {'of peak':>8} {'first time':>18}")

@@ -1,6 +1,7 @@
 """Both ways of the speed benchmark do the same work, and each row has what its reader looks for."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 import torch
 
 from benchmarks.measuring import random_data
-from benchmarks.speed import compile_predictions, draw, epoch, measure, our_way, published_way, rows
+from benchmarks.speed import benchmarked, compile_predictions, draw, epoch, measure, our_way, published_way, rows
 from diffworld.config import Config, preset
 from diffworld.training.trainer import Trainer
 
@@ -19,16 +20,34 @@ def trainers(tmp_path: Path, small: Config) -> Iterator[tuple[Trainer, Trainer]]
         yield published_way(small, dataset), our_way(small, dataset)
 
 
-def test_both_ways_draw_the_same_frames(trainers: tuple[Trainer, Trainer]) -> None:
-    published, ours = trainers
-    for parameter in published.networks.denoiser.parameters():
-        torch.nn.init.normal_(parameter, std=0.2)
-    ours.networks.denoiser.load_state_dict(published.networks.denoiser.state_dict())
-    drawn = []
-    for trainer in trainers:
-        torch.manual_seed(1)
-        drawn.append(draw(trainer, trainer.networks.denoiser, 3))
-    assert drawn[0].shape == (3, 3, 12, 12)
+@pytest.fixture
+def shooter(small: Config) -> Config:
+    """The benchmark's shooter with small networks and frames."""
+    _, full = benchmarked("off", "float32", quick=True)
+    sizes = {"denoiser": replace(small.denoiser, autoregressive_steps=1), "upsampler": small.upsampler}
+    return replace(full, device="cpu", environment=small.environment, **sizes)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("steps", [None, (1, 1), (3, 4)])
+def test_both_ways_draw_the_same_frames(
+    tmp_path: Path, small: Config, shooter: Config, steps: tuple[int, int] | None
+) -> None:
+    config, drawn = shooter if steps else small, []
+    with random_data(config, tmp_path) as dataset:
+        published, ours = published_way(config, dataset), our_way(config, dataset)
+        for _, network in published.networks.items():
+            for parameter in network.parameters():
+                torch.nn.init.normal_(parameter, std=0.2)
+        ours.networks.load(published.networks.tensors())
+        for trainer in (published, ours):
+            torch.manual_seed(1)
+            world = trainer.recipe.world
+            assert world is not None
+            if steps:
+                each = zip(world.samplers, steps, strict=True)
+                world = world.with_samplers(tuple(replace(s, denoising_steps=n) for s, n in each))
+            drawn.append(draw(trainer, world, 3))
+    assert drawn[0].shape == (3, 3, 12, 12) and drawn[0].std() > 0.01
     torch.testing.assert_close(*drawn, rtol=0, atol=2.1 / 255)  # a level of 8 bits, where rounding falls otherwise
 
 
@@ -55,7 +74,7 @@ def test_compiled_predictions_are_those_of_the_published_way(trainers: tuple[Tra
     trainer.given.rng.bit_generator.state, trainer.recipe.agent.state = rng, None  # type: ignore[attr-defined]
     assert networks.denoiser is not None and networks.reward_end is not None
     networks.denoiser.compiled.clear()  # type: ignore[attr-defined]
-    compile_predictions(networks.denoiser, networks.reward_end, compiler)  # type: ignore[arg-type]
+    compile_predictions(networks, compiler)
     assert learnt() == plain and called[0] >= 2 * 2, "both predictions of two steps"
     before = called[0]
     trainer.update("reward_end")
@@ -72,7 +91,7 @@ def test_updates_of_an_epoch_are_added_up(capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_a_row_is_measured_both_ways(small: Config) -> None:
-    result = measure(small, 2, repetitions=1)
+    result = measure((small, small), 2, repetitions=1)
     assert "player" in result["name"]
     assert result["ratio"] == pytest.approx(result["published_s"] / result["ours_s"])
     assert result["published_s"] > 0 and result["peak_share"] > 0
@@ -80,13 +99,20 @@ def test_a_row_is_measured_both_ways(small: Config) -> None:
     assert result["machine"]["published"] == "float32, not compiled"
 
 
-def test_every_row_is_work_that_either_way_does(trainers: tuple[Trainer, Trainer], small: Config) -> None:
-    named = [row.name for row in rows(small)]
-    for word, name in zip(("denoiser", "imagin", "player", "reward", "actor"), named, strict=True):
+def test_every_row_is_work_that_either_way_does(
+    trainers: tuple[Trainer, Trainer], small: Config, shooter: Config, tmp_path: Path
+) -> None:
+    named = [row.name for row in rows(small, shooter)]
+    words = ("denoiser", "imagin", "player", "reward", "actor", "fast", "quality")
+    for word, name in zip(words, named, strict=True):
         assert word in name
-    for row in rows(small):
+    for row in rows(small, shooter)[:-2]:
         for trainer in trainers:
             row.work(trainer)
+    for row in rows(small, shooter)[-2:]:
+        with random_data(shooter, tmp_path / row.name[:20]) as dataset:
+            for way in (published_way, our_way):
+                row.work(way(shooter, dataset))
     for trainer in trainers:
         assert trainer.averages.counts.keys() >= {"denoiser/loss", "reward_end/loss", "actor_critic/loss"}
 
