@@ -190,6 +190,20 @@ def test_ctrl_c_on_torchrun_saves_in_all_ranks(whole: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.cluster
+def test_torchrun_ends_where_a_rank_is_killed(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    process = torchrun(out, *OFTEN)
+    while process.poll() is None and saves(out) < 8:
+        time.sleep(0.01)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    os.kill(int(children[-1]), signal.SIGKILL)
+    _, errors = process.communicate(timeout=LIMIT)
+    assert process.returncode == 1
+    (said,) = [line for line in errors.splitlines() if line.startswith("error: ")]
+    assert said.endswith("the last checkpoint is whole, and the same command goes on from there")
+
+
+@pytest.mark.cluster
 def test_torchrun_ends_with_the_line_of_whoever_failed(tmp_path: Path) -> None:
     process = torchrun(tmp_path / "run", "--horizon", "0")
     _, errors = process.communicate(timeout=LIMIT)

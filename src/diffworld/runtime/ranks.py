@@ -4,6 +4,8 @@ torchrun starts them and tells each its place. Rank 0 alone writes files and spe
 processor (gloo), tensors from device to device. Whatever ends a rank ends all of them, and the first to know says why.
 """
 
+from __future__ import annotations  # a build of torch without torch.distributed does for one process
+
 import json
 import os
 import signal
