@@ -1,5 +1,7 @@
 """Every test begins from the same random state, and none fails because the machine was busy."""
 
+import os
+from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -22,15 +24,31 @@ settings.load_profile("diffworld")
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Side by side, a file's tests stay in one process and share its fixtures; long files come first.
 
-    Tests marked `alone` are handed out one by one, before all others.
+    Tests marked `alone` are handed out one by one, before all others. Outside of CI some are left out (`left_out`).
     """
+    if not os.environ.get("CI") and not config.option.keyword and not any("::" in arg for arg in config.args):
+        out = left_out(items)
+        config.hook.pytest_deselected(items=[item for item in items if item in out])
+        items[:] = [item for item in items if item not in out]
     for item in items:
         if not item.get_closest_marker("alone"):
             item.add_marker(pytest.mark.xdist_group(item.path.name))
     items.sort(key=lambda item: (not item.get_closest_marker("alone"), item.path.parent.name not in LONG))
+
+
+def left_out(items: list[pytest.Item]) -> set[pytest.Item]:
+    """Tests that only CI runs: those marked `thorough`, and of those marked `cases(every=n)` all but each n-th case."""
+    out, cases = {item for item in items if item.get_closest_marker("thorough")}, Counter[str]()
+    for item in items:
+        if marker := item.get_closest_marker("cases"):
+            function = item.nodeid.partition("[")[0]
+            if cases[function] % marker.kwargs["every"]:
+                out.add(item)
+            cases[function] += 1
+    return out
 
 
 @pytest.fixture(autouse=True)

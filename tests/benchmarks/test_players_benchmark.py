@@ -5,9 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.thorough
 def test_two_players_are_measured(tmp_path: Path) -> None:
     options = ["--demo", "--players", "2", "--fps", "5", "--seconds", "1", "--json", str(tmp_path / "rows.json")]
     command = [sys.executable, "-m", "benchmarks.play", *options]

@@ -90,6 +90,7 @@ def test_updates_of_an_epoch_are_added_up(capsys: pytest.CaptureFixture[str]) ->
     assert epoch(preset("atari100k"), found[:3]) == []
 
 
+@pytest.mark.thorough
 def test_a_row_is_measured_both_ways(small: Config) -> None:
     result = measure((small, small), 2, repetitions=1)
     assert "player" in result["name"]

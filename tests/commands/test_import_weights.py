@@ -189,6 +189,7 @@ TRAINING = """
 """.split()
 
 
+@pytest.mark.thorough
 def test_training_starts_from_an_imported_run(tmp_path: Path) -> None:
     run = import_small(tmp_path, "--steps", "0")
     frozen = "--denoiser-updates.learning-rate 0 --denoiser-updates.weight-decay 0".split()

@@ -275,6 +275,7 @@ def checkpoints(run: Path) -> list[Path]:
     return sorted((run / "checkpoints").glob("[0-9]*"))
 
 
+@pytest.mark.thorough
 def test_a_campaign_interrupted_with_a_failing_run_and_resumed(capsys: pytest.CaptureFixture[str]) -> None:
     head = 'out = "out"\ngames = ["minatar/breakout"]\nseeds = [0]\n'
     changes = "[settings.one]\n[settings.two]\nsampler.denoising-steps = 2\n"

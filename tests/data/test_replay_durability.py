@@ -468,6 +468,7 @@ with Dataset.open({folder!r}, writable=True) as dataset:
 
 @FORMS
 @pytest.mark.parametrize("every", [0, 1])
+@pytest.mark.cases(every=3)
 def test_killed_writer_leaves_a_prefix(tmp_path: Path, every: int, compress: Compress) -> None:
     folder = tmp_path / "data"
     Dataset.create(folder, GAME, compress=compress).close()

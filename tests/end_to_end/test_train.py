@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 import av
+import pytest
 from tiny import command, environment, final_weights, kill_after, results, saves, train
 
 
@@ -45,6 +46,7 @@ def test_killed_anywhere_and_resumed_gives_the_same_weights(finished: Path, tmp_
     assert (out / "replay" / "rows.bin").read_bytes() == (finished / "replay" / "rows.bin").read_bytes()
 
 
+@pytest.mark.thorough
 def test_an_atari_game_goes_on_where_it_was_killed(tmp_path: Path) -> None:
     """An emulator is brought back by playing its games again; MinAtar's games, of which the others train, so too."""
     options = ("--env", "atari/Breakout", "--environment.frame-skip", "4", "--collection.total-steps", "120")

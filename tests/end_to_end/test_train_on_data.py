@@ -56,6 +56,7 @@ def train(data: Path, out: Path, *options: str) -> Done:
 
 
 @pytest.mark.parametrize("kind", SPACES)
+@pytest.mark.cases(every=3)
 def test_any_action_space_trains_and_resumes_bit_for_bit(kind: str, tmp_path: Path) -> None:
     data, agent = make_data(tmp_path / "data", SPACES[kind]), ("--networks", "denoiser,reward_end,actor_critic")
     options = agent if kind != "choice" else ()

@@ -47,6 +47,7 @@ def same(one: Path, other: Path) -> bool:
 
 
 @pytest.mark.parametrize("appended", [0, 1, 2, 60, 90, 91, 92, 639, 640, 641, 1100, 1190, 1191, 1192, 1251])
+@pytest.mark.cases(every=5)
 def test_interrupted_after_any_step_it_goes_on_to_the_same_bytes(
     appended: int, clips: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -70,6 +71,7 @@ def test_interrupted_after_any_step_it_goes_on_to_the_same_bytes(
 
 
 @pytest.mark.parametrize("rows", [1, 50, 300, 900])
+@pytest.mark.cases(every=4)
 def test_killed_it_goes_on_to_the_same_bytes(rows: int, clips: Path, whole: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "diffworld.cli", "import-data", str(clips), "--out", str(tmp_path / "data")]
     process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL)

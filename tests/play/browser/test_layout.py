@@ -101,6 +101,7 @@ def faults(page: Page) -> list[str]:
     return missing + found
 
 
+@pytest.mark.cases(every=3)
 def test_frames_of_any_size_stay_within_their_place(small: Page) -> None:
     for size in ((700, 500), (160, 210), (40, 300), (500, 30)):
         small.evaluate(
@@ -117,6 +118,7 @@ def test_frames_of_any_size_stay_within_their_place(small: Page) -> None:
         assert not faults(small), size
 
 
+@pytest.mark.cases(every=3)
 def test_every_control_is_within_reach(small: Page) -> None:
     for world in ("real", "both", "dream"):
         small.locator(f"#world .of-{world}").click()
@@ -135,6 +137,7 @@ def test_every_control_is_within_reach(small: Page) -> None:
             small.click("#panel-close")
 
 
+@pytest.mark.cases(every=3)
 def test_every_dialog_and_view_is_within_reach(small: Page) -> None:
     small.click("#help-button")
     assert not faults(small)
@@ -155,6 +158,7 @@ def test_every_dialog_and_view_is_within_reach(small: Page) -> None:
     assert not faults(small)
 
 
+@pytest.mark.cases(every=3)
 def test_the_picture_is_as_large_as_the_window_lets_it(small: Page) -> None:
     side = small.locator("[data-name=dream] canvas").evaluate("c => c.getBoundingClientRect().width")
     room = small.locator("#screens").evaluate("s => Math.min(s.clientWidth, s.clientHeight)")
@@ -228,6 +232,7 @@ CONTRAST = """() => {
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.cases(every=2)
 def test_the_page_is_light_or_dark_as_one_likes_and_can_be_read(browser: Browser, served: Served, scheme: str) -> None:
     context = browser.new_context(viewport={"width": 1280, "height": 800}, color_scheme=scheme)  # type: ignore[arg-type]
     page = open_page(context.new_page(), served)
