@@ -1,6 +1,7 @@
 """The pictures of `diffworld play`: python docs/make_screenshots.py RUN (or --demo breakout), with Chromium installed.
 
-Starts the server, drives the page as a visitor would, and writes docs/images/play-*.png.
+Starts the server, drives the page as a visitor would, and writes docs/images/play-*.png; of a game with a mouse
+play-shooter.png alone.
 """
 
 import re
@@ -32,10 +33,27 @@ def main(what: list[str]) -> None:
                     sys.exit("the server did not start")
                 with sync_playwright() as playwright:
                     browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-                    take_all(browser, address[0])
+                    page = opened(browser.new_page(viewport={"width": 1280, "height": 800}), address[0])
+                    if page.locator("h2.of-mouse").evaluate("heading => getComputedStyle(heading).display") == "none":
+                        page.close()
+                        take_all(browser, address[0])
+                    else:
+                        take_shooter(page)
                     browser.close()
             finally:
                 server.terminate()
+
+
+def take_shooter(page: Page) -> None:
+    reach(page, 4)
+    page.keyboard.down("w")
+    page.keyboard.down("ArrowRight")
+    page.wait_for_timeout(400)
+    page.keyboard.up("ArrowRight")
+    page.wait_for_timeout(400)
+    save(page, "shooter")
+    page.keyboard.up("w")
+    page.close()
 
 
 def take_all(browser: Browser, address: str) -> None:
@@ -120,5 +138,5 @@ def save(page: Page, name: str) -> None:
 
 if __name__ == "__main__":
     if len(sys.argv) < 2:
-        sys.exit("give a run folder whose agent plays, or --demo breakout")
+        sys.exit("give a run folder, or --demo, or --demo NAME")
     main(sys.argv[1:])

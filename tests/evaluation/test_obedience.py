@@ -13,12 +13,13 @@ from torch import Tensor
 
 from diffworld.data import Dataset
 from diffworld.evaluation import obedience as module
-from diffworld.evaluation.obedience import draw_obedience, obedience
+from diffworld.evaluation.obedience import by_step_lines, draw_by_step, draw_obedience, obedience, obedience_by_step
 from diffworld.game import ActionSpace, Choice, GameSpec, Keys
 from diffworld.models.denoiser import Conditioning, Denoiser, DenoiserConfig, UpsamplerConfig
 from diffworld.models.diffusion import Randn
 from diffworld.models.sampler import SamplerConfig
 from diffworld.runtime.errors import UserError
+from diffworld.runtime.frames import frames_from_bytes
 from diffworld.world import DreamState, FrameStack, Prediction, TwoStages
 
 HEIGHT, WIDTH = 12, 16
@@ -175,3 +176,105 @@ def test_two_stages_are_judged_by_the_small_frames_that_actions_decide(tmp_path:
         found = obedience(world, data, None, CPU)
     assert found.whole.share == pytest.approx(0.5) and found.whole.moved == 0, "a fresh denoiser ignores its actions"
     assert 0 < found.change < 255
+
+
+# --- after several steps, and left for right -------------------------------------------------------------------------
+
+TURNS = ActionSpace((Keys(("up",)), Choice("mouse x", ("-4", "-2", "0", "2", "4"))))
+
+
+@dataclass(frozen=True)
+class Turned(DreamState):
+    places: Tensor
+    steps: Tensor
+
+
+class Turning:
+    """A world whose light goes sideways by the number chosen; it heeds it for the first `heeds` steps of a dream."""
+
+    context_frames = 2
+
+    def __init__(self, heeds: int = 99, sign: int = 1) -> None:
+        self.heeds, self.sign = heeds, sign
+        self.acted: list[np.ndarray] = []
+
+    @property
+    def first_stage(self) -> "Turning":
+        return self
+
+    def seen(self, frames: Tensor) -> Tensor:
+        return frames
+
+    def start(self, frames: Tensor, actions: Tensor) -> Turned:
+        bright = (frames[:, -1, 0] > 0.5).any(dim=1).int()
+        return Turned(bright.argmax(dim=1), torch.zeros(len(frames), dtype=torch.int64))
+
+    def step(self, state: Turned, actions: Tensor, randn: Randn, **_: Any) -> tuple[Turned, Prediction]:
+        self.acted.append(actions.numpy())
+        way = torch.from_numpy(sideways(actions.numpy())) * self.sign * (state.steps < self.heeds)
+        places = (state.places + way) % WIDTH
+        frames = torch.stack([frames_from_bytes(torch.from_numpy(column(int(x)))) for x in places])
+        return Turned(places, state.steps + 1), Prediction(frames, None, None)
+
+
+def sideways(actions: np.ndarray) -> np.ndarray:
+    return actions[:, 1:].astype(np.int64) @ np.array([-4, -2, 0, 2, 4]) // 2
+
+
+def column(x: int) -> np.ndarray:
+    frame = np.full((HEIGHT, WIDTH, 3), (20, 40, 90), np.uint8)
+    frame[:, x] = (240, 220, 120)
+    return frame
+
+
+@pytest.fixture(scope="module")
+def turns(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """A light that the numbers move, two steps of them the same each time, so that turns do not cancel at once."""
+    path, rng = tmp_path_factory.mktemp("turns") / "data", np.random.default_rng(0)
+    with Dataset.create(path, GameSpec("turns", HEIGHT, WIDTH, TURNS)) as data:
+        for _ in range(2):
+            episode, x = data.new_episode(), 8
+            for action in TURNS.sample(rng, 200):
+                data.append(episode, column(x), action, 0.0, False, False)
+                x = (x + int(sideways(action[None])[0])) % WIDTH
+    return Dataset.open(path)
+
+
+def test_a_world_that_turns_as_told_is_right_after_every_number_of_steps(turns: Dataset) -> None:
+    world = Turning()
+    found = obedience_by_step(world, turns, None, CPU, steps=(1, 2, 5))
+    assert list(found) == [1, 2, 5] and {*found[1].opposites} == {"mouse x"}
+    for step in (1, 2, 5):
+        turned = found[step].opposites["mouse x"]
+        assert turned.share >= 0.5 and turned.cases == 80, "the ways may cancel, or meet: never is the other nearer"
+        assert turned.moved > 1 and found[step].change > 1
+    assert found[1].opposites["mouse x"].share == 1
+    assert found[1] == obedience_by_step(Turning(), turns, None, CPU, steps=(1, 2, 5))[1]
+    assert "mouse x, against the opposite way, after steps 1: 100%" in by_step_lines(found)[2]
+
+
+def test_the_other_dream_has_the_opposite_of_every_number_and_all_else_alike(turns: Dataset) -> None:
+    world = Turning()
+    obedience_by_step(world, turns, None, CPU, steps=(3,))
+    mine, others = (np.concatenate(half) for half in zip(*(np.split(a, 2) for a in world.acted[-6:]), strict=True))
+    assert (mine[:, :1] == others[:, :1]).all() and (mine[:, 1:] == others[:, :0:-1]).all()
+
+
+def test_a_world_that_forgets_how_to_turn_shows_it_by_step(turns: Dataset) -> None:
+    wrong = obedience_by_step(Turning(sign=-1), turns, None, CPU, steps=(1,))[1].opposites["mouse x"]
+    assert wrong.share == 0 and wrong.high < 0.5
+    deaf = obedience_by_step(Turning(heeds=0), turns, None, CPU, steps=(1, 4))
+    for each in deaf.values():
+        assert each.opposites["mouse x"].share == 0.5 and each.whole.share == pytest.approx(0.5)
+    assert all(each.opposites["mouse x"].moved == 0 for each in deaf.values())
+
+
+def test_choices_without_numbers_or_opposites_have_no_opposite_way(tmp_path: Path) -> None:
+    with make_data(tmp_path / "data", SPACES["both"]) as data:
+        assert obedience(Light(SPACES["both"], lambda bits: bits), data, None, CPU).opposites == {}
+
+
+def test_the_picture_by_step_shows_it(turns: Dataset, tmp_path: Path) -> None:
+    draw_by_step(obedience_by_step(Turning(), turns, None, CPU), tmp_path / "obedience.png", "Does it obey?")
+    with Image.open(tmp_path / "obedience.png") as picture:
+        assert picture.width > 600 and len(picture.convert("RGB").getcolors(2**20) or []) > 20

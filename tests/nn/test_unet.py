@@ -10,11 +10,13 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from diffworld.nn.blocks import (
+    FUSED_FROM,
     AdaptiveGroupNorm,
     FourierFeatures,
     ResBlock,
     SelfAttention,
     Upsample,
+    attend,
     conv3x3,
     downsample,
     group_norm,
@@ -214,3 +216,15 @@ def test_lstm_start(kind: type[nn.LSTM] | type[nn.LSTMCell]) -> None:
     bound = math.sqrt(6 / (inputs + 4 * hidden))
     assert 0.95 * bound < parameters["weight_ih"].abs().max() <= bound
     assert parameters["weight_ih"].std().item() == pytest.approx(bound / math.sqrt(3), rel=0.05)
+
+
+@pytest.mark.parametrize("positions", [16, FUSED_FROM - 1, FUSED_FROM, 3 * FUSED_FROM + 5])
+def test_attention_is_the_same_over_few_positions_and_over_many(positions: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    qkv = torch.randn(2, 3, 4, 8, positions, generator=generator, requires_grad=True)
+    q, k, v = qkv.transpose(-1, -2).unbind(1)  # in pieces, as the block has them
+    wanted = (q @ k.transpose(-1, -2) / 8**0.5).softmax(-1) @ v
+    (gradient,) = torch.autograd.grad(wanted.square().sum(), qkv)
+    found = attend(q, k, v)
+    assert torch.allclose(found, wanted, atol=1e-5)
+    assert torch.allclose(torch.autograd.grad(found.square().sum(), qkv)[0], gradient, atol=1e-4)

@@ -1,19 +1,49 @@
 """The models that come with the package: they dream, and their agents look at the screen."""
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
 
+from diffworld.commands.play import main as play
 from diffworld.envs import ActionCounter
 from diffworld.evaluation.blind import play_blind
 from diffworld.evaluation.games import TestGames, scores
 from diffworld.evaluation.statistics import clearly_above, mean_interval
-from diffworld.runs import load
+from diffworld.runs import load, window_tensors
 from diffworld.runs.loading import demo_names
 from diffworld.runtime.frames import frames_from_bytes
 from diffworld.runtime.progress import Display
+from diffworld.world.noise import generator_noise
 
 NAMES = demo_names()
 WITH_AGENTS = [name for name in NAMES if load(f"demo/{name}", "cpu").policy is not None]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_demo_dreams_from_its_own_starts(name: str) -> None:
+    model = load(f"demo/{name}", "cpu")
+    world, noise = model.require_world(), generator_noise(torch.Generator().manual_seed(0))
+    state = world.start(*window_tensors([model.starts[0]], model.device))
+    frames = [state.frame]
+    for action in model.spec.actions.sample(np.random.default_rng(0), 3):
+        state, drawn = world.step(state, torch.as_tensor(action)[None], noise)
+        assert drawn.frames.shape == frames[0].shape and drawn.frames.isfinite().all()
+        frames.append(drawn.frames)
+    assert len({frame.numpy().tobytes() for frame in frames}) == 4, "something moves"
+    assert "\n" not in model.no_game and (not model.no_game or "pip install" in model.no_game)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_demo_is_named_where_users_look(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        play(["--help"])
+    words = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert name in words.partition("--demo NAME")[2].partition("--env")[0]
+    root = Path(__file__).parents[2]
+    for file in ("README.md", "docs/environment.md", "docs/results.md"):
+        assert name in (root / file).read_text(encoding="utf-8"), file
 
 
 def test_there_are_two_or_more_and_one_with_an_agent() -> None:

@@ -4,7 +4,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import numpy as np
+import torch
 import tyro
+from numpy.typing import NDArray
 
 from diffworld.commands.parsing import demo_named, parse_checked, until_stopped
 from diffworld.data import Dataset, held_out_episodes
@@ -19,8 +22,16 @@ from diffworld.evaluation.fidelity.starts import (
     draw_starts,
     record_episodes,
 )
-from diffworld.evaluation.fidelity.study import Bar, sampled_dreams, study_dreams, summary_lines
+from diffworld.evaluation.fidelity.study import (
+    NEXT_PLACES,
+    Bar,
+    sampled_dreams,
+    study_dreams,
+    study_next_frames,
+    summary_lines,
+)
 from diffworld.evaluation.games import TestGames
+from diffworld.evaluation.obedience import Obedience, by_step_lines, comparisons, draw_by_step, obedience_by_step
 from diffworld.game import GameSpec
 from diffworld.runs import Model
 from diffworld.runs.loading import is_packed, load
@@ -32,7 +43,7 @@ from diffworld.runtime.progress import Display
 from diffworld.runtime.versions import versions
 
 FORMAT = 1
-RECORD, CURVES, STRIP, FILM = "fidelity.json", "curves.png", "strip.png", "dream.mp4"
+RECORD, CURVES, STRIP, FILM, OBEDIENCE = "fidelity.json", "curves.png", "strip.png", "dream.mp4", "obedience.png"
 
 
 @dataclass(frozen=True)
@@ -41,9 +52,11 @@ class FidelityOptions:
 
     From many places in real games the dream is given the actions that were really taken, and each of its frames is
     compared with the true one: PSNR, SSIM, FLIP, drift of brightness, contrast and colours, and what the reward/end
-    model makes of it. Beside it stand two baselines: the last real frame repeated, and the nearest training frame.
-    A run on a data set is measured on the episodes that it held out; it needs no game. Needs one checkpoint, not a
-    finished run. docs/fidelity.md explains every number.
+    model makes of it. Beside it stand two baselines: the last real frame repeated, and the nearest training frame; of
+    a world of two stages also what the upsampler, and plain enlarging, make of the true small frames. The next frame
+    after true ones is measured alone, at more places. A run on a data set is measured on the episodes that it held
+    out; it needs no game, and is asked whether it obeys its actions. Needs one checkpoint, not a finished run.
+    docs/fidelity.md explains every number.
     """
 
     run: Annotated[Path, tyro.conf.Positional]
@@ -73,7 +86,8 @@ class FidelityOptions:
     precision: Literal["run", "auto", "float32", "bfloat16"] = "run"
     """Number format of the networks' arithmetic (default: as in the run's training)."""
     out: Path | None = None
-    """Folder for fidelity.json, curves.png, strip.png and dream.mp4 (default: RUN/fidelity; of demo, demo-fidelity)."""
+    """Folder for fidelity.json, curves.png, strip.png, dream.mp4 and perhaps obedience.png (default: RUN/fidelity; of
+    demo, demo-fidelity)."""
 
 
 def main(arguments: list[str]) -> int:
@@ -84,8 +98,6 @@ def main(arguments: list[str]) -> int:
 
 def fidelity(options: FidelityOptions) -> None:
     """Gather, measure, draw, print; UserError for options or a run that cannot be used."""
-    import numpy as np
-
     counts, display = _denoising_steps(options.denoising_steps), Display()
     require_flip()
     own = Path(f"{options.run.stem}-fidelity") if is_packed(options.run) else options.run / "fidelity"
@@ -98,13 +110,17 @@ def fidelity(options: FidelityOptions) -> None:
     training = _training_frames(options, model)
     if training is None:
         display.line("note: the run has no training frames: no nearest-frame baseline, no share of unseen colours")
-    episodes, source = _held_out(options, model, display.bar)
+    held_out = _held_out(options, model, display.bar)
     rng = np.random.default_rng(options.seed)
-    starts = draw_starts(episodes, options.starts, world.context_frames, options.horizon, rng)
+    starts = draw_starts(held_out.episodes, options.starts, world.context_frames, options.horizon, rng)
     if starts.lengths[0] < options.horizon:
         display.line(f"note: the longest stretch of held-out game has {starts.lengths[0]} steps: curves end there")
+    places = draw_starts(held_out.episodes, NEXT_PLACES, world.context_frames, 1, rng)
+    dreams = sampled_dreams(world, counts or [world.samplers[0].denoising_steps], dtype)
+    alone = study_next_frames(dreams, places, device=model.device, seed=options.seed, bar=display.bar)
+    obeyed = _obedience(model, dtype, held_out, display)
     study = study_dreams(
-        sampled_dreams(world, counts or [world.samplers[0].denoising_steps], dtype),
+        dreams,
         starts,
         None if world.reward_end is None else Judge(world.reward_end, world.seen),
         training,
@@ -119,7 +135,7 @@ def fidelity(options: FidelityOptions) -> None:
         "env": model.spec.name,
         "run": model.title,
         "checkpoint": int(model.progress.get("saves", 0)),
-        "held_out": source,
+        "held_out": held_out.source,
         "seed": options.seed,
         "device": model.device.type,
         "precision": str(dtype).removeprefix("torch."),
@@ -127,20 +143,37 @@ def fidelity(options: FidelityOptions) -> None:
         **({"upsampler_sampler": asdict(world.samplers[1])} if len(world.samplers) > 1 else {}),
         "versions": versions(),
         **study.record,
+        "next_frame": alone,
+        **({"obedience": [{"after": step, **found.to_json()} for step, found in obeyed.items()]} if obeyed else {}),
     }
     try:
-        _write(out, record, study.shown)
+        _write(out, record, study.shown, obeyed)
     finally:  # whatever becomes of the files, the dreams took long
-        for line in summary_lines(record):
+        for line in [*summary_lines(record), *by_step_lines(obeyed)]:
             display.line(line)
-    display.line(f"see {out / CURVES}, {STRIP}, {FILM} and {RECORD}")
+    display.line(f"see {out / CURVES}, {STRIP}, {FILM}{', ' + OBEDIENCE if obeyed else ''} and {RECORD}")
 
 
-def _write(out: Path, record: dict[str, Any], films: dict[str, Any]) -> None:
+def _obedience(model: Model, dtype: torch.dtype, held_out: "_HeldOut", display: Display) -> dict[int, Obedience]:
+    """Whether the dream follows its actions, by step; nothing where no data set says, or no action can be judged."""
+    if held_out.dataset is None:
+        return {}
+    world = model.require_world().frames_alone(dtype)
+    try:
+        with display.bar("obedience", "pair", comparisons(held_out.dataset.spec.actions)) as advance:
+            return obedience_by_step(world, held_out.dataset, held_out.among, model.device, advance)
+    except UserError as error:
+        display.line(f"note: whether it obeys is not measured: {error}")
+        return {}
+
+
+def _write(out: Path, record: dict[str, Any], films: dict[str, Any], obeyed: dict[int, Obedience]) -> None:
     draw_curves(record, out / CURVES)
     shown = {name: film for name, film in films.items() if record["films"][name]["kind"] != "baseline"}
     draw_strip(shown, out / STRIP)
     write_film(shown, out / FILM)
+    if obeyed:
+        draw_by_step(obeyed, out / OBEDIENCE, f"Does {record['run']} obey?")
     write_json(out / RECORD, without_nan(record))  # last: where it is, the rest is too
 
 
@@ -172,19 +205,30 @@ def _holds_out(model: Model) -> bool:
     return "data" in model.datasets and "env_steps" in model.progress
 
 
-def _held_out(options: FidelityOptions, model: Model, bar: Bar) -> "tuple[list[RealEpisode], dict[str, Any]]":
-    """Episodes to measure on, and where they are from: data that was not learnt from, or test games played now.
+@dataclass(frozen=True)
+class _HeldOut:
+    """Episodes to measure on, and where they are from; the record has no path, as a run folder may be moved."""
 
-    The record has no path: a run folder may be moved.
-    """
+    episodes: list[RealEpisode]
+    source: dict[str, Any]
+    dataset: Dataset | None = None
+    """Where a data set holds them ..."""
+    among: NDArray[np.bool_] | None = None
+    """... and which (E,) of its episodes they are, or all."""
+
+
+def _held_out(options: FidelityOptions, model: Model, bar: Bar) -> _HeldOut:
+    """Data that was not learnt from, or test games played now."""
     if options.data is not None or _holds_out(model):
         path = options.data or model.datasets["data"]
         dataset = Dataset.open(path)
         _check_fits(dataset, model.spec)
         own = options.data is None
-        episodes = dataset_episodes(dataset, held_out_episodes(dataset.episodes) if own else None)
+        among = held_out_episodes(dataset.episodes) if own else None
+        episodes = dataset_episodes(dataset, among)
         kind = "held-out episodes of the run's data" if own else "data set"
-        return episodes, {"source": kind, "name": path.resolve().name, "episodes": len(episodes)}
+        source = {"source": kind, "name": path.resolve().name, "episodes": len(episodes)}
+        return _HeldOut(episodes, source, dataset, among)
     if model.no_game:
         raise UserError(f"{model.no_game}: give --data with episodes that the run never saw")
     actor_critic = model.require_policy() if options.policy == "agent" else None
@@ -201,7 +245,7 @@ def _held_out(options: FidelityOptions, model: Model, bar: Bar) -> "tuple[list[R
             on_episode=lambda _: advance(1),
         )
     played = {"policy": options.policy, "games": options.episodes, "cross_lives": options.cross_lives}
-    return episodes, {"source": "test games", **played, "episodes": len(episodes)}
+    return _HeldOut(episodes, {"source": "test games", **played, "episodes": len(episodes)})
 
 
 def _check_fits(dataset: Dataset, spec: GameSpec) -> None:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from tiny_fidelity import KEYS, add_episode, fill, make_run, tiny_config, tiny_spec
@@ -12,7 +13,8 @@ from tiny_fidelity import KEYS, add_episode, fill, make_run, tiny_config, tiny_s
 from diffworld.commands.fidelity import main
 from diffworld.data import Dataset
 from diffworld.evaluation.fidelity import study
-from diffworld.game import GameSpec
+from diffworld.game import ActionSpace, Choice, GameSpec, Keys
+from diffworld.models.denoiser import UpsamplerConfig
 from diffworld.recipes import build_networks
 from diffworld.runs import Checkpoint, RunFolder
 from diffworld.runtime.errors import UserError
@@ -52,6 +54,9 @@ def test_several_settings_are_measured_on_the_same_starts(tmp_path: Path, capsys
         assert all(len(curve["mean"]) == found["horizon"] for curve in film["by_step"].values())
         if film["kind"] == "dream":
             assert film["frames_per_second"]["all_rows"] > 0 and film["frames_per_second"]["rows"] == 3
+    alone = found["next_frame"]
+    assert {*alone["films"]} == {"last frame repeated", "dream, 1 denoising step", "dream, 2 denoising steps"}
+    assert "obedience" not in found and alone["places"] > 3
     assert found["rows"][0] == 3 and len(found["rows"]) == found["horizon"]
     said = capsys.readouterr().out
     assert "dream, 2 denoising steps" in said and "frames/s" in said
@@ -175,3 +180,41 @@ def test_data_that_does_not_fit_is_one_line(tmp_path: Path) -> None:
         file.write(b"damage")
     with pytest.raises(UserError, match="replay"):
         main([str(run), *QUICK])
+
+
+def test_two_stages_are_measured_apart_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The upsampler alone, and plain enlarging, beside the dream; the next frame; and whether it obeys, by step."""
+    space = ActionSpace((Keys(("w", "s"), (("w", "s"),)), Choice("mouse x", ("-4", "0", "4"))))
+    spec, rng = GameSpec("mine", 16, 20, space, rewards=False, ends=False), np.random.default_rng(0)
+    with Dataset.create(tmp_path / "data", spec) as data:
+        for _ in range(3):  # the last is held out
+            number = data.new_episode()
+            for action in space.sample(rng, 60):
+                data.append(number, rng.integers(0, 256, spec.frame_shape, dtype=np.uint8), action, 0.0, False, False)
+    upsampler = UpsamplerConfig(cond_channels=8, channels=(8, 8), depths=(1, 1), attention=(False, False), factor=2)
+    config = replace(tiny_config(), recipe="shooter", env="", data=str(tmp_path / "data"), upsampler=upsampler)
+    run = RunFolder(tmp_path / "run")
+    run.begin(config, spec)
+    networks = build_networks(config, spec, torch.device("cpu"))
+    run.save(1, Checkpoint(networks.tensors(), {}, {"progress": {}, "env_steps": 180}))
+    assert main([str(run.path), "--horizon", "6", "--starts", "5"]) == 0
+    found, name = record(run.path), f"dream, {config.sampler.denoising_steps} denoising step"
+    dream = next(film for film in found["films"] if film.startswith(name))
+    kinds = {name: film["kind"] for name, film in found["films"].items()}
+    assert kinds == {
+        "real game": "real",
+        "last frame repeated": "baseline",
+        "true small frame, bicubic": "stage",
+        "true small frame, upsampler": "stage",
+        "nearest training frame": "baseline",
+        dream: "dream",
+    }
+    alone = found["next_frame"]
+    assert alone["places"] == 56 and {*alone["films"]} == {*kinds} - {"real game", "nearest training frame"}
+    assert all(0 < film["psnr"]["mean"] < 60 and film["ssim"]["sd"] >= 0 for film in alone["films"].values())
+    assert [each["after"] for each in found["obedience"]] == [1, 2, 4, 8]
+    for each in found["obedience"]:  # a fresh network heeds nothing
+        assert each["whole"]["share"] == pytest.approx(0.5) and {*each["opposites"]} == {"mouse x"}
+    said = capsys.readouterr().out
+    assert "mouse x, against the opposite way, after steps 1: 50%" in said and "next frame" in said
+    assert (run.path / "fidelity" / "obedience.png").stat().st_size > 1000

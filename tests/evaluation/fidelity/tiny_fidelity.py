@@ -11,12 +11,12 @@ from diffworld.data import Dataset
 from diffworld.envs import EnvironmentConfig
 from diffworld.evaluation.fidelity.starts import RealEpisode, Starts, draw_starts
 from diffworld.game import ActionSpace, GameSpec, Keys
-from diffworld.models.denoiser import Denoiser
+from diffworld.models.denoiser import Conditioning, Denoiser, DenoiserConfig, UpsamplerConfig
 from diffworld.models.reward_end import RewardEndModel
 from diffworld.models.sampler import SamplerConfig
 from diffworld.recipes import Networks, build_networks
 from diffworld.runs import Checkpoint, RunFolder
-from diffworld.world import FrameStack
+from diffworld.world import FrameStack, TwoStages
 
 HEIGHT, WIDTH, ACTIONS = 16, 20, 4
 KEYS = ActionSpace((Keys(("left", "right", "fire")),))
@@ -79,6 +79,20 @@ def tiny_world(steps: int = 1) -> tuple[FrameStack, RewardEndModel]:
     networks = tiny_networks()
     assert isinstance(networks.denoiser, Denoiser) and isinstance(networks.reward_end, RewardEndModel)
     return FrameStack(networks.denoiser, networks.reward_end, SamplerConfig(steps)), networks.reward_end
+
+
+def tiny_two_stages(factor: int = 2) -> TwoStages:
+    """A world of two stages with random weights everywhere."""
+    levels = {"channels": (8,), "depths": (1,), "attention": (False,)}
+    actions = ActionSpace.discrete(ACTIONS)
+    denoiser = Denoiser(DenoiserConfig(4, 8, **levels), actions, Conditioning(noise_context=True))  # type: ignore[arg-type]
+    config = UpsamplerConfig(1, 8, **levels, factor=factor)  # type: ignore[arg-type]
+    upsampler = Denoiser(config, None, Conditioning(upsampling_factor=factor))
+    generator = torch.Generator().manual_seed(1)
+    for network in (denoiser, upsampler):
+        for p in network.parameters():
+            p.data += 0.1 * torch.randn(p.shape, generator=generator)
+    return TwoStages(FrameStack(denoiser, None, SamplerConfig(1)), upsampler, SamplerConfig(1))
 
 
 def make_run(path: Path, config: Config | None = None, replay_steps: int = 60) -> RunFolder:

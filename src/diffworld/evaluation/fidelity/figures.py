@@ -11,7 +11,7 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from diffworld.evaluation.fidelity.study import LAST_FRAME, NEAREST_FRAME, REAL, told_steps
+from diffworld.evaluation.fidelity.study import BICUBIC, LAST_FRAME, NEAREST_FRAME, REAL, UPSAMPLED, told_steps
 from diffworld.evaluation.plots import finish, padded_figure, plain_numbers, write_png
 from diffworld.runtime.frames import Film
 from diffworld.runtime.video import side_by_side, write_video
@@ -23,6 +23,8 @@ _FIXED: dict[str, dict[str, Any]] = {
     REAL: {"color": "#222222", "linewidth": 1.4},
     LAST_FRAME: {"color": "#999999", "linewidth": 1.4, "linestyle": "--"},
     NEAREST_FRAME: {"color": "#CC79A7", "linewidth": 1.4, "linestyle": (0, (1, 1))},
+    BICUBIC: {"color": "#E69F00", "linewidth": 1.4, "linestyle": "--"},
+    UPSAMPLED: {"color": "#D55E00", "linewidth": 1.4},
 }
 _CURVES = (
     ("psnr", "PSNR (higher is closer)", "dB"),

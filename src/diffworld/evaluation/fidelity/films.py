@@ -1,4 +1,4 @@
-"""The films that are compared: dreams of the real actions, and two films that know nothing of the game's rules."""
+"""The films that are compared: dreams of the real actions, and films that know nothing of the game's rules."""
 
 import time
 from collections.abc import Iterator
@@ -13,9 +13,10 @@ from torch import Tensor
 from diffworld.data import Dataset
 from diffworld.evaluation.fidelity import Advance, unheard
 from diffworld.evaluation.fidelity.starts import Starts
+from diffworld.models.denoiser import resize_bicubic
 from diffworld.models.diffusion import Randn
 from diffworld.runtime.frames import Film, frames_from_bytes, to_numpy
-from diffworld.world import DreamState, WorldModel
+from diffworld.world import DreamState, TwoStages, WorldModel
 from diffworld.world.noise import generator_noise
 
 _CHUNK = 1024  # frames compared at once
@@ -119,6 +120,35 @@ def roll_out(
         film[:rows, step] = to_numpy(prediction.frames)
         advance(rows)
     return film
+
+
+@torch.no_grad()
+def upsampled_film(
+    world: TwoStages, starts: Starts, device: torch.device, *, seed: int = 0, advance: Advance = unheard
+) -> Film:
+    """What the second stage draws of the true small frames, beside its own large ones: its own errors alone."""
+    before = frames_from_bytes(torch.from_numpy(starts.context).to(device))[:, -world.upsampler.config.context_frames :]
+    film = np.zeros_like(starts.truth)
+    for step, (rows, small) in enumerate(_small_frames(world, starts, device)):
+        frames, _ = world.enlarge(before[:rows], small, step_noise(seed, step, device))
+        before = torch.cat([before[:rows, 1:], frames[:, None]], dim=1)
+        film[:rows, step] = to_numpy(frames)
+        advance(rows)
+    return film
+
+
+def bicubic_film(world: TwoStages, starts: Starts, device: torch.device) -> Film:
+    """The true small frames, enlarged by bicubic interpolation."""
+    film, size = np.zeros_like(starts.truth), starts.truth.shape[2:4]
+    for step, (rows, small) in enumerate(_small_frames(world, starts, device)):
+        film[:rows, step] = to_numpy(resize_bicubic(small, size).clamp(-1, 1))
+    return film
+
+
+def _small_frames(world: TwoStages, starts: Starts, device: torch.device) -> Iterator[tuple[int, Tensor]]:
+    """Of each step how many rows there are, and their true frames as the first stage sees them."""
+    for step, rows in enumerate(starts.rows.tolist()):
+        yield rows, world.seen(frames_from_bytes(torch.from_numpy(starts.truth[:rows, step]).to(device)))
 
 
 @torch.no_grad()

@@ -1,7 +1,7 @@
 """Real episodes that training never saw, and the windows of them in which dreams start."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,6 +63,10 @@ class Starts:
     def valid(self) -> NDArray[np.bool_]:
         """bool (B, T), where there is a real frame to compare with."""
         return np.arange(self.truth.shape[1]) < self.lengths[:, None]
+
+    def part(self, rows: slice) -> "Starts":
+        """Those of these rows."""
+        return Starts(*(getattr(self, field.name)[rows] for field in fields(self)))
 
     @property
     def rows(self) -> NDArray[np.int64]:
