@@ -319,7 +319,7 @@ def test_list_envs_names_games_that_can_be_played() -> None:
         ("atari/zzzzzzz", "list_envs"),
         ("atari/", "atari/<Game>"),
         ("Breakout", "minatar/<game>"),
-        ("vizdoom/basic", "gym/<registered"),
+        ("doom/basic", "gym/<registered"),
     ],
 )
 def test_unknown_ids(env_id: str, message: str) -> None:

@@ -295,8 +295,8 @@ def test_a_module_of_ones_own_is_imported(modules: None) -> None:
 def test_an_unknown_family_is_told_all_of_them(name: str) -> None:
     line = said_of(lambda: make_env(name, SMALL))
     assert line == (
-        f"unknown environment '{name}'; use atari/<Game>, minatar/<game>, gym/<registered Gymnasium id> or, for a game "
-        "of your own, gym/<module>:<Id>, whose module registers the Id"
+        f"unknown environment '{name}'; use atari/<Game>, minatar/<game>, vizdoom/<scenario>, gym/<registered "
+        "Gymnasium id> or, for a game of your own, gym/<module>:<Id>, whose module registers the Id"
     )
 
 
