@@ -122,7 +122,7 @@ def write(path: Path, actions: ActionSpace, episodes: Episodes, late: int = 0) -
 
 @pytest.mark.parametrize("late", [-2, -1, 0, 1, 2])
 @pytest.mark.parametrize("game", PLAYED)
-@pytest.mark.cases(every=4)
+@pytest.mark.cases(every=7)
 def test_the_shift_is_found(game: str, late: int, tmp_path: Path, played: dict[str, Episodes]) -> None:
     if game not in played:
         played[game] = PLAYED[game]()

@@ -482,6 +482,7 @@ TINY = """
 """.split()
 
 
+@pytest.mark.thorough
 def test_what_was_imported_is_trained_on_in_two_stages(tmp_path: Path) -> None:
     """Stored or linked, the same is learnt; in small frames of 30x56, as published."""
     for number in range(3):
