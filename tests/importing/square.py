@@ -7,6 +7,7 @@ from its frame to the next.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -127,6 +128,10 @@ def write_video(
                 noise.sample_rate, noise.pts = 16_000, start
                 container.mux(voice.encode(noise))
             container.mux(voice.encode())
+    if codec == "libsvtav1" and hasattr(os, "sched_setscheduler"):
+        # Where root encodes, SVT-AV1 leaves the thread that called it at the highest real-time priority, and every
+        # process that is begun there with it: three ranks that wait for one another then hang on two cores.
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
     return path
 
 
