@@ -55,22 +55,28 @@ def train(data: Path, out: Path, *options: str) -> Done:
     return run_command(*command(data, out, *options)[3:])
 
 
-@pytest.mark.parametrize("kind", SPACES)
-@pytest.mark.cases(every=3)
-def test_any_action_space_trains_and_resumes_bit_for_bit(kind: str, tmp_path: Path) -> None:
-    data, agent = make_data(tmp_path / "data", SPACES[kind]), ("--networks", "denoiser,reward_end,actor_critic")
-    options = agent if kind != "choice" else ()
-    whole = train(data, tmp_path / "whole", *options)
+def killed_and_resumed(data: Path, folder: Path, *options: str) -> Path:
+    """A run that was killed and went on, equal to a run without interruption bit for bit."""
+    whole = train(data, folder / "whole", *options)
     assert whole.returncode == 0, whole.stderr
-    out = tmp_path / "killed"
+    out = folder / "killed"
     process = subprocess.Popen(
         command(data, out, *options), env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
     )
     kill_after(process, out, saves(out) + 4)
     resumed = train(data, out, *options)
     assert resumed.returncode == 0, resumed.stderr
-    assert final_weights(out) == final_weights(tmp_path / "whole")
-    assert results(out) == results(tmp_path / "whole")
+    assert final_weights(out) == final_weights(folder / "whole")
+    assert results(out) == results(folder / "whole")
+    return out
+
+
+@pytest.mark.parametrize("kind", SPACES)
+@pytest.mark.cases(every=3)
+def test_any_action_space_trains_and_resumes_bit_for_bit(kind: str, tmp_path: Path) -> None:
+    data, agent = make_data(tmp_path / "data", SPACES[kind]), ("--networks", "denoiser,reward_end,actor_critic")
+    options = agent if kind != "choice" else ()
+    out = killed_and_resumed(data, tmp_path, *options)
     networks = {name.split(".")[0] for name in final_weights(out)}
     assert networks == {"denoiser", "reward_end"} | ({"actor_critic"} if options else set())
     assert GameSpec.from_json(json.loads((out / "game.json").read_text())).actions == SPACES[kind]
@@ -88,17 +94,7 @@ STAGES = """
 
 def test_two_stages_train_and_resume_bit_for_bit(tmp_path: Path) -> None:
     data = make_data(tmp_path / "data", SPACES["keys and mouse"])
-    whole = train(data, tmp_path / "whole", *STAGES)
-    assert whole.returncode == 0, whole.stderr
-    out = tmp_path / "killed"
-    process = subprocess.Popen(
-        command(data, out, *STAGES), env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-    )
-    kill_after(process, out, saves(out) + 4)
-    resumed = train(data, out, *STAGES)
-    assert resumed.returncode == 0, resumed.stderr
-    assert final_weights(out) == final_weights(tmp_path / "whole")
-    assert results(out) == results(tmp_path / "whole")
+    out = killed_and_resumed(data, tmp_path, *STAGES)
     assert {name.split(".")[0] for name in final_weights(out)} == {"denoiser", "upsampler", "reward_end"}
     told = results(out)["held_out"]
     assert {f"{name}/held_out_loss" for name in ("denoiser", "upsampler", "reward_end")} <= told.keys()  # type: ignore[attr-defined]

@@ -182,7 +182,7 @@ def csgo() -> Config:
 
 
 def vizdoom() -> Config:
-    """The same two stages, small, of recorded games of ViZDoom (`--data`): an evening on two CPU cores."""
+    """The same two stages, small, of recorded games of ViZDoom (`--data`): an evening on two CPU cores, blurred yet."""
     full = csgo()
     # Both stages draw in one step, which only meets its first noise level: that is the one to learn from (`minatar`).
     noise, sampler = LogNormalSigma(mean=4.4, std=0.2, high=200.0), SamplerConfig(denoising_steps=1, sigma_max=80.0)

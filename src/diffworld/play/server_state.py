@@ -96,7 +96,7 @@ class Offer:
 
     def film(self, key: str) -> Path | None:
         """The film of that key, of whichever model."""
-        return next((path for state in self._loaded.values() if (path := state.library.film(key))), None)
+        return next((path for state in [*self._loaded.values()] if (path := state.library.film(key))), None)
 
     def close(self) -> None:
         """End all of them."""
