@@ -165,6 +165,12 @@ def test_nothing_is_left_where_it_was_started(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_folder_that_the_engine_cannot_make_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "_vizdoom").write_text("a file")
+    with pytest.raises(UserError, match="ViZDoom needs a folder .*_vizdoom"):
+        doom()
+
+
 def test_an_engine_that_is_gone_is_one_line() -> None:
     env = doom()
     env.reset([0])

@@ -64,6 +64,8 @@ ARROWS = {
     f"{MOUSE_Y} 3": "ArrowDown",
 }
 SCREEN = "RES_320X240"
+LEFT = Path("_vizdoom")
+"""What the engine makes where the program was started. The program dies where it cannot, as when two start at once."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,10 @@ class DoomGame(Game):
         game.set_available_buttons([getattr(vizdoom.Button, name) for name in names])
         self._variables = [getattr(vizdoom.GameVariable, name) for name in ("KILLCOUNT", "HEALTH")]
         self._place = [getattr(vizdoom.GameVariable, f"POSITION_{axis}") for axis in "XY"]
+        try:
+            LEFT.mkdir(exist_ok=True)
+        except OSError as error:
+            raise UserError(f"ViZDoom needs a folder {LEFT.absolute()} and cannot make it: {one_line(error)}") from error
         with _telling():
             game.init()
         self._frame: NDArray[np.uint8] = np.zeros((*frame_size, 3), np.uint8)
@@ -126,8 +132,8 @@ class DoomGame(Game):
     def close(self) -> None:
         self._game.close()
         self._folder.cleanup()
-        with suppress(OSError):  # the engine leaves it behind, empty, where the program was started
-            Path("_vizdoom").rmdir()
+        with suppress(OSError):  # empty, or another game's
+            LEFT.rmdir()
 
     @property
     def place(self) -> tuple[float, float]:
