@@ -106,7 +106,7 @@ class DoomGame(Game):
         try:
             LEFT.mkdir(exist_ok=True)
         except OSError as error:
-            raise UserError(f"ViZDoom needs a folder {LEFT.absolute()} and cannot make it: {one_line(error)}") from error
+            raise UserError(f"ViZDoom cannot make its folder {LEFT.absolute()}: {one_line(error)}") from error
         with _telling():
             game.init()
         self._frame: NDArray[np.uint8] = np.zeros((*frame_size, 3), np.uint8)
