@@ -83,6 +83,10 @@ class DoomGame(Game):
 
     def __init__(self, scenario: Path, actions: ActionSpace, frame_size: tuple[int, int], tics: int) -> None:
         vizdoom = _library()
+        try:
+            LEFT.mkdir(exist_ok=True)
+        except OSError as error:
+            raise UserError(f"ViZDoom cannot make its folder {LEFT.absolute()}: {one_line(error)}") from error
         self._actions, self._frame_size, self._tics = actions, frame_size, tics
         self._folder = TemporaryDirectory(prefix="diffworld-vizdoom-")
         self._game = game = vizdoom.DoomGame()
@@ -103,10 +107,6 @@ class DoomGame(Game):
         game.set_available_buttons([getattr(vizdoom.Button, name) for name in names])
         self._variables = [getattr(vizdoom.GameVariable, name) for name in ("KILLCOUNT", "HEALTH")]
         self._place = [getattr(vizdoom.GameVariable, f"POSITION_{axis}") for axis in "XY"]
-        try:
-            LEFT.mkdir(exist_ok=True)
-        except OSError as error:
-            raise UserError(f"ViZDoom cannot make its folder {LEFT.absolute()}: {one_line(error)}") from error
         with _telling():
             game.init()
         self._frame: NDArray[np.uint8] = np.zeros((*frame_size, 3), np.uint8)
