@@ -25,18 +25,15 @@ settings.load_profile("diffworld")
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Side by side, a file's tests stay in one process and share its fixtures; long files come first.
+    """Long files come first: side by side, a file's tests stay in one process and share its fixtures.
 
-    Tests marked `alone` are handed out one by one, before all others. Outside of CI some are left out (`left_out`).
+    Outside of CI some are left out (`left_out`).
     """
     if not os.environ.get("CI") and not config.option.keyword and not any("::" in arg for arg in config.args):
         out = left_out(items)
         config.hook.pytest_deselected(items=[item for item in items if item in out])
         items[:] = [item for item in items if item not in out]
-    for item in items:
-        if not item.get_closest_marker("alone"):
-            item.add_marker(pytest.mark.xdist_group(item.path.name))
-    items.sort(key=lambda item: (not item.get_closest_marker("alone"), item.path.parent.name not in LONG))
+    items.sort(key=lambda item: LONG.index(name) if (name := item.path.parent.name) in LONG else len(LONG))
 
 
 def left_out(items: list[pytest.Item]) -> set[pytest.Item]:

@@ -287,6 +287,7 @@ def test_a_name_that_no_file_can_have(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.thorough
 def test_a_folder_that_the_locale_cannot_spell(tmp_path: Path) -> None:
     """Recorded in it, trained on it, with TensorBoard: paths are bytes, whatever the locale makes of them."""
     folder = os.fsencode(tmp_path) + "/é".encode()
@@ -307,6 +308,7 @@ def test_a_folder_that_the_locale_cannot_spell(tmp_path: Path) -> None:
     assert {b"dataset.json", b"metrics.jsonl"} <= {*inside} and any(b"tfevents" in name for name in inside)
 
 
+@pytest.mark.thorough
 def test_a_reader_that_leaves_is_no_traceback(tmp_path: Path) -> None:
     sweep = tmp_path / "sweep.toml"
     sweep.write_text(f'out = "{tmp_path / "out"}"\ngames = ["minatar/breakout"]\nseeds = {list(range(3000))}\n')

@@ -51,6 +51,7 @@ def test_presets_are_sound_and_come_back(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("frames", "levels"), [((8, 8), 1), ((10, 10), 2), ((32, 56), 4), ((24, 32), 3), ((64, 64), 4), ((127, 72), 5)]
 )
+@pytest.mark.cases(every=3)
 def test_networks_of_a_world_are_as_deep_as_its_frames_are_large(frames: tuple[int, int], levels: int) -> None:
     sizes = []
     for name in WORLDS:
@@ -71,6 +72,7 @@ def test_networks_of_a_world_are_as_deep_as_its_frames_are_large(frames: tuple[i
     ("frames", "factor"),
     [((65, 65), 5), ((96, 128), 2), ((72, 128), 2), ((150, 280), 5), ((360, 640), 10), ((120, 16), 2), ((67, 131), 1)],
 )
+@pytest.mark.cases(every=3)
 def test_large_frames_of_a_world_are_drawn_in_two_stages(frames: tuple[int, int], factor: int) -> None:
     for name in WORLDS:
         config = replace(preset(name, frames), data="somewhere")

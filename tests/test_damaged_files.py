@@ -167,6 +167,7 @@ DAMAGE = settings(max_examples=10, suppress_health_check=[HealthCheck.function_s
 @pytest.mark.parametrize("name", READERS)
 @DAMAGE
 @given(data=st.data())
+@pytest.mark.cases(every=4)
 def test_a_file_that_was_cut_or_has_other_bytes(name: str, data: st.DataObject, damaged: Path) -> None:
     before, path = READERS[name](damaged), path_of(damaged, name)
     whole = path.read_bytes()
@@ -182,6 +183,7 @@ def test_a_file_that_was_cut_or_has_other_bytes(name: str, data: st.DataObject, 
 @pytest.mark.parametrize("name", [name for name in READERS if name.endswith((".json", ".jsonl", "evaluations"))])
 @DAMAGE
 @given(data=st.data())
+@pytest.mark.cases(every=4)
 def test_a_json_value_of_another_kind(name: str, data: st.DataObject, damaged: Path) -> None:
     before, path = READERS[name](damaged), path_of(damaged, name)
     whole = path.read_text()

@@ -21,6 +21,7 @@ TINY = growth.Options(
 )
 
 
+@pytest.mark.thorough
 def test_every_part_is_timed_and_drawn(small: Config, tmp_path: Path) -> None:
     record = growth.measure(TINY, small)
     found = {entry["setting"]: entry for entry in record["growth"]}

@@ -26,6 +26,7 @@ def test_it_measures_both_ways_and_cleans_up(tmp_path: Path, capsys: pytest.Capt
     assert "cold: " in said and "warm: " in said and "ms each" in said
 
 
+@pytest.mark.thorough
 def test_it_shows_the_frames_of_another_data_set(tmp_path: Path) -> None:
     spec = GameSpec("toy", 6, 8, ActionSpace.discrete(2))
     with Dataset.create(tmp_path / "data", spec) as data:

@@ -165,6 +165,7 @@ def test_the_random_policy_needs_no_checkpoint(tmp_path: Path, capsys: pytest.Ca
     assert json.loads(path.read_text())["summary"]["comparable_with_atari_100k"] is True
 
 
+@pytest.mark.thorough
 def test_a_report_takes_it_up(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from diffworld.commands import report
 

@@ -104,6 +104,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 # --- what an imported run is -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 def test_an_imported_run_evaluates_and_dreams(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = import_small(tmp_path, "--steps", "70")
     assert capsys.readouterr().out.startswith(f"{run.path}: atari/Breakout, ")
@@ -267,6 +268,7 @@ def test_an_imported_shooter_plays_from_its_starting_places(tmp_path: Path, caps
     np.testing.assert_array_equal(packed.starts[0].following, model.starts[0].following)
 
 
+@pytest.mark.thorough
 def test_the_shooter_from_the_hub_comes_from_the_clients_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cache = tmp_path / "hub" / f"models--{REPOSITORY.replace('/', '--')}"
     write_shooter(cache / "snapshots" / COMMIT)

@@ -240,6 +240,7 @@ def test_world_models_alone_are_finished_without_a_report(capsys: pytest.Capture
 @pytest.mark.parametrize(
     ("constant", "shown"), [(30.0, "30 (30 to 30) always UP  25 (25 to 25)"), (None, "-                     -")]
 )
+@pytest.mark.cases(every=2)
 def test_the_table_has_those_who_do_not_look(
     constant: float | None, shown: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

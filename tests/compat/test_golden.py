@@ -93,6 +93,7 @@ def test_a_folder_of_other_networks_passes_with_its_own_salt_only(
         ("actor_critic_forward", "hx", float("inf")),
     ],
 )
+@pytest.mark.cases(every=7)
 def test_one_altered_number_fails_its_file_alone(tmp_path: Path, file: str, quantity: str, amount: float) -> None:
     write_atari_folder(tmp_path)
     alter(tmp_path / f"{file}.npz", add_to(quantity, amount))

@@ -64,6 +64,7 @@ def replaced(name: str, value: Any) -> Callable[[Path], None]:
     ],
     ids=lambda damage: getattr(damage, "__name__", ""),
 )
+@pytest.mark.cases(every=5)
 def test_a_damaged_file_fails_in_one_line_and_the_others_are_checked(
     tmp_path: Path, damage: Callable[[Path], None]
 ) -> None:
@@ -160,6 +161,7 @@ def config_with(*path: str, value: Any) -> Callable[[Path], None]:
         config_with("image_size", value=[12]),
     ],
 )
+@pytest.mark.cases(every=5)
 def test_what_is_no_golden_folder_is_one_line_to_the_user(tmp_path: Path, damage: Callable[[Path], object]) -> None:
     folder = tmp_path / "golden"
     folder.mkdir()

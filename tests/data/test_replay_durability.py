@@ -110,6 +110,7 @@ def prefix(at: dict[int, Contents], rows: int) -> int:
     return rows if rows in at else rows - 1
 
 
+@pytest.mark.cases(every=2)
 def test_cut_at_every_byte_near_the_tail_leaves_a_prefix(written: Written, tmp_path: Path) -> None:
     folder, at, _ = written
     work = tmp_path / "work"
@@ -258,6 +259,7 @@ def closed(written: Written, folder: Path) -> int:
 
 
 @pytest.mark.parametrize("cut", [["frames.bin"], ["rows.bin"], ["frames.bin", "rows.bin"]], ids=" and ".join)
+@pytest.mark.cases(every=4)
 def test_lost_rows_are_counted_and_the_command_that_is_named_goes_on(
     written: Written, tmp_path: Path, cut: list[str]
 ) -> None:
@@ -468,7 +470,7 @@ with Dataset.open({folder!r}, writable=True) as dataset:
 
 @FORMS
 @pytest.mark.parametrize("every", [0, 1])
-@pytest.mark.cases(every=3)
+@pytest.mark.cases(every=6)
 def test_killed_writer_leaves_a_prefix(tmp_path: Path, every: int, compress: Compress) -> None:
     folder = tmp_path / "data"
     Dataset.create(folder, GAME, compress=compress).close()

@@ -62,6 +62,7 @@ def test_spaces_and_metadata(model: Model) -> None:
 
 @pytest.mark.parametrize("mode", [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP])
 @pytest.mark.parametrize("rows", [1, ROWS])
+@pytest.mark.cases(every=2)
 def test_it_does_what_gymnasiums_own_vector_of_single_dreams_does(model: Model, mode: AutoresetMode, rows: int) -> None:
     ours = make(model, rows, mode)
     theirs = SyncVectorEnv([lambda: DreamEnv(model=model)] * rows, autoreset_mode=mode)

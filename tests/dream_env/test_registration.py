@@ -28,6 +28,7 @@ def test_importing_registers_and_brings_no_torch(run: Path) -> None:
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, timeout=600)
 
 
+@pytest.mark.thorough
 def test_gymnasium_imports_the_package_by_itself(run: Path) -> None:
     code = f"""if True:
         import gymnasium

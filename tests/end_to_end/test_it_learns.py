@@ -61,7 +61,6 @@ def catch(seed: int) -> Config:
     )
 
 
-@pytest.mark.alone
 @pytest.mark.parametrize("seed", [0, 1, 2])
 @pytest.mark.cases(every=3)
 def test_an_agent_trained_in_dreams_alone_plays_the_game(seed: int, tmp_path: Path) -> None:

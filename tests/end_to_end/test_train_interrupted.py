@@ -6,6 +6,7 @@ import subprocess
 import time
 from pathlib import Path
 
+import pytest
 from tiny import LIMIT, command, environment, final_weights, saves, train
 
 
@@ -62,6 +63,7 @@ def test_a_diverging_run_stops_before_a_bad_checkpoint(tmp_path: Path) -> None:
     assert sorted((out / "checkpoints").iterdir()), "the checkpoints before the first bad loss stay"
 
 
+@pytest.mark.thorough
 def test_a_full_disk_is_one_line_and_nothing_is_lost(finished: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     limited = ["bash", "-c", 'ulimit -f 60; exec "$@"', "limited", *command(out)]

@@ -101,6 +101,7 @@ def test_two_stages_train_and_resume_bit_for_bit(tmp_path: Path) -> None:
     assert (out / "dream.mp4").exists()
 
 
+@pytest.mark.thorough
 def test_compressed_frames_teach_the_same(tmp_path: Path) -> None:
     for form in ("off", "on"):
         data = make_data(tmp_path / f"data {form}", SPACES["keys and mouse"], compress=form)

@@ -122,7 +122,7 @@ def write(path: Path, actions: ActionSpace, episodes: Episodes, late: int = 0) -
 
 @pytest.mark.parametrize("late", [-2, -1, 0, 1, 2])
 @pytest.mark.parametrize("game", PLAYED)
-@pytest.mark.cases(every=7)
+@pytest.mark.cases(every=21)
 def test_the_shift_is_found(game: str, late: int, tmp_path: Path, played: dict[str, Episodes]) -> None:
     if game not in played:
         played[game] = PLAYED[game]()
@@ -145,6 +145,7 @@ def test_actions_that_do_nothing_are_told(tmp_path: Path) -> None:
     assert "says nothing of the actions" in found.verdict(), found
 
 
+@pytest.mark.thorough
 def test_an_action_that_is_always_the_same_is_told(tmp_path: Path) -> None:
     frames, actions = boat(300, 0)[0]
     same = [np.array([0, 1, 0, 0], np.uint8)] * len(actions)
@@ -162,6 +163,7 @@ def test_too_few_steps_are_one_line(tmp_path: Path) -> None:
         check_alignment(data)
 
 
+@pytest.mark.thorough
 def test_the_same_data_give_the_same_answer_and_no_random_state_is_touched(tmp_path: Path) -> None:
     with Dataset.open(write(tmp_path / "data", SPACES["catch"], catch(60))) as data:
         torch.manual_seed(5)

@@ -50,6 +50,7 @@ def test_a_record_without_curves_still_gives_a_figure(tmp_path: Path, metrics: l
     assert [path.name for path in tmp_path.iterdir()] == ["curves.png"]
 
 
+@pytest.mark.thorough
 def test_every_metric_adds_to_the_figure(tmp_path: Path) -> None:
     record = full_record(60)
     band = Interval(1.0, 0.5, 1.5)

@@ -410,6 +410,7 @@ def test_a_tar_whose_members_climb_out_writes_nothing_outside(
 
 @pytest.mark.parametrize("options", [["--link"], ["--split", "0.4"], ["--outcomes", "--link"]], ids=" ".join)
 @pytest.mark.parametrize("appended", [0, 5, 11, 12, 30])
+@pytest.mark.cases(every=5)
 def test_interrupted_it_goes_on_to_the_same_bytes(
     options: list[str], appended: int, published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -460,6 +461,7 @@ def test_a_full_disk_is_one_line_and_the_same_command_goes_on(published: Path, t
 
 
 @pytest.mark.parametrize("options", [[], ["--link"]], ids=["stored", "linked"])
+@pytest.mark.thorough
 def test_memory_does_not_grow_with_the_recording(options: list[str], tmp_path: Path, import_to: Import) -> None:
     write_match(tmp_path / "m_1.hdf5", 300)
     tracemalloc.start()

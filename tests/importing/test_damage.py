@@ -54,7 +54,7 @@ MAKERS = (clip, archive, files, pictures, desktop, lerobot, matches)
 
 @pytest.mark.parametrize("seed", range(25))
 @pytest.mark.parametrize("make", MAKERS, ids=lambda make: make.__name__)
-@pytest.mark.cases(every=5)
+@pytest.mark.cases(every=20)
 def test_damage_is_never_a_traceback(make: object, seed: int, tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.mkdir()

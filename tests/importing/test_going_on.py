@@ -47,7 +47,7 @@ def same(one: Path, other: Path) -> bool:
 
 
 @pytest.mark.parametrize("appended", [0, 1, 2, 60, 90, 91, 92, 639, 640, 641, 1100, 1190, 1191, 1192, 1251])
-@pytest.mark.cases(every=5)
+@pytest.mark.cases(every=15)
 def test_interrupted_after_any_step_it_goes_on_to_the_same_bytes(
     appended: int, clips: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -88,6 +88,7 @@ def test_killed_it_goes_on_to_the_same_bytes(rows: int, clips: Path, whole: Path
     assert same(whole, tmp_path / "data")
 
 
+@pytest.mark.thorough
 def test_compressed_it_goes_on_to_the_same_bytes_and_shows_the_same(
     clips: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -165,6 +166,7 @@ def test_a_damaged_state_is_one_line(name: str, text: str, clips: Path, whole: P
     assert done.code == 2 and done.err.count("\n") == 1, done.err
 
 
+@pytest.mark.thorough
 def test_memory_does_not_grow_with_the_recording(tmp_path: Path, import_to: Import) -> None:
     rng = np.random.default_rng(0)
     one = rng.integers(0, 255, (60, 60, 3), dtype=np.uint8)

@@ -363,6 +363,7 @@ def test_parts_are_cut_out_by_time(tmp_path: Path, import_to: Import) -> None:
         assert data.episodes.lengths.tolist() == [30, 14, 12]
 
 
+@pytest.mark.thorough
 def test_a_long_recording_becomes_several_episodes_and_loses_no_step(tmp_path: Path, import_to: Import) -> None:
     places, pressed = play(2500)
     write_video(tmp_path / "a.mp4", frames_of(places))

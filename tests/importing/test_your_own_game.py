@@ -91,6 +91,7 @@ def test_the_commands_in_short_lead_from_a_recording_to_a_dream(desk: Path, monk
         process.communicate(timeout=60)
 
 
+@pytest.mark.thorough
 def test_the_script_records_a_game_of_somebody_else(tmp_path: Path) -> None:
     script = block("python", "import csv").replace("STEPS, action = 10_000, 0", "STEPS, action = 240, 0")
     assert "= 240" in script
@@ -147,6 +148,7 @@ def test_its_table_has_every_option(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert not missing, missing
 
 
+@pytest.mark.thorough
 def test_a_late_log_is_found_and_cured_as_it_says(desk: Path, tmp_path: Path) -> None:
     places, pressed = play(1200, seed=2)
     write_video(tmp_path / "a.mp4", frames_of(places))

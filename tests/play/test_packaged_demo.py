@@ -18,6 +18,7 @@ START = "import sys; from diffworld.cli import main; sys.exit(main(sys.argv[1:])
 
 
 @pytest.mark.parametrize("what", ["--demo", "file"])
+@pytest.mark.cases(every=2)
 def test_the_packaged_dream_plays(what: str, tmp_path: Path) -> None:
     if what == "file":
         what = str(tmp_path / "a game.zip")

@@ -120,6 +120,7 @@ def begin(session: PlaySession, world: str, player: str) -> View:
 @pytest.mark.parametrize("first_player", ["human", "recording"])
 @pytest.mark.parametrize("world", WORLDS)
 @pytest.mark.parametrize("first_world", WORLDS)
+@pytest.mark.cases(every=9)
 def test_a_rewind_goes_back_into_the_world_of_that_moment(
     model: Model, first_world: str, world: str, first_player: str, player: str
 ) -> None:

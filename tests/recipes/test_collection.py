@@ -59,6 +59,7 @@ def new_dataset(path: Path) -> Dataset:
 
 
 @pytest.mark.parametrize("num_envs", [1, 2])
+@pytest.mark.cases(every=2)
 def test_the_replay_is_the_game_as_it_was_played(tmp_path: Path, num_envs: int) -> None:
     """The stored actions, played again in the emulator, give every stored frame, reward and end.
 
@@ -123,6 +124,7 @@ def content(path: Path) -> tuple[bytes, bytes]:
 
 @pytest.mark.parametrize("num_envs", [1, 2])
 @pytest.mark.parametrize("before", [0, 60, 330])
+@pytest.mark.cases(every=3)
 def test_a_restored_collector_goes_on_as_if_nothing_had_been(tmp_path: Path, num_envs: int, before: int) -> None:
     straight, resumed = tmp_path / "straight", tmp_path / "resumed"
     with breakout(num_envs) as env, new_dataset(straight) as dataset:

@@ -42,6 +42,7 @@ def test_everything_loads_and_nothing_is_fetched(tab: "sync_api.Page") -> None:
 
 
 @pytest.mark.parametrize("width", [400, 1280])
+@pytest.mark.cases(every=2)
 def test_nothing_sticks_out(tab: "sync_api.Page", width: int) -> None:
     tab.set_viewport_size({"width": width, "height": 900})
     assert tab.evaluate("document.documentElement.scrollWidth") <= width

@@ -71,6 +71,7 @@ def _written(contents: Contents, out: Path) -> list[Path]:
     return [out / name for name in write_report(contents, out)]
 
 
+@pytest.mark.thorough
 def test_what_a_method_changes_is_said_where_its_name_does_not(tmp_path: Path) -> None:
     config = replace(BENCHMARK_CONFIG, sampler=SamplerConfig(denoising_steps=9))
     run = make_run(tmp_path / "run", config=config)
@@ -106,6 +107,7 @@ def test_page_shows_every_method_and_the_numbers(report: Path) -> None:
 
 @pytest.mark.parametrize("game", ["Breakout", "atari/Tennis"])
 @pytest.mark.parametrize("constant", [None, 25.0])
+@pytest.mark.cases(every=4)
 def test_every_run_stands_beside_those_who_do_not_look(tmp_path: Path, game: str, constant: float | None) -> None:
     run = make_run(tmp_path / "run", game, constant=constant)
     write_report(gather([run], resamples=20), tmp_path / "report")

@@ -153,6 +153,7 @@ def test_the_loss_is_the_error_of_the_noise_over_real_targets() -> None:
     assert ddpm.loss(net, frames, actions, torch.zeros_like(mask), t, torch.randn, 0.3) == 0
 
 
+@pytest.mark.thorough
 def test_the_loss_can_be_learnt_and_tells_noise_from_frame() -> None:
     net = DenoiserNetwork(CONFIG, ACTIONS, Conditioning())
     frame = torch.full((1, 3, 8, 8), -0.6)

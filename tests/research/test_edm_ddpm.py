@@ -51,6 +51,7 @@ def test_it_ends_in_a_record_and_pictures(data: list[str], tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("kind", ["edm", "ddpm"])
+@pytest.mark.cases(every=2)
 def test_a_training_that_was_stopped_comes_out_the_same(kind: str, tmp_path: Path) -> None:
     dataset = Dataset.open(fill(tmp_path / "train", 30))
     s = settings(dataset.num_rows)

@@ -18,6 +18,7 @@ def arguments(tmp_path: Path) -> list[str]:
     return ["--data", str(train), "--held-out", str(held), "--out", str(tmp_path / "out"), *small.split()]
 
 
+@pytest.mark.thorough
 def test_both_formats_learn_from_the_same(
     arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -233,6 +233,7 @@ BAD: dict[str, tuple[Callable[[dict[str, bytes]], Any], str]] = {
 
 
 @pytest.mark.parametrize("kind", BAD)
+@pytest.mark.cases(every=5)
 def test_what_is_no_export_is_one_line(kind: str, exported: Path, tmp_path: Path, capsys: Any) -> None:
     change, said = BAD[kind]
     parts = parts_of(exported)

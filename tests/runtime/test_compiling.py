@@ -16,6 +16,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.filterwarnings("default")  # the compiler's own warnings are not ours
+@pytest.mark.thorough
 def test_compiled_is_plain(cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """Output and gradients agree; only the sizes asked for are compiled; the first time is told."""
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(cache))

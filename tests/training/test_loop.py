@@ -174,6 +174,7 @@ def without_time(path: Path) -> list[dict[str, Any]]:
 
 
 @recipes
+@pytest.mark.cases(every=3)
 def test_a_run_that_is_interrupted_again_and_again_comes_to_the_same_end(
     small: Config, tmp_path: Path, recipe: str
 ) -> None:

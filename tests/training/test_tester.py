@@ -185,6 +185,7 @@ def test_a_run_without_a_world_model_ends_with_a_film_of_the_game(
 
 
 @pytest.mark.parametrize("networks", [(), ("denoiser",), THREE])
+@pytest.mark.cases(every=3)
 def test_a_run_on_data_ends_with_losses(
     small: Config, tmp_path: Path, networks: tuple[Any, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -209,6 +210,7 @@ def test_a_run_on_data_ends_with_losses(
 
 
 @pytest.mark.parametrize("broken", ["obedience", "brief_fidelity", "draw_obedience", "dream_beside_real"])
+@pytest.mark.cases(every=2)
 def test_what_fails_after_the_last_update_costs_a_line_and_no_run(
     small: Config, tmp_path: Path, broken: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -113,6 +113,7 @@ def test_an_interrupted_run_goes_on_and_comes_to_the_same_end(
     assert files[0] == files[1]
 
 
+@pytest.mark.thorough
 def test_a_run_may_begin_with_the_weights_of_another(small: Config, tmp_path: Path) -> None:
     data = fill(tmp_path / "data", 30, height=12, width=12)
     train(world_config(small, data, networks=THREE), tmp_path / "first")
@@ -129,6 +130,7 @@ def test_a_run_may_begin_with_the_weights_of_another(small: Config, tmp_path: Pa
 # --- runs that are refused -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 def test_rows_of_replay_without_a_checkpoint_are_not_thrown_away(small: Config, tmp_path: Path) -> None:
     config, out = playing(small), tmp_path / "run"
     train(config, out)

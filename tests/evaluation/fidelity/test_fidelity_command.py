@@ -32,6 +32,7 @@ def record(run: Path) -> dict[str, Any]:
     return data
 
 
+@pytest.mark.thorough
 def test_several_settings_are_measured_on_the_same_starts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = make_run(tmp_path / "run").path
     assert main([str(run), *QUICK, "--denoising-steps", "1,2", "--policy", "random"]) == 0
@@ -89,6 +90,7 @@ def test_held_out_data_and_a_lost_replay(tmp_path: Path, capsys: pytest.CaptureF
 
 
 @pytest.mark.parametrize("judged", [True, False])
+@pytest.mark.cases(every=2)
 def test_a_world_of_any_data_is_measured_on_what_it_held_out(tmp_path: Path, judged: bool) -> None:
     """No game, actions of several keys; without knowledge of rewards and ends the record has none."""
     spec = GameSpec("mine", 16, 20, KEYS, rewards=judged, ends=judged)

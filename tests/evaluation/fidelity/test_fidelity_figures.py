@@ -29,6 +29,7 @@ def colours(path: Path) -> int:
     return int((pixels.max(-1) - pixels.min(-1) > 40).sum())
 
 
+@pytest.mark.thorough
 def test_more_dreams_mean_more_curves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("diffworld.evaluation.fidelity.study.SPEED_SECONDS", 0.01)
     starts, (world, reward_end) = some_starts(20, 8, horizon=10), tiny_world()
@@ -42,6 +43,7 @@ def test_more_dreams_mean_more_curves(tmp_path: Path, monkeypatch: pytest.Monkey
     assert inks[1] > inks[0] * 1.2
 
 
+@pytest.mark.thorough
 def test_a_world_that_knows_no_rewards_has_no_panels_of_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("diffworld.evaluation.fidelity.study.SPEED_SECONDS", 0.01)
     starts, (world, reward_end) = some_starts(20, 8, horizon=10), tiny_world()

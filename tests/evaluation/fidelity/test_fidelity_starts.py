@@ -87,6 +87,7 @@ def test_some_episodes_of_any_actions(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("agent", [False, True])
+@pytest.mark.cases(every=2)
 def test_recorded_games_are_test_games_in_one_piece(agent: bool) -> None:
     actor_critic = tiny_networks().actor_critic if agent else None
     whole = record_episodes(TESTS, actor_critic, 2, 80, cross_lives=True)

@@ -99,6 +99,7 @@ def test_an_episode_is_filmed_beside_the_real_game(recorded: Page, tmp_path: Pat
     expect(recorded.locator("#beside-label")).to_be_hidden()
 
 
+@pytest.mark.thorough
 def test_controls_of_an_episode_do_nothing_where_none_is_open(page: Page, served: Served) -> None:
     page.evaluate(
         """() => {

@@ -108,6 +108,7 @@ def test_another_model_is_chosen_on_the_page(visitor: BrowserContext, tmp_path: 
         assert not page.problems  # type: ignore[attr-defined]
 
 
+@pytest.mark.thorough
 def test_where_there_is_one_model_nothing_is_offered(visitor: BrowserContext, served: Served) -> None:
     page = open_page(visitor.new_page(), served)
     expect(page.locator("#models")).to_be_hidden()

@@ -252,6 +252,7 @@ def test_the_page_is_light_or_dark_as_one_likes_and_can_be_read(browser: Browser
     context.close()
 
 
+@pytest.mark.thorough
 def test_a_window_may_change_while_one_plays(page: Page) -> None:
     for width, height in ((320, 480), (640, 360), (1280, 720)):
         page.set_viewport_size({"width": width, "height": height})

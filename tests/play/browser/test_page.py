@@ -76,6 +76,7 @@ def test_worlds_are_switched_and_shown_side_by_side(page: Page) -> None:
     expect(page.locator(".screen.of-real")).to_be_hidden()
 
 
+@pytest.mark.cases(every=4)
 @pytest.mark.parametrize("first", ["dream", "real", "both"])
 @pytest.mark.parametrize("then", ["dream", "real", "both"])
 def test_a_rewind_goes_back_into_the_world_before(page: Page, first: str, then: str) -> None:
@@ -289,6 +290,7 @@ def test_what_a_setting_means_is_told_by_keyboard_and_by_touch(browser: Browser,
 
 
 @pytest.mark.parametrize(("own", "words"), [(1, "fall apart sooner"), (3, "faster and blurrier")])
+@pytest.mark.cases(every=2)
 def test_what_more_steps_do_is_told_of_this_very_model(page: Page, own: int, words: str) -> None:
     told = page.evaluate("async n => (await import('/static/controls.js')).aboutSteps(n)", own)
     assert f"set up for {own}." in told and words in told

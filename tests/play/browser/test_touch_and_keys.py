@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 from pages import PHONE, open_page, settled, touch
 from playwright.sync_api import Browser, Page, expect
 from serving import Served, serving
@@ -65,6 +66,7 @@ def test_keys_that_are_held_together_make_one_action(page: Page) -> None:
     ]
 
 
+@pytest.mark.thorough
 def test_any_set_of_keys_makes_a_vector(page: Page) -> None:
     """Keys by their own names, and values of a choice by the keys that the game names."""
     found = page.evaluate(
