@@ -23,19 +23,19 @@ from diffworld.world.noise import generator_noise
 OUT = Path(__file__).parent / "images" / "vizdoom.webp"
 SECONDS, SCALE, LARGEST = 8, 2, 2_000_000
 PLAYED: list[tuple[float, set[str], str]] = [
-    (1.0, {"w"}, "0"),
-    (0.7, {"w"}, "6"),
-    (0.7, {"w"}, "-6"),
-    (0.6, {"w", "left click"}, "0"),
-    (0.7, set(), "-14"),
-    (0.8, {"w"}, "0"),
-    (0.7, set(), "14"),
-    (0.6, {"d"}, "0"),
+    (0.6, {"w"}, "0"),
+    (1.0, {"w"}, "6"),
+    (0.5, {"left click"}, "0"),
+    (1.0, {"w"}, "-6"),
+    (0.7, {"left click"}, "-2"),
+    (0.6, {"d"}, "-14"),
+    (0.5, {"left click"}, "0"),
+    (0.8, {"a"}, "14"),
     (0.8, {"w", "left click"}, "2"),
-    (0.7, {"a"}, "-2"),
-    (0.7, {"w"}, "0"),
+    (0.5, {"w"}, "30"),
+    (1.0, {"w"}, "-2"),
 ]
-"""Seconds, the keys that are held in them, and degrees that the mouse turns a step."""
+"""Seconds, the keys that are held in them where the game knows these, and degrees that the mouse turns a step."""
 
 
 def main(run: Path, start: int = 0, episode: int | None = None) -> None:
@@ -88,8 +88,9 @@ def acted(space: ActionSpace, second: float) -> tuple[Encoded, str]:
         else np.array([name in keys for name in part.names], np.uint8)
         for part in space.parts
     ]
+    known = keys.intersection(*[part.names for part in space.parts if not isinstance(part, Choice)])
     way = "" if turn == "0" else f"turn {'left' if turn.startswith('-') else 'right'}"
-    return space.encode(values), " + ".join([*sorted(keys, reverse=True), *([way] if way else [])])
+    return space.encode(values), " + ".join([*sorted(known, reverse=True), *([way] if way else [])])
 
 
 def captioned(frame: np.ndarray, text: str) -> np.ndarray:
