@@ -103,6 +103,7 @@ class Loop:
         self.progress.saves += 1
         checkpoint = self.trainer.checkpoint({"progress": asdict(self.progress)})
         if self.trainer.ranks.first:
+            self.run_folder.check_claim()
             self.run_folder.save(self.progress.saves, checkpoint)
         self.saved = time.monotonic()
 
