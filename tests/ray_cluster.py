@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -75,7 +76,7 @@ def wait_for_end_of(temporary: str) -> None:
     """Wait for whatever was started with Ray's files in that folder."""
     marker = f"RAY_TMPDIR={temporary}\0".encode()
     while any(marker in read(place / "environ") and b"Z" not in state(place) for place in processes()):
-        pass
+        time.sleep(0.1)
 
 
 def processes() -> list[Path]:

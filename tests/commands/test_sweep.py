@@ -20,9 +20,10 @@ from diffworld.cli import main
 from diffworld.commands.sweep import _conclude
 from diffworld.commands.train import resolve
 from diffworld.config import preset
+from diffworld.runs.folder import RunFolder
 from diffworld.runtime.errors import UserError
 from diffworld.runtime.progress import Display
-from diffworld.sweep.campaign import Campaign, ThisMachine, last_line
+from diffworld.sweep.campaign import Campaign, News, ThisMachine, last_line
 from diffworld.sweep.plan import PlannedRun, Resources, read_sweep
 from tests.report.run_folders import make_run
 
@@ -222,6 +223,60 @@ def test_epochs_of_all_runs_are_counted() -> None:
     assert campaign.epochs() == 10, "a finished run has all of its epochs, whatever its record holds"
     (runs[1].folder / "metrics.jsonl").write_text("{}\n{}\n{torn")
     assert campaign.epochs() == 12
+
+
+def test_a_run_that_is_being_trained_is_told_from_others(capsys: pytest.CaptureFixture[str]) -> None:
+    written(HEAD.replace("[0]", "[0, 1]"))
+    run = RunFolder(Path("runs/x/demo/atari-Freeway/seed-0"))
+    with run.claimed():
+        assert main(["sweep", "sweep.toml", "--dry-run"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("2 runs in runs/x, seed by seed: 0 finished, 1 running, 0 unfinished\n")
+    assert f"running: demo, atari/Freeway, seed 0, 0 of 3 epochs by process {os.getpid()} on " in said
+    assert "\nnot begun: demo, atari/Freeway, seed 1\n" in said
+
+
+class Losing:
+    """A place that loses every run it is given, and sometimes had it save before."""
+
+    def __init__(self, saves: list[bool]) -> None:
+        self.saves, self.runs, self.given = saves, list[PlannedRun](), 0
+
+    def open(self, lock: Path, configs: object) -> None:
+        """Nothing is needed."""
+
+    def room(self) -> bool:
+        return True
+
+    def add(self, run: PlannedRun) -> None:
+        self.runs.append(run)
+        if self.saves[self.given]:
+            (run.folder / "checkpoints" / f"{self.given:08d}").mkdir(parents=True)
+        self.given += 1
+
+    def news(self, stop: bool) -> list[News]:
+        lost, self.runs = self.runs, []
+        return [News(run, "lost", "its node died") for run in lost]
+
+    def close(self) -> None:
+        """Nothing is left."""
+
+
+@pytest.mark.parametrize(
+    ("saves", "losses"),
+    [([False] * 4, 4), ([True, False, False, False], 4), ([True, False, True, True, *[False] * 3], 7)],
+)
+def test_a_run_that_is_lost_goes_on_while_it_gets_further(
+    saves: list[bool], losses: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, place = PlannedRun("a", "atari/Pong", 0, Path("out/a/pong/seed-0"), ()), Losing(saves)
+    campaign = Campaign(Path("out"), {run: preset("demo")}, place, Display())
+    campaign.train()
+    assert place.given == losses
+    assert campaign.failures == {run: "lost 4 times without a checkpoint in between, at last: its node died"}
+    assert (
+        capsys.readouterr().out.count("lost, and will go on elsewhere: a, atari/Pong, seed 0: its node") == losses - 1
+    )
 
 
 def test_the_last_words_are_those_of_the_last_sitting() -> None:

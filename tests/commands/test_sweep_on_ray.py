@@ -17,7 +17,10 @@ from test_sweep import HEAD, TINY, table, written
 
 from diffworld.cli import main
 from diffworld.runs.folder import RunFolder
+from diffworld.runtime.errors import UserError
 from diffworld.runtime.locks import held
+from diffworld.runtime.progress import Display
+from diffworld.sweep.campaign import Campaign, ThisMachine
 from diffworld.sweep.plan import read_sweep
 from diffworld.sweep.sitting import Order, Shared, Sitting
 from tests.ray_cluster import cluster, environment, wait_for_end_of
@@ -60,6 +63,24 @@ def test_without_ray_its_extra_is_named(monkeypatch: pytest.MonkeyPatch, capsys:
     written(HEAD)
     assert main(["sweep", "sweep.toml", "--ray=local"]) == 2
     assert "--ray needs the extra ray on every machine: pip install 'diffworld[ray]'" in capsys.readouterr().err
+
+
+def test_a_cluster_that_cannot_be_joined(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Such as one of another Ray or Python, or on another machine."""
+
+    class Ray:
+        @staticmethod
+        def init(*_: object, **__: object) -> None:
+            raise RuntimeError("Version mismatch: The cluster was started with:\n    Ray: 2.1\n    Python: 3.9")
+
+    monkeypatch.setitem(sys.modules, "ray", Ray)
+    written(HEAD)
+    assert main(["sweep", "sweep.toml", "--ray=auto"]) == 2
+    said = (
+        "cannot join the Ray cluster at 'auto' (Version mismatch: The cluster was started with: Ray: 2.1 Python: 3.9): "
+    )
+    assert said + "start the sweep on one of its machines, with its Ray and its Python\n" in capsys.readouterr().err
+    assert os.listdir() == ["sweep.toml"]
 
 
 # --- whether a node will do ------------------------------------------------------------------------------------------
@@ -201,9 +222,9 @@ def process_of(run: RunFolder) -> int:
 
 @with_ray
 @pytest.mark.cluster
-def test_a_campaign_goes_on_whatever_is_killed(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_campaign_goes_on_whatever_is_killed() -> None:
     """Interrupted, its driver killed, a node killed with all its processes, Ray's part of another one killed."""
-    settings = "[settings.one]\n[settings.two]\nsampler.denoising-steps = 2\n"
+    settings = "[settings.one]\ncollection.total-steps = 300\n[settings.two]\nsampler.denoising-steps = 2\n"
     written(CAMPAIGN.replace('"out"', '"straight"') + TINY + settings)
     assert main(["sweep", "sweep.toml"]) == 0
     written(CAMPAIGN + TINY + settings + "[settings.never]\ndevice = 'cuda:99'\n")
@@ -223,14 +244,14 @@ def test_a_campaign_goes_on_whatever_is_killed(capsys: pytest.CaptureFixture[str
 
         driver, before = start(env, address), saves(one)
         wait_for(lambda: saves(one) >= before + 3, driver)
-        capsys.readouterr()
-        assert main(["sweep", "sweep.toml"]) == 2
-        assert f"the campaign in out is being trained by process {driver.pid} on " in capsys.readouterr().err
+        with pytest.raises(UserError, match=f"the campaign in out is being trained by process {driver.pid} on "):
+            Campaign(Path("out"), {}, ThisMachine(1), Display()).train()
         driver.kill()
         driver.communicate()
 
         driver, before = start(env, address), saves(one)
         wait_for(lambda: saves(one) >= before + 3, driver)
+        assert b"\0CUDA_VISIBLE_DEVICES=\0" in Path(f"/proc/{process_of(one)}/environ").read_bytes()
         nodes.kill(process_of(one))
         before = saves(one)
         nodes.add(num_cpus=1)
@@ -238,7 +259,7 @@ def test_a_campaign_goes_on_whatever_is_killed(capsys: pytest.CaptureFixture[str
         nodes.crash(process_of(one))
         said, errors = driver.communicate(timeout=LIMIT)
 
-    assert driver.returncode == 1, said + errors
+    assert driver.returncode == 1 and errors == "", said + errors
     assert said.count("lost, and will go on elsewhere: one, minatar/breakout, seed 0: node ") == 2, said
     assert said.count("goes on: one, ") == 3 and said.count("failed: ") == 1 and "failed: never, " in said
     assert [row["method"] for row in table("runs")] == ["one", "two"]

@@ -169,6 +169,8 @@ def _actor(ray: Any) -> type:
 
                 self.sitting = Sitting(Order(**order))
                 objection = Shared(**shared).missing()
+                if not ray.get_runtime_context().get_accelerator_ids()["GPU"]:
+                    os.environ["CUDA_VISIBLE_DEVICES"] = ""  # those of the node are for others
             except (ImportError, TypeError) as error:
                 objection = f"cannot use its diffworld ({error}): install there what the sweep's machine has"
             return ray.get_runtime_context().get_node_id(), socket.gethostname(), time.time(), objection
@@ -183,12 +185,13 @@ def _connect(address: str) -> tuple[Any, Any]:
     """Join the cluster at `address`, or start one on this machine alone; Ray, and what it tells of the cluster."""
     if address not in (LOCAL, FOUND):
         _check_answer(address)
+    # A cluster started here tells nobody of it, and hundreds of lines that Ray prints of a dead node are left out.
+    os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS_SKIP_REGEX": "."}
     try:
         import ray
     except ImportError as error:
         raise UserError("--ray needs the extra ray on every machine: pip install 'diffworld[ray]'") from error
     own = {"object_store_memory": STORE_BYTES} if address == LOCAL else {}
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a cluster started here tells nobody
     try:
         return ray, ray.init(address, log_to_driver=False, logging_level="ERROR", **own)
     except Exception as error:  # Ray has no class of its own for what goes wrong here
@@ -216,7 +219,8 @@ def _check_answer(address: str) -> None:
 
 def _reason(error: Exception, node: str) -> str:
     """In one line, how a run was lost; Ray tells it in several."""
-    said = one_line(next((line for line in str(error).splitlines() if line.strip()), type(error).__name__), 200)
+    lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    said = one_line(next((line for line in lines if "because" in line), lines[0]), 200)
     return f"node {node}: {said}" if node else said
 
 
