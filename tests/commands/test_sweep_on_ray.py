@@ -239,7 +239,7 @@ def test_a_campaign_goes_on_whatever_is_killed() -> None:
 
     with cluster() as (nodes, env):
         address = nodes.add(num_cpus=0)
-        for _ in range(3):
+        for _ in range(2):
             nodes.add(num_cpus=1)
         driver = start(env, address)
         wait_for(lambda: saves(one) >= 3, driver)
@@ -266,6 +266,7 @@ def test_a_campaign_goes_on_whatever_is_killed() -> None:
         # Of a node that is thought dead a process is alive: what is to go on elsewhere waits for its end.
         alive = process_of(one)
         os.kill(alive, signal.SIGSTOP)
+        nodes.add(num_cpus=1)
         nodes.crash(alive)
         wait_for(lambda: Path("said").read_text().count("goes on: one, ") == 3, driver)
         before = log.read_bytes().count(b"$ diffworld train"), saves(one)

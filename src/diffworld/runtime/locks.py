@@ -4,6 +4,7 @@ import errno
 import fcntl
 import functools
 import os
+import re
 import secrets
 import socket
 import time
@@ -39,7 +40,7 @@ def held(path: Path, taken: str) -> Iterator[None]:
 def _take(file: TextIO, path: Path, taken: str) -> None:
     try:
         if not _locked(file.fileno(), fcntl.LOCK_EX, PATIENCE):
-            raise UserError(f"{taken} by {holder(path)}: wait for that one, or stop it")
+            raise UserError(f"{taken} by {holder(path) or 'another process'}: wait for that one, or stop it")
         file.truncate(0)
         file.write(_me())
         file.flush()
@@ -54,14 +55,15 @@ def holder(path: Path) -> str:
     """Who holds the lock file at this moment, such as "process 7 on node-3"; empty if nobody does."""
     try:
         with path.open(errors="replace") as file:
-            return "" if _locked(file.fileno(), fcntl.LOCK_SH) else words(file.read())
+            return "" if _locked(file.fileno(), fcntl.LOCK_SH) else _words(file.read())
     except OSError:
         return ""
 
 
-def words(said: str) -> str:
+def _words(said: str) -> str:
     """What a lock file says, without the random part that tells a process from others of its number."""
-    return said.rpartition(" ")[0] or "another process"
+    found = re.fullmatch(r"(process [0-9]+ on [A-Za-z0-9._-]+) [0-9a-f]+", said)
+    return found[1] if found else "another process"
 
 
 def check_held(path: Path) -> None:
@@ -75,7 +77,7 @@ def check_held(path: Path) -> None:
         return
     if said != _me():
         raise UserError(
-            f"{words(said)} has taken over in {path.parent}, for the disk had lost sight of this machine: leave it to "
+            f"{_words(said)} has taken over in {path.parent}, for the disk had lost sight of this machine: leave it to "
             "that one"
         )
 
