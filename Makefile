@@ -32,7 +32,7 @@ demo: install ## train the smallest preset from nothing, into runs/demo
 test: install browser ## run the tests, one process a core; all their cases with CI=true
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
-test-cluster: install ## run the long tests of training over several processes
+test-cluster: install ## run the long tests of training over several processes or nodes
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m cluster
 
 browser: ## install Chromium, which the tests of the pages drive, where there is none

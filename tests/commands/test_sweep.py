@@ -20,10 +20,11 @@ from diffworld.cli import main
 from diffworld.commands.sweep import _conclude
 from diffworld.commands.train import resolve
 from diffworld.config import preset
+from diffworld.runs.folder import RunFolder
 from diffworld.runtime.errors import UserError
 from diffworld.runtime.progress import Display
-from diffworld.sweep.campaign import Campaign, last_line
-from diffworld.sweep.plan import PlannedRun, read_sweep
+from diffworld.sweep.campaign import Campaign, News, ThisMachine, last_line
+from diffworld.sweep.plan import PlannedRun, Resources, read_sweep
 from tests.report.run_folders import make_run
 
 ROOT = Path(__file__).parents[2]
@@ -90,6 +91,17 @@ def refused(text: str, capsys: pytest.CaptureFixture[str], *options: str) -> str
         (HEAD.replace('["atari/Freeway"]', '["gym/a/b", "gym/a-b"]'), "'gym/a/b' and 'gym/a-b'"),
         (HEAD.replace('"runs/x"', '"a\\u0000"'), "'out' should be a folder"),
         (HEAD.replace('"runs/x"', '" "'), "'out' should be a folder"),
+        (HEAD.replace("runs/x", "s3://bucket/x"), "'out' is an address"),
+        (HEAD + "[resources]\ngpu = 1", "[resources]: unknown key 'gpu': choose from gpus, cpus, memory"),
+        (HEAD + "resources = 3", "'resources' should be a table"),
+        (HEAD + "[resources]\ngpus = 2", "'gpus' should be a number from 0 to 1"),
+        (HEAD + "[resources]\ngpus = 0.001", "'gpus' should be"),
+        (HEAD + "[resources]\ncpus = true", "'cpus' should be a number of cores"),
+        (HEAD + "[resources]\ncpus = nan", "'cpus' should be"),
+        (HEAD + "[resources]\nmemory = 8", "'memory' should be an amount in MiB or GiB"),
+        (HEAD + "[resources]\nmemory = '0 GiB'", "'memory' should be"),
+        (HEAD + "[settings.a]\nresources = 1", "[settings.a.resources]: it should be a table"),
+        (HEAD + "[settings.a.resources]\ncores = 1", "[settings.a.resources]: unknown key 'cores'"),
         (HEAD + 'preset = "dmeo"', "unknown preset 'dmeo'"),
         (HEAD + "settings = 3", "'settings' should be a table"),
         (HEAD + "[settings]\nhorizon = 3", "setting 'horizon' should be a table"),
@@ -125,6 +137,7 @@ def test_a_file_or_a_number_of_jobs_that_cannot_be(capsys: pytest.CaptureFixture
         (["nowhere.toml"], "cannot read nowhere.toml"),
         (["."], "cannot read .: Is a directory"),
         (["sweep.toml", "--jobs", "0"], "--jobs is 0"),
+        (["sweep.toml", "--jobs", "2", "--ray", "local"], "--jobs is for this machine alone"),
         ([], "PATH"),
     ):
         assert main(["sweep", *arguments]) == 2
@@ -180,6 +193,14 @@ def test_every_run_gets_the_options_of_the_file(
             assert options.config.denoiser.channels == tuple(channels)
 
 
+def test_each_setting_takes_what_it_says() -> None:
+    text = "[resources]\ngpus = 0.25\nmemory = '1.5 GiB'\n[settings.a]\nhorizon = 3\n"
+    a, b = read_sweep(written(HEAD + text + "[settings.b.resources]\ngpus = 0\ncpus = 4")).runs()
+    assert a.resources == Resources(0.25, 1.0, 3 * 2**29) and b.resources == Resources(0, 4, 3 * 2**29)
+    assert not any("resources" in option for run in (a, b) for option in run.options)
+    assert read_sweep(written(HEAD)).runs()[0].resources == Resources(None, 1.0, 0)
+
+
 def test_the_example_in_the_documentation_is_a_sweep(capsys: pytest.CaptureFixture[str]) -> None:
     file = ROOT / "docs" / "sweeps" / "demo.toml"
     assert main(["sweep", str(file), "--dry-run"]) == 0
@@ -198,10 +219,64 @@ def test_epochs_of_all_runs_are_counted() -> None:
         run.folder.mkdir()
     (runs[0].folder / "summary.json").write_text("{}")
     ten = replace(preset("world-small"), epochs=10)
-    campaign = Campaign(Path("out"), dict.fromkeys(runs, ten), 1, Display())
+    campaign = Campaign(Path("out"), dict.fromkeys(runs, ten), ThisMachine(1), Display())
     assert campaign.epochs() == 10, "a finished run has all of its epochs, whatever its record holds"
     (runs[1].folder / "metrics.jsonl").write_text("{}\n{}\n{torn")
     assert campaign.epochs() == 12
+
+
+def test_a_run_that_is_being_trained_is_told_from_others(capsys: pytest.CaptureFixture[str]) -> None:
+    written(HEAD.replace("[0]", "[0, 1]"))
+    run = RunFolder(Path("runs/x/demo/atari-Freeway/seed-0"))
+    with run.claimed():
+        assert main(["sweep", "sweep.toml", "--dry-run"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("2 runs in runs/x, seed by seed: 0 finished, 1 running, 0 unfinished\n")
+    assert f"running: demo, atari/Freeway, seed 0, 0 of 3 epochs by process {os.getpid()} on " in said
+    assert "\nnot begun: demo, atari/Freeway, seed 1\n" in said
+
+
+class Losing:
+    """A place that loses every run it is given, and sometimes had it save before."""
+
+    def __init__(self, saves: list[bool]) -> None:
+        self.saves, self.runs, self.given = saves, list[PlannedRun](), 0
+
+    def open(self, lock: Path, configs: object) -> None:
+        """Nothing is needed."""
+
+    def room(self) -> bool:
+        return True
+
+    def add(self, run: PlannedRun) -> None:
+        self.runs.append(run)
+        if self.saves[self.given]:
+            (run.folder / "checkpoints" / f"{self.given:08d}").mkdir(parents=True)
+        self.given += 1
+
+    def news(self, stop: bool) -> list[News]:
+        lost, self.runs = self.runs, []
+        return [News(run, "lost", "its node died") for run in lost]
+
+    def close(self) -> None:
+        """Nothing is left."""
+
+
+@pytest.mark.parametrize(
+    ("saves", "losses"),
+    [([False] * 4, 4), ([True, False, False, False], 4), ([True, False, True, True, *[False] * 3], 7)],
+)
+def test_a_run_that_is_lost_goes_on_while_it_gets_further(
+    saves: list[bool], losses: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, place = PlannedRun("a", "atari/Pong", 0, Path("out/a/pong/seed-0"), ()), Losing(saves)
+    campaign = Campaign(Path("out"), {run: preset("demo")}, place, Display())
+    campaign.train()
+    assert place.given == losses
+    assert campaign.failures == {run: "lost 4 times without a checkpoint in between, at last: its node died"}
+    assert (
+        capsys.readouterr().out.count("lost, and will go on elsewhere: a, atari/Pong, seed 0: its node") == losses - 1
+    )
 
 
 def test_the_last_words_are_those_of_the_last_sitting() -> None:
@@ -258,10 +333,12 @@ def test_runs_side_by_side_share_the_threads(
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     run = PlannedRun("a", "atari/Pong", 0, Path("seed-0"), ())
     for name, threads in (("demo", small), ("atari100k", large)):
-        assert Campaign(Path(), {run: preset(name)}, jobs, Display())._threads(run) == threads
+        place = ThisMachine(jobs)
+        place.open(Path(), {run: preset(name)})
+        assert place.threads(run) == threads
     run.folder.mkdir()
     (run.folder / "version.json").write_text('{"threads": 5}')
-    assert Campaign(Path(), {run: preset("demo")}, jobs, Display())._threads(run) == 5, "as it began"
+    assert place.threads(run) == 5, "as it began"
 
 
 def sweep() -> "subprocess.Popen[str]":
@@ -286,8 +363,8 @@ def test_a_campaign_interrupted_with_a_failing_run_and_resumed(capsys: pytest.Ca
     campaign = sweep()
     while len(checkpoints(first)) < 2 and campaign.poll() is None:
         time.sleep(0.02)
-    with pytest.raises(UserError, match="another sweep, or a run that a killed one left behind, is at work in out"):
-        Campaign(Path("out"), {}, 1, Display()).train()
+    with pytest.raises(UserError, match=rf"the campaign in out is being trained by process {campaign.pid} on "):
+        Campaign(Path("out"), {}, ThisMachine(1), Display()).train()
     os.killpg(campaign.pid, signal.SIGINT)  # a terminal's Ctrl-C goes to the whole group
     said, errors = campaign.communicate(timeout=600)
     assert campaign.returncode == 130, said + errors

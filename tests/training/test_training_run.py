@@ -1,5 +1,6 @@
 """A run from beginning to end in one process: begun, resumed, refused, and only looked at."""
 
+import os
 import shutil
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -13,6 +14,7 @@ import torch
 from diffworld.config import NETWORKS, OF_DATA, RECIPE_NETWORKS, Config
 from diffworld.data import Dataset
 from diffworld.runs import RunFolder, load
+from diffworld.runs.folder import Checkpoint
 from diffworld.runtime.errors import UserError
 from diffworld.runtime.metrics import METRICS_FILE, read_metrics
 from diffworld.training import dry_run as dry_runs
@@ -245,3 +247,36 @@ def test_a_dry_run_tells_sizes_and_time_and_writes_nothing(
     assert ("replay" in lines["disk"]) == (recipe == "diamond") and "checkpoint" in lines["disk"]
     if recipe in OF_DATA:
         assert "30 steps in" in lines["data"] and "held out:" in lines["data"]
+
+
+# --- one process a run folder ----------------------------------------------------------------------------------------
+
+
+def test_two_processes_do_not_train_in_one_folder(small: Config, tmp_path: Path) -> None:
+    """Of no recipe: only the replay of one had a lock before."""
+    out = tmp_path / "run"
+    config = world_config(small, fill(tmp_path / "data", 30, height=12, width=12))
+    run = RunFolder(out)
+    with run.claimed(), pytest.raises(UserError, match=rf"{out} is being trained by process {os.getpid()} on "):
+        train(config, out)
+    assert files_below(out) == {".lock"}
+    train(config, out)
+    with run.claimed():
+        train(config, out)  # it is finished: nothing is written
+
+
+def test_a_process_whose_run_another_took_over_writes_no_checkpoint(
+    small: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server of files gives the lock of a machine that it has lost sight of to another, and the first one lives."""
+    save = RunFolder.save
+
+    def save_and_lose(run: RunFolder, number: int, checkpoint: Checkpoint) -> None:
+        save(run, number, checkpoint)
+        (run.path / ".lock").write_text("process 7 on another 0123abcd")
+
+    monkeypatch.setattr(RunFolder, "save", save_and_lose)
+    config = world_config(small, fill(tmp_path / "data", 30, height=12, width=12), checkpoint_seconds=0.0)
+    with pytest.raises(UserError, match=r"process 7 on another has taken over in .*: leave it to that one"):
+        train(config, tmp_path / "run")
+    assert len(RunFolder(tmp_path / "run").checkpoints()) == 1

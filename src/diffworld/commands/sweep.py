@@ -20,11 +20,14 @@ from diffworld.runs.folder import RunFolder
 from diffworld.runtime.checked import Count
 from diffworld.runtime.errors import UserError
 from diffworld.runtime.progress import Display
-from diffworld.sweep.campaign import Campaign, last_line
+from diffworld.sweep.campaign import Campaign, Configs, ThisMachine, epochs, last_line
+from diffworld.sweep.nodes import Nodes
 from diffworld.sweep.plan import REPORT, PlannedRun, Sweep, naming, read_sweep
 from diffworld.training.interrupt import Interrupted
 from diffworld.training.run import check_new_run
 
+STATES = ("finished", "running", "unfinished")
+"""Of runs, that are counted; the rest has not begun."""
 PLAYERS = ("random", "best constant action", "blind mixture")
 """Columns of the table of all runs, beside the agent's."""
 
@@ -52,28 +55,41 @@ class SweepOptions:
     in OUT/SETTING/GAME/seed-N, with what it prints in seed-N.log beside it. Finished runs are kept, unfinished ones go
     on, failed ones stop no other and are tried again with the next call. More games, seeds and settings may be added
     later. Ctrl-C lets the runs save. At the end: a table of all runs, and the report in OUT/report.
+
+    With --ray the runs go to the nodes of a Ray cluster that share the disk (docs/cluster.md). What each takes there:
+
+        [resources]                # of every run; [settings.NAME.resources] of a setting's
+        gpus = 0.25                # a GPU or a part (default: a whole one, if the cluster has any)
+        cpus = 2                   # default: 1
+        memory = "8 GiB"           # default: not counted
     """
 
     file: Annotated[Path, tyro.conf.Positional]
     """The sweep file (TOML)."""
-    jobs: Count = 1
-    """Runs side by side; they share the processor's cores."""
+    jobs: Count | None = None
+    """Runs side by side on this machine, which share the processor's cores (default: 1)."""
+    ray: str | None = None
+    """Train on a Ray cluster: the address HOST:PORT of its head node, auto for the one that this machine belongs to,
+    or local for one of this machine alone."""
     dry_run: bool = False
-    """Check everything, list the runs with their state and their commands, and train nothing."""
+    """Check everything (of a cluster nothing), list the runs with their state and their commands, and train nothing."""
 
 
 def main(arguments: list[str]) -> int:
     """Train what is left, then report; 1 if a run failed, 130 on Ctrl-C."""
     options = parse_checked(SweepOptions, "diffworld sweep", arguments)
 
+    if options.ray is not None and options.jobs is not None:
+        raise UserError("--jobs is for this machine alone: on a cluster as many runs go side by side as have room")
     sweep = read_sweep(options.file)
-    configs = checked(options.file, sweep)
+    configs = checked(options.file, sweep, elsewhere=options.ray is not None)
     check_place(sweep.out / REPORT)
     if options.dry_run:
-        _print_plan(sweep, list(configs))
+        _print_plan(sweep, configs)
         return 0
     display = Display()
-    campaign = Campaign(sweep.out, configs, options.jobs, display)
+    place = ThisMachine(options.jobs or 1) if options.ray is None else Nodes(options.ray, display)
+    campaign = Campaign(sweep.out, configs, place, display)
     try:
         campaign.train()
     except Interrupted:
@@ -84,8 +100,11 @@ def main(arguments: list[str]) -> int:
     return 1 if campaign.failures else 0
 
 
-def checked(file: Path, sweep: Sweep) -> dict[PlannedRun, Config]:
-    """Every run's configuration; UserError for one that could not begin, or not go on in the folder it has."""
+def checked(file: Path, sweep: Sweep, elsewhere: bool = False) -> dict[PlannedRun, Config]:
+    """Every run's configuration; UserError for one that could not begin, or not go on in the folder it has.
+
+    Where runs are trained `elsewhere`, this machine's devices and memory do not count.
+    """
 
     bases: dict[str, Config] = {}
     for name, arguments in sweep.settings.items():
@@ -103,19 +122,22 @@ def checked(file: Path, sweep: Sweep) -> dict[PlannedRun, Config]:
         found[run] = replace(bases[run.setting], env=run.game, seed=run.seed)
         with naming(f"{file}, {run.name}"):
             if not RunFolder(run.folder).holds(found[run]) and (run.setting, run.game) not in seen:
-                check_new_run(found[run])  # of its seed nothing depends
+                check_new_run(found[run], elsewhere)  # of its seed nothing depends
                 seen.add((run.setting, run.game))
     return found
 
 
-def _print_plan(sweep: Sweep, runs: Sequence[PlannedRun]) -> None:
-
-    states = [run.state for run in runs]
-    counts = ", ".join(f"{states.count(state)} {state}" for state in ("finished", "unfinished"))
-    print(f"{len(runs)} runs in {sweep.out}, seed by seed: {counts}")
-    for run, state in zip(runs, states, strict=True):
+def _print_plan(sweep: Sweep, configs: Configs) -> None:
+    states = {run: run.state for run in configs}
+    kinds = [kind for kind in STATES if kind != "running" or kind in states.values()]
+    counts = ", ".join(f"{list(states.values()).count(kind)} {kind}" for kind in kinds)
+    print(f"{len(states)} runs in {sweep.out}, seed by seed: {counts}")
+    for run, state in states.items():
+        far, total = epochs(run, configs[run].total_epochs), configs[run].total_epochs
+        where = f" by {RunFolder(run.folder).claimed_by}" if state == "running" else ""
         said = last_line(run.log) if state == "unfinished" else ""
-        print(f"{state}: {run.name}{said and f'; last said: {said}'}")
+        done = f", {far} of {total} epochs" if state in ("running", "unfinished") else ""
+        print(f"{state}: {run.name}{done}{where}{said and f'; last said: {said}'}")
         print(f"    {shlex.join(['diffworld', 'train', *run.options])}")
 
 

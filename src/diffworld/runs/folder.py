@@ -6,13 +6,15 @@ checkpoints/N/    weights.safetensors, state.pt (optimisers, random states, drea
 replay/           real steps;  held_out/: steps of the last test, for held-out losses
 metrics.jsonl     one line an epoch; tensorboard/ has the same
 summary.json, curves.png, dream.mp4   once finished (game.mp4 for the model-free baseline)
+.lock             held by the process that trains here, and says which that is
 run_id            by what name wandb or trackio know the run
 """
 
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,7 @@ from diffworld.config import Config, differences, read_config
 from diffworld.game import GameSpec
 from diffworld.runtime.errors import UserError, one_line
 from diffworld.runtime.files import atomic_folder, read_json, write_atomic, write_json
+from diffworld.runtime.locks import check_held, held, holder
 from diffworld.runtime.versions import versions
 
 MAY_CHANGE = ("log_to", "checkpoint_seconds")
@@ -33,7 +36,7 @@ MAY_CHANGE = ("log_to", "checkpoint_seconds")
 
 CHECKPOINTS_KEPT = 3
 """How many of the last checkpoints stay."""
-CONFIG, GAME = "config.json", "game.json"
+CONFIG, GAME, LOCK = "config.json", "game.json", ".lock"
 CHECKPOINT_FILES, PROGRESS = ("weights.safetensors", "state.pt"), "progress.json"
 
 
@@ -126,6 +129,20 @@ class RunFolder:
             write_json(self.path / "version.json", versions())
         return begun
 
+    @contextmanager
+    def claimed(self) -> Iterator[None]:
+        """Train here alone: UserError where another process does, on this machine or another."""
+        if self.summary_path.is_file():  # nothing is left to write
+            yield
+            return
+        with held(self.path / LOCK, f"{self.path} is being trained"):
+            yield
+
+    @property
+    def claimed_by(self) -> str:
+        """Who trains here at this moment; empty if nobody does."""
+        return holder(self.path / LOCK)
+
     def holds(self, config: Config) -> bool:
         """Whether a run of `config` has begun here; UserError if anything else is in its place."""
         if self.imported_from:
@@ -143,6 +160,10 @@ class RunFolder:
         if self.path.exists() and (not self.path.is_dir() or any(self.path.glob("[!.]*"))):
             raise UserError(f"{self.path} exists and is no run folder: choose another --out")
         return False
+
+    def check_claim(self) -> None:
+        """UserError if another process has claimed the folder since this one did."""
+        check_held(self.path / LOCK)
 
     def checkpoints(self) -> list[Path]:
         """Checkpoint folders, oldest first."""

@@ -1,131 +1,212 @@
-"""A campaign: runs as child processes, some side by side. None can take down another, and all stop together."""
+"""A campaign: runs as processes, some side by side. None can take down another, and all stop together."""
 
-import fcntl
-import os
-import shlex
 import signal
-import subprocess
-import sys
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, Protocol
 
 from diffworld.config import Config
 from diffworld.evaluation.statistics import Interval
-from diffworld.runs.folder import RunFolder
+from diffworld.runs.folder import LOCK, RunFolder
 from diffworld.runtime.device import resolve_threads
-from diffworld.runtime.errors import UserError
-from diffworld.runtime.files import read_json, write_error
+from diffworld.runtime.files import read_json
+from diffworld.runtime.locks import held
 from diffworld.runtime.metrics import METRICS_FILE
 from diffworld.runtime.progress import Display
 from diffworld.sweep.plan import PlannedRun
+from diffworld.sweep.sitting import NEW_SITTING, SAVED, Order, Sitting
 from diffworld.training.interrupt import Interrupted, StopRequest
 
-LOOK_SECONDS = 0.2  # between two looks at the children
+LOOK_SECONDS = 0.2  # between two looks at the runs
 COUNT_SECONDS = 2.0  # between two looks at how far they are
-NEW_SITTING = "\n$ "  # in a log, before each sitting's command
-SAVED = (130, -signal.SIGTERM)  # exit codes of a run that was asked to stop, once it trains and before
+SEEN_SECONDS = 60.0  # until a file that another machine wrote is seen here (NFS)
+MOST_LOSSES = 3  # of a run in a row, without a checkpoint in between
+
+
+Configs = Mapping[PlannedRun, Config]
+"""Every run, and its configuration."""
+
+
+@dataclass(frozen=True)
+class News:
+    """What became of a run: it began, was lost with its node, ended with an exit code, or failed to begin."""
+
+    run: PlannedRun
+    what: Literal["began", "lost", "ended", "failed"]
+    said: str = ""
+    code: int = 0
+
+
+class Place(Protocol):
+    """Where runs are trained."""
+
+    def open(self, lock: Path, configs: Configs) -> None:
+        """Get ready for those runs of the campaign that holds the lock; UserError where one could never be trained."""
+
+    def room(self) -> bool:
+        """Whether another run may be added."""
+
+    def add(self, run: PlannedRun) -> None:
+        """Train a run as soon as may be."""
+
+    def news(self, stop: bool) -> Iterable[News]:
+        """What has happened since the last call; with `stop` all runs are to save and exit."""
+
+    def close(self) -> None:
+        """End what is left."""
+
+
+class ThisMachine:
+    """Trains `jobs` runs side by side, which share the processor's cores."""
+
+    def __init__(self, jobs: int) -> None:
+        self.jobs, self.sittings, self.fresh = jobs, dict[PlannedRun, Sitting](), list[PlannedRun]()
+
+    def open(self, lock: Path, configs: Configs) -> None:
+        """Take note of the runs."""
+        self.configs = configs
+
+    def room(self) -> bool:
+        """Whether fewer than `jobs` are at work."""
+        return len(self.sittings) < self.jobs
+
+    def add(self, run: PlannedRun) -> None:
+        """Train it from now on."""
+        self.sittings[run] = Sitting(order(run, self.threads(run)))
+        self.fresh.append(run)
+
+    def threads(self, run: PlannedRun) -> int:
+        """How many threads a run computes with: its share of the cores, or as many as it began with."""
+        return resolve_threads(self.configs[run].small, RunFolder(run.folder).threads, self.jobs)
+
+    def news(self, stop: bool) -> Iterable[News]:
+        """Look at each process."""
+        for run, sitting in list(self.sittings.items()):
+            said = sitting.look(stop)
+            if run in self.fresh:
+                self.fresh.remove(run)
+                if not isinstance(said, str):
+                    yield News(run, "began")
+            if said is not None:
+                del self.sittings[run]
+                yield ended(run, said)
+
+    def close(self) -> None:
+        """Kill what is left: after a second Ctrl-C only."""
+        for sitting in self.sittings.values():
+            sitting.kill()
+
+
+def order(run: PlannedRun, threads: int) -> Order:
+    """The order to train a run."""
+    return Order(run.options, run.folder / LOCK, run.log, threads)
+
+
+def ended(run: PlannedRun, said: int | str) -> News:
+    """The news of a sitting's end."""
+    return News(run, "failed", said) if isinstance(said, str) else News(run, "ended", code=said)
 
 
 class Campaign:
-    """Trains what is left of the runs in `out`, `jobs` at a time.
+    """Trains what is left of the runs in `out`, at that place.
 
     configs: the runs in their order.
     expected: the epochs that each will take.
     failures: the runs that failed in this sitting, and how.
     """
 
-    def __init__(self, out: Path, configs: Mapping[PlannedRun, Config], jobs: int, display: Display) -> None:
-        self.out, self.configs, self.jobs, self.display = out, configs, jobs, display
+    def __init__(self, out: Path, configs: Configs, place: Place, display: Display) -> None:
+        self.out, self.configs, self.place, self.display = out, configs, place, display
         self.expected = {run: config.total_epochs for run, config in configs.items()}
         self.waiting = deque(run for run in configs if not run.finished)
-        self.children: dict[PlannedRun, subprocess.Popen[bytes]] = {}
+        self.running: set[PlannedRun] = set()
+        self.losses: dict[PlannedRun, tuple[int, list[Path]]] = {}
+        """How often a run was lost in a row, and the checkpoints it had then."""
         self.failures: dict[PlannedRun, str] = {}
+        self.stopping = False
 
     def train(self) -> None:
         """Until every run has finished or failed; Interrupted once all have saved, on Ctrl-C or SIGTERM."""
         total, done, counted = sum(self.expected.values()), self.epochs(), time.monotonic()
         bar = self.display.bar(f"{len(self.expected)} runs", "epoch", total, done)
-        with _lock(self.out) as lock, StopRequest() as stop, bar as advance:
-            try:
-                while (self.waiting or self.children) and not stop.asked:
-                    while self.waiting and len(self.children) < self.jobs:
-                        self._start(self.waiting.popleft(), lock)
+        lock = self.out / LOCK
+        with held(lock, f"the campaign in {self.out} is being trained"), closing(self.place), StopRequest() as stop:
+            self.place.open(lock, {run: self.configs[run] for run in self.waiting})
+            with bar as advance:
+                while self.running or (self.waiting and not stop.asked):
+                    while self.waiting and self.place.room() and not stop.asked:
+                        self.running.add(run := self.waiting.popleft())
+                        self.place.add(run)
                     time.sleep(LOOK_SECONDS)
-                    self._reap(stop)
+                    self._hear(stop)
                     if time.monotonic() - counted >= COUNT_SECONDS:
                         before, done, counted = done, self.epochs(), time.monotonic()
                         advance(done - before)
-                self._stop()
-                while self.children:
-                    time.sleep(LOOK_SECONDS)
-                    self._reap(stop)
-            finally:
-                for child in self.children.values():  # some are left after a second Ctrl-C only
-                    child.kill()
         if stop.asked:
             raise Interrupted
 
     def epochs(self) -> int:
         """Epochs that are done in all runs: their records have a line for each."""
-        return sum(total if run.finished else _epochs(run, total) for run, total in self.expected.items())
+        return sum(epochs(run, total) for run, total in self.expected.items())
 
-    def _start(self, run: PlannedRun, lock: int) -> None:
-        command = ["train", *run.options]
-        try:
-            run.log.parent.mkdir(parents=True, exist_ok=True)
-            with run.log.open("ab") as log:
-                log.write(f"{NEW_SITTING}{shlex.join(['diffworld', *command])}\n".encode())
-                log.flush()
-                self.children[run] = subprocess.Popen(
-                    [sys.executable, "-m", "diffworld.cli", *command],
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    env={**os.environ, "OMP_NUM_THREADS": str(self._threads(run))},
-                    process_group=0,  # a terminal's Ctrl-C would reach it beside our own signal, and two kill
-                    pass_fds=[lock],
-                )
-        except OSError as error:
-            self._fail(run, str(write_error(run.log, error)))
-        else:
-            self.display.line(f"{'goes on' if RunFolder(run.folder).exists() else 'begins'}: {run.name}")
-
-    def _threads(self, run: PlannedRun) -> int:
-        """How many threads a run computes with: its share of the cores, or as many as it began with."""
-        return resolve_threads(self.configs[run].small, RunFolder(run.folder).threads, self.jobs)
-
-    def _reap(self, stop: StopRequest) -> None:
-        for run, child in list(self.children.items()):
-            code = child.poll()
-            if code is None:
+    def _hear(self, stop: StopRequest) -> None:
+        asked = stop.asked
+        if asked and self.running and not self.stopping:
+            self.stopping = True
+            self.display.line(f"stopping: waiting for {len(self.running)} to save (Ctrl-C again kills)")
+        for news in self.place.news(asked):
+            run = news.run
+            if news.what == "began":
+                how = "goes on" if RunFolder(run.folder).exists() else "begins"
+                self.display.line(f"{how}: {run.name}{news.said}")
                 continue
-            del self.children[run]
-            if run.finished:
-                finished = sum(run.finished for run in self.expected)
-                self.display.line(
-                    f"finished: {run.name}: {_scores(run)}; {finished} of {len(self.expected)} runs, "
-                    f"{self.epochs():,} of {sum(self.expected.values()):,} epochs"
-                )
-            elif not (stop.asked and code in SAVED):
-                ended = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-                self._fail(run, f"{ended}: {last_line(run.log) or 'it said nothing'}")
+            self.running.remove(run)
+            if news.what == "failed":
+                self._fail(run, news.said)
+            elif news.what == "lost":
+                self._lose(run, news.said)
+            else:
+                self._end(run, news.code, asked)
+
+    def _end(self, run: PlannedRun, code: int, asked: bool) -> None:
+        until = time.monotonic() + SEEN_SECONDS
+        while code == 0 and not run.finished and time.monotonic() < until:
+            time.sleep(LOOK_SECONDS)
+        if run.finished:
+            finished = sum(run.finished for run in self.expected)
+            self.display.line(
+                f"finished: {run.name}: {_scores(run)}; {finished} of {len(self.expected)} runs, "
+                f"{self.epochs():,} of {sum(self.expected.values()):,} epochs"
+            )
+        elif not (asked and code in SAVED):
+            how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+            self._fail(run, f"{how}: {last_line(run.log) or 'it said nothing'}")
+
+    def _lose(self, run: PlannedRun, reason: str) -> None:
+        """Train it again where there is room: from its last checkpoint."""
+        before, had = self.losses.get(run, (0, []))
+        has = RunFolder(run.folder).checkpoints()
+        count = before + 1 if has == had else 1
+        self.losses[run] = count, has
+        if count > MOST_LOSSES:
+            self._fail(run, f"lost {count} times without a checkpoint in between, at last: {reason}")
+        else:
+            self.display.line(f"lost, and will go on elsewhere: {run.name}: {reason}")
+            self.waiting.appendleft(run)
 
     def _fail(self, run: PlannedRun, reason: str) -> None:
         self.failures[run] = reason
         self.display.line(f"failed: {run.name}: {reason}")
 
-    def _stop(self) -> None:
-        """Ask the children that are left to save and exit."""
-        if self.children:
-            self.display.line(f"stopping: waiting for {len(self.children)} to save (Ctrl-C again kills)")
-        for child in self.children.values():
-            child.terminate()
 
-
-def _epochs(run: PlannedRun, most: int) -> int:
+def epochs(run: PlannedRun, most: int) -> int:
+    """How many of its epochs a run has done."""
+    if run.finished:
+        return most
     record = run.folder / METRICS_FILE
     return min(record.read_bytes().count(b"\n"), most) if record.is_file() else 0
 
@@ -145,22 +226,3 @@ def _scores(run: PlannedRun) -> str:
         Interval(*(summary[who][name] for name in ("mean", "low", "high"))) for who in ("agent", "random", "constant")
     )
     return f"{agent} beside random {random} and always {summary['constant']['action']} {constant}"
-
-
-@contextmanager
-def _lock(out: Path) -> Iterator[int]:
-    """Hold a campaign's folder; its children inherit the lock, so what outlives a killed sweep still holds it."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        file = (out / ".lock").open("w")
-    except OSError as error:
-        raise write_error(out, error) from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(
-                f"another sweep, or a run that a killed one left behind, is at work in {out}: wait for it, or stop it "
-                f"(to find it: pgrep -fl {out})"
-            ) from None
-        yield file.fileno()

@@ -39,14 +39,41 @@ def _list_of(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, list) and len(value) > 0 and all(map(fits, value))
 
 
+def _is_number(value: Any, least: float, most: float) -> bool:
+    return type(value) in (int, float) and (value == 0 >= least or 0.01 <= value <= most)
+
+
+def _bytes(value: Any) -> int:
+    """An amount of memory in bytes; 0 if it is none."""
+    found = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,3})?) ?(MiB|GiB)", value) if isinstance(value, str) else None
+    return int(float(found[1]) * {"MiB": 2**20, "GiB": 2**30}[found[2]]) if found else 0
+
+
 KEYS = {
     "out": Key("a folder", 'out = "runs/ablation"', _is_text),
     "preset": Key("the name of a preset", 'preset = "demo"', _is_text),
     "games": Key("a list of games", 'games = ["atari/Freeway", "atari/Boxing"]', _list_of(_is_text)),
     "seeds": Key("a list of whole numbers from 0", "seeds = [0, 1, 2]", _list_of(_is_seed)),
+    "resources": Key("a table", "[resources]", lambda value: isinstance(value, dict)),
     "options": Key("a table of options", "[options]", lambda value: isinstance(value, dict)),
     "settings": Key("a table of tables", "[settings.three-steps]", lambda value: isinstance(value, dict)),
 }
+RESOURCES = {
+    "gpus": Key("a number from 0 to 1", "gpus = 0.25", lambda value: _is_number(value, 0, 1)),
+    "cpus": Key("a number of cores", "cpus = 2", lambda value: _is_number(value, 0.01, 10_000)),
+    "memory": Key("an amount in MiB or GiB", 'memory = "8 GiB"', lambda value: _bytes(value) > 0),
+}
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What a run takes of a node in a cluster; nothing else is given to others."""
+
+    gpus: float | None = None
+    """A GPU or a part of one; None: a whole one where the run would use it and the cluster has any."""
+    cpus: float = 1.0
+    memory: int = 0
+    """Bytes; 0: not counted."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +85,7 @@ class PlannedRun:
     seed: int
     folder: Path
     options: tuple[str, ...]
+    resources: Resources = Resources()
 
     @property
     def name(self) -> str:
@@ -77,8 +105,10 @@ class PlannedRun:
     @property
     def state(self) -> str:
         """In a word, how far it is."""
-        begun = self.log.exists() or RunFolder(self.folder).exists()
-        return "finished" if self.finished else "unfinished" if begun else "not begun"
+        if self.finished:
+            return "finished"
+        run = RunFolder(self.folder)
+        return "running" if run.claimed_by else "unfinished" if self.log.exists() or run.exists() else "not begun"
 
 
 @dataclass(frozen=True)
@@ -89,6 +119,8 @@ class Sweep:
     games: tuple[str, ...]
     seeds: tuple[int, ...]
     settings: Mapping[str, tuple[str, ...]]
+    resources: Mapping[str, Resources]
+    """Of each setting's runs."""
 
     def runs(self) -> list[PlannedRun]:
         """Every run, seeds outermost: after the first round each setting has a result on each game."""
@@ -96,7 +128,7 @@ class Sweep:
         for seed, game, (setting, options) in product(self.seeds, self.games, self.settings.items()):
             folder = self.out / setting / folder_name(game) / f"seed-{seed}"
             own = (f"--env={game}", f"--seed={seed}", f"--out={folder}")
-            found.append(PlannedRun(setting, game, seed, folder, (*options, *own)))
+            found.append(PlannedRun(setting, game, seed, folder, (*options, *own), self.resources[setting]))
         return found
 
 
@@ -127,15 +159,12 @@ def folder_name(game: str) -> str:
 
 
 def _sweep(data: Mapping[str, Any]) -> Sweep:
-    for name in data:
-        if name not in KEYS:
-            raise UserError(f"unknown key '{name}': choose from {', '.join(KEYS)}")
+    _fit(data, KEYS)
     for name in ("out", "games", "seeds"):
         if name not in data:
             raise UserError(f"'{name}' is missing, such as {KEYS[name].example}; it goes before the first [table]")
-    for name, value in data.items():
-        if not KEYS[name].fits(value):
-            raise UserError(f"'{name}' should be {KEYS[name].kind}, such as {KEYS[name].example}")
+    if "://" in data["out"]:
+        raise UserError("'out' is an address: runs need a folder, with renames and locks, as no store of objects has")
     _distinct("games", data["games"], folder_name)
     _distinct("seeds", data["seeds"])
     base = data.get("preset", "demo")
@@ -148,7 +177,30 @@ def _sweep(data: Mapping[str, Any]) -> Sweep:
         games=tuple(data["games"]),
         seeds=tuple(data["seeds"]),
         settings={name: _setting(name, settings[name], shared) for name in settings},
+        resources={name: _resources(name, settings[name], data.get("resources", {})) for name in settings},
     )
+
+
+def _fit(data: Mapping[str, Any], keys: Mapping[str, Key]) -> None:
+    """UserError unless a table has known keys alone, with values of their kinds."""
+    for name, value in data.items():
+        if name not in keys:
+            raise UserError(f"unknown key '{name}': choose from {', '.join(keys)}")
+        if not keys[name].fits(value):
+            raise UserError(f"'{name}' should be {keys[name].kind}, such as {keys[name].example}")
+
+
+def _resources(name: str, changes: Mapping[str, Any], shared: Mapping[str, Any]) -> Resources:
+    """What a setting's runs take: as all runs do, but for its own [settings.NAME.resources]."""
+    with naming("[resources]"):
+        _fit(shared, RESOURCES)
+    own = changes.get("resources", {})
+    with naming(f"[settings.{name}.resources]"):
+        if not isinstance(own, dict):
+            raise UserError("it should be a table")
+        _fit(own, RESOURCES)
+    asked = {**shared, **own}
+    return Resources(asked.get("gpus"), asked.get("cpus", 1.0), _bytes(asked.get("memory")))
 
 
 def _setting(name: str, changes: Any, shared: Mapping[str, Any]) -> tuple[str, ...]:
@@ -160,7 +212,7 @@ def _setting(name: str, changes: Any, shared: Mapping[str, Any]) -> tuple[str, .
     if not isinstance(changes, dict):
         raise UserError(f"setting '{name}' should be a table: [settings.{name}], and below it its options")
     with naming(f"setting '{name}'"):
-        options = {**shared, **_flat(changes)}
+        options = {**shared, **_flat({key: value for key, value in changes.items() if key != "resources"})}
         return tuple(word for option, value in options.items() for word in _arguments(option, value))
 
 

@@ -11,17 +11,11 @@ from diffworld.data import Dataset
 from diffworld.runs.folder import MAY_CHANGE, Checkpoint, RunFolder
 from diffworld.runtime.errors import UserError
 from diffworld.runtime.ranks import Ranks
-from diffworld.runtime.versions import versions
-
-SAME_VERSIONS = ("diffworld", "commit", "python", "torch", "numpy")
+from diffworld.runtime.versions import differing, installed
 
 
 def agree(ranks: Ranks, given: tuple[Any, Path, bool], precision: torch.dtype) -> None:
     """UserError unless all ranks are of one version, were given the same settings and folder, and compute alike."""
-
-    def versions_differ(first: dict[str, Any], other: dict[str, Any]) -> str:
-        name = next((name for name in SAME_VERSIONS if first[name] != other[name]), "")
-        return name and f"has {name} {other[name]}, and rank 0 {first[name]}: install the same everywhere"
 
     def settings_differ(first: tuple[Any, Path, bool], other: tuple[Any, Path, bool]) -> str:
         changed = [c for c in differences(first[0], other[0]) if c.split()[0] not in MAY_CHANGE]
@@ -33,7 +27,7 @@ def agree(ranks: Ranks, given: tuple[Any, Path, bool], precision: torch.dtype) -
         return f"computes in {other}, and rank 0 in {first}: give --precision" if first != other else ""
 
     if ranks.several:
-        ranks.agree(versions(), versions_differ)
+        ranks.agree(installed(), lambda first, other: differing(first, other, "rank 0"))
         ranks.agree(given, settings_differ)
         ranks.agree(str(precision).removeprefix("torch."), formats_differ)
 

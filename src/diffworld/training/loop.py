@@ -103,6 +103,7 @@ class Loop:
         self.progress.saves += 1
         checkpoint = self.trainer.checkpoint({"progress": asdict(self.progress)})
         if self.trainer.ranks.first:
+            self.run_folder.check_claim()
             self.run_folder.save(self.progress.saves, checkpoint)
         self.saved = time.monotonic()
 
@@ -197,6 +198,7 @@ class Loop:
             p.values["collect/return"] = float(np.divide(score_sum, games))
         values = {**self.trainer.averages.means(), **p.values}
         if self.log is not None:
+            self.run_folder.check_claim()
             self.log.write(p.epoch, self.counters(), values)
         p.final_epochs += not p.collecting
         self.display.line(epoch_line(p.epoch, self.counters(), values, self._left()))

@@ -61,6 +61,8 @@ def train(config: Config, out: Path, preset: str = "", ranks: Ranks = ALONE, sha
             if data.dropped_rows:
                 display.line(f"note: the last {data.dropped_rows} rows of {data.path} are torn, and are left out")
         if ranks.first:
+            run.holds(config)  # else it is refused before anything is put there
+            resources.enter_context(run.claimed())
             run.begin(config, spec)
         if ranks.broadcast(run.summary_path.is_file()):
             display.line(f"{out} is finished: see {run.summary_path}. To train anew, choose another --out.")
@@ -157,11 +159,14 @@ def make_trainer(
     return trainer
 
 
-def check_new_run(config: Config) -> None:
-    """UserError for whatever would keep a new run from beginning; nothing is written."""
+def check_new_run(config: Config, elsewhere: bool = False) -> None:
+    """UserError for whatever would keep a new run from beginning; nothing is written.
+
+    Of a run that is to train `elsewhere`, device and memory are left to that machine.
+    """
     config.check()
     with ExitStack() as resources:
-        open_source(config, resources, new=True)
+        open_source(replace(config, device="auto") if elsewhere else config, resources, new=not elsewhere)
 
 
 def open_source(
