@@ -17,10 +17,12 @@ if [ -n "${QUICK:-}" ]; then
         small+=("--$network.channels" 8 "--$network.depths" 1 "--$network.attention" False "--$network.cond-channels" 8)
     done
     small+=(--reward-end.lstm-channels 8 --reward-end.window 3 --actor-critic.channels 8 --actor-critic.pool True)
+    memory=(--small --updates 2)
     updates=3 first=40 epoch=40 total=200 interrupt=20 # hardly any reward in 40 steps: collection doubles them
 else
     speed=(--repetitions 3)
     small=(--preset atari100k --env atari/Breakout)
+    memory=()
     updates=400 first=1000 epoch=100 total=1300 interrupt=75
 fi
 # Four epochs: 400 updates of each network and 100 real steps in each; the first one has more steps and the compiler.
@@ -42,7 +44,7 @@ part() { # NAME SECONDS COMMAND...: its output on the screen and in FOLDER/NAME.
 
 : > "$out/parts.txt"
 part machine 60 "$python" -c 'import torch; print(torch.__version__, torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU")'
-part memory_expected 120 "$python" -m diffworld train "${run[@]}" --dry-run
+part memory_expected 300 "$python" -m diffworld train "${run[@]}" --dry-run
 if command -v nvidia-smi > /dev/null; then # the most memory that is in use while the run trains, MiB, twice a second
     nvidia-smi --query-gpu=memory.used --format=csv,noheader,nounits --loop-ms=500 > "$out/memory_used.txt" &
     watcher=$!
@@ -51,6 +53,8 @@ rm -rf "$out/run"
 part interrupted "$interrupt" "$python" -m diffworld train "${run[@]}" # exit code 124: stopped; it goes on below
 part resumed 300 "$python" -m diffworld train "${run[@]}"
 [ -z "${watcher:-}" ] || kill "$watcher"
+part memory_csgo 600 "$python" -m benchmarks.memory "${memory[@]}" # exit code 2: the forecast was off, or over 24 GB
+part memory_atari 300 "$python" -m benchmarks.memory --preset atari100k "${memory[@]}"
 part graphs 240 "$python" -m pytest -q tests/runtime/test_cuda_graphs.py tests/runtime/test_device.py
 part speed 900 "$python" -m benchmarks.speed "${speed[@]}" --json "$out/speed.json"
 part dream_env 120 "$python" -m benchmarks.dream_env --out "$out/dream_env.json"
@@ -69,5 +73,7 @@ used = out / "memory_used.txt"
 if used.exists():
     print(f"most GPU memory in use: {max(map(int, used.read_text().split()))} MiB; the dry run expected:")
     print(*[line for line in (out / "memory_expected.log").read_text().splitlines() if "memory" in line], sep="\n")
+for name in ("memory_csgo", "memory_atari"):
+    print(f"{name}:", *(out / f"{name}.log").read_text().splitlines()[-5:], sep="\n  ")
 print((out / "parts.txt").read_text())
 END

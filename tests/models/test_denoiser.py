@@ -14,6 +14,8 @@ from diffworld.game import ActionSpace, Keys
 from diffworld.models.denoiser import Conditioning, Context, Denoiser, DenoiserConfig, resize_bicubic
 from diffworld.models.diffusion import LogNormalSigma, expand, precondition, to_byte_grid
 from diffworld.models.sampler import SamplerConfig
+from diffworld.runtime.device import autocast
+from diffworld.training.footprint import Live
 
 ATARI = DenoiserConfig(
     context_frames=2, cond_channels=8, channels=(4, 8), depths=(1, 1), attention=(False, False), sigma_offset=0.3
@@ -270,6 +272,34 @@ def test_own_frames_become_context_without_gradient() -> None:
     denoiser.loss(own, actions[:, 1:], mask[:, 1:], replaying(noise.drawn[3:])).backward()
     for name, gradient in gradients(denoiser).items():
         torch.testing.assert_close(together[name], (apart[name] + gradient) / 2, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 5])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_steps_descended_one_by_one_give_the_gradient_of_all(steps: int, dtype: torch.dtype) -> None:
+    """And the same loss to the last bit. Before the next step begins nothing of the last one is kept."""
+    denoiser, noise, alive = shooter(), Draws(), list[int]()
+    frames, actions, mask = windows(SHOOTER, steps=steps, space=KEYS)
+    mask[0, -1] = False
+    cpu = torch.device("cpu")
+    with autocast(cpu, dtype):
+        loss = denoiser.loss(frames, actions, mask, noise)
+    loss.backward()
+    together = gradients(denoiser)
+
+    def each(share: Tensor) -> None:
+        with autocast(cpu, torch.float32):
+            share.backward()
+        alive.append(kept.now)
+
+    with (kept := Live()), autocast(cpu, dtype):
+        again = denoiser.loss(frames, actions, mask, replaying(noise.drawn), each=each)
+    assert torch.equal(again, loss) and not again.requires_grad and len(alive) == steps
+    tolerance = {"rtol": 1e-4, "atol": 1e-6} if dtype == torch.float32 else {"rtol": 0.05, "atol": 0.02}
+    for name, gradient in gradients(denoiser).items():
+        torch.testing.assert_close(gradient, together[name], **tolerance)
+    if steps > 2:
+        assert alive[-1] < 1.2 * alive[1], "steps pile up"
 
 
 def test_noised_context_is_drawn_before_the_target_noise() -> None:

@@ -85,6 +85,8 @@ def test_a_trainer_with_graphs_learns_as_one_without(small: Config, tmp_path: Pa
             for name in THREE:
                 for _ in range(4):
                     trainer.update(name)
+            for name in ("denoiser", "reward_end") if graphs == "on" else ():
+                assert trainer.optimisers[name]._graphed.recordings and not trainer.optimisers[name]._graphed.plain
             means[graphs] = trainer.averages.means()
     for name, value in means["off"].items():
         assert means["on"][name] == pytest.approx(value, rel=0.05, abs=0.02), name

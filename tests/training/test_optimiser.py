@@ -1,8 +1,10 @@
 """AdamW as every network uses it: warm-up, summed micro-batches, clipping, decay where it belongs."""
 
+import copy
 import io
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -97,6 +99,74 @@ def test_micro_batches_are_summed(accumulate: int) -> None:
         torch.testing.assert_close(logged["loss"], expected.mean().detach())
         for a, b in zip(weights(one), weights(many), strict=True):
             torch.testing.assert_close(a, b)
+
+
+def test_smaller_batches_and_more_of_them_make_the_same_update() -> None:
+    """Sums grow with the number of batches, so the clip must; AdamW does not ask how large gradients are."""
+    torch.manual_seed(0)
+    whole = nn.Sequential(nn.Linear(3, 5), nn.SiLU(), nn.Linear(5, 2))
+    split = copy.deepcopy(whole)
+    config = replace(PLAIN, clip=0.05)
+    first = Optimiser(whole, config)
+    second = Optimiser(split, replace(config, accumulate=4, clip=4 * config.clip))
+    for _ in range(3):
+        x, batches = torch.randn(8, 3), list[Tensor]()
+        first.update(descend(lambda x=x: {"loss": (whole(x) - 1).square().mean()}))
+        batches += x.split(2)
+        logged = second.update(descend(lambda left=batches: {"loss": (split(left.pop()) - 1).square().mean()}))
+        assert logged["grad_norm"] > second.config.clip
+        for a, b in zip(weights(whole), weights(split), strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+
+
+class Replays:
+    """In place of a recording: what it would run, counted."""
+
+    plain = False
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function, self.calls, self.recordings = function, 0, {0: 0}
+
+    def __call__(self, rate: Tensor) -> Any:
+        self.calls += 1
+        return self.function(rate)
+
+
+def test_a_recorded_step_is_the_plain_one_where_gradients_lie_where_they_lay() -> None:
+    plain, recorded = module(), module()
+    config = UpdateConfig(0, 0, learning_rate=0.01, weight_decay=0.1, warmup=4, clip=0.5)
+    places = [torch.zeros_like(parameter) for parameter in recorded.parameters()]
+
+    def replayed(seed: int) -> dict[str, Tensor]:
+        """Leaves gradients in the same tensors each time, as the replay of a recording does."""
+        found = torch.autograd.grad(loss := loss_of(recorded, seed), list(recorded.parameters()))
+        for parameter, place, gradient in zip(recorded.parameters(), places, found, strict=True):
+            parameter.grad = place.copy_(gradient)
+        return {"loss": loss.detach()}
+
+    def update(seed: int) -> None:
+        optimiser.update(lambda: replayed(seed))
+
+    reference, optimiser = Optimiser(plain, config), Optimiser(recorded, config)
+    replays = Replays(optimiser._apply)
+    optimiser.record(Replays(lambda: None))  # type: ignore[arg-type]
+    optimiser._graphed = replays  # type: ignore[assignment]
+    for seed, calls in enumerate((0, 1, 2, 3)):
+        update(seed)
+        assert replays.calls == calls, "the first one makes AdamW's state"
+        reference.update(losses_in_turn(plain, seed))
+    for a, b in zip(weights(plain), weights(recorded), strict=True):
+        torch.testing.assert_close(a, b)
+    for group in optimiser.state_dict()["adamw"]["param_groups"]:
+        assert (group["lr"], group["capturable"]) == (pytest.approx(0.0075), False), "as plain ones save it"
+    places[0] = places[0].clone()
+    update(4)
+    assert replays.calls == 3 and not replays.recordings, "what was recorded reads other places"
+    update(5)
+    assert replays.calls == 4
+    optimiser.load_state_dict(optimiser.state_dict())
+    update(6)
+    assert replays.calls == 4, "moments lie elsewhere"
 
 
 def test_gradients_do_not_add_up_over_updates() -> None:

@@ -9,10 +9,12 @@ from diffworld.config import RECIPE_NETWORKS, Config, UpdateConfig
 from diffworld.game import ActionSpace, GameSpec
 from diffworld.recipes import build_networks
 from diffworld.runtime.errors import UserError
+from diffworld.training.footprint import Way
 from diffworld.training.memory import check_memory, kept_bytes
 from tests.tiny_training import SHOOTER
 
 CPU = torch.device("cpu")
+PLAIN = Way("cpu", torch.float32, False)
 SPEC = GameSpec("noise", 12, 12, ActionSpace.discrete(3))
 
 
@@ -51,7 +53,9 @@ def test_the_stages_of_a_shooter_are_counted_at_their_own_sizes(small: Config) -
     with torch.device("meta"):
         networks = build_networks(shooter, spec, torch.device("meta"))
     assert networks.denoiser and networks.upsampler
-    assert kept_bytes(networks.upsampler, spec) > 4 * kept_bytes(networks.denoiser, replace(spec, height=4, width=4))
+    assert kept_bytes(networks.upsampler, spec, PLAIN) > 4 * kept_bytes(
+        networks.denoiser, replace(spec, height=4, width=4), PLAIN
+    )
     with pytest.raises(UserError, match="frames of 12x12 cannot be made 5 times smaller"):
         check_memory(replace(shooter, upsampler=replace(small.upsampler, factor=5)), spec, CPU)
 
@@ -63,5 +67,5 @@ def test_what_is_kept_grows_with_the_frames(small: Config) -> None:
             spec = replace(SPEC, height=side, width=side)
             with torch.device("meta"):
                 networks = build_networks(small, spec, torch.device("meta"))
-            sizes.append(kept_bytes(getattr(networks, name), spec))
+            sizes.append(kept_bytes(getattr(networks, name), spec, PLAIN))
         assert 2 * sizes[0] < sizes[1] < 8 * sizes[0], name

@@ -3,7 +3,7 @@
 import os
 import shutil
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from diffworld.runtime.errors import UserError
 from diffworld.runtime.metrics import METRICS_FILE, read_metrics
 from diffworld.training import dry_run as dry_runs
 from diffworld.training.dry_run import dry_run
+from diffworld.training.footprint import CONTEXT, Rehearsal, Way
 from diffworld.training.interrupt import Interrupted
 from diffworld.training.run import check_new_run, open_source, train
 from diffworld.training.trainer import Trainer
@@ -212,6 +213,33 @@ def test_as_many_games_are_opened_as_are_played_at_once(small: Config, tmp_path:
 
 
 # --- dry runs --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here")
+def test_a_dry_run_foretells_the_memory_of_a_gpu_that_is_not_here(
+    small: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = fill(tmp_path / "data", 30, height=12, width=12)
+    dry_run(replace(world_config(small, data), device="cuda", compile="off"))
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["data", "networks", "GPU", "disk", "no"]
+    assert lines[2].startswith("GPU memory    about ") and lines[2].endswith("(float32)")
+    assert lines[-1] == "no GPU is here: nothing was timed"
+    with pytest.raises(UserError, match="device 'cuda' is not available"):
+        check_new_run(replace(world_config(small, data), device="cuda"))
+
+
+def test_a_dry_run_names_settings_that_fit_into_a_gpu(small: Config, capsys: pytest.CaptureFixture[str]) -> None:
+    config = world_config(small, Path("data"))
+    config = replace(config, denoiser_updates=replace(config.denoiser_updates, batch_size=64))
+    rehearsal = Rehearsal(config, noise_spec(height=12, width=12), Way("cuda", torch.float32, False))
+    for spare in (0, -1):
+        with pytest.raises(UserError) if spare else nullcontext() as refused:
+            dry_runs._check_gpu(rehearsal, CONTEXT + rehearsal.footprint.total + spare)
+        if refused is not None:
+            fits = "batch-size 32", "accumulate 2", f"clip {2 * config.denoiser_updates.clip:g}"
+            assert f"give {' '.join(f'--denoiser-updates.{setting}' for setting in fits)} (" in str(refused.value)
+        assert "this GPU has" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("recipe", ["diamond", "model_free", "world", "shooter"])

@@ -95,7 +95,7 @@ class RecordedAct:
             acted, after = act(actor_critic, world, with_tensors(state, tensors), steps)
             return acted | {f"after {i}": x for i, x in enumerate(tensors_of(after))}
 
-        self._graphed = self._graphed or GraphedCallable("acting in dreams", acting)
+        self._graphed = self._graphed or GraphedCallable("acting in dreams", acting, shared=True)
         given = tensors_of(state)
         acted = self._graphed(*given)
         return acted, with_tensors(state, [acted.pop(f"after {i}") for i in range(len(given))])

@@ -155,6 +155,15 @@ class Config:
         settings: UpdateConfig = getattr(self, f"{network}_updates")
         return settings
 
+    def steps(self, network: NetworkName) -> int:
+        """Steps of a row in a batch of a network."""
+        return {
+            "denoiser": 1 + self.denoiser.autoregressive_steps,
+            "upsampler": 1 + self.upsampler.autoregressive_steps,
+            "reward_end": self.context_frames + self.reward_end.window - 1,
+            "actor_critic": self.horizon,
+        }[network]
+
     @property
     def context_frames(self) -> int:
         """Real frames that a dream begins with: as many as any stage sees."""

@@ -143,7 +143,7 @@ def _shrinking(frames: Size) -> int:
 
 
 def csgo() -> Config:
-    """The published shooter, Counter-Strike in two stages, of its data (`--data`): days on a GPU of 80 GB."""
+    """The published shooter, Counter-Strike in two stages, of its data (`--data`): days on a GPU."""
     noise, four = LogNormalSigma(mean=-1.2), (2, 2, 2, 2)
     updates = UpdateConfig(400, 400, clip=10.0, accumulate=8)
     return Config(

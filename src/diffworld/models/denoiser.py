@@ -5,6 +5,7 @@ low-resolution denoiser (multi-hot actions, noised context frames) and its upsam
 low-resolution frame as extra input).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Annotated
 
@@ -184,6 +185,27 @@ class Denoiser(nn.Module):
         steps = zip(*(both.split(rows) for both in modulated), strict=True)
         return {sigma: list(step) for sigma, step in zip(sigmas, steps, strict=True)}
 
+    def forward(
+        self,
+        target: Tensor,
+        noisy: Tensor,
+        sigma: Tensor,
+        past: Tensor,
+        actions: Tensor | None,
+        low_res: Tensor | None,
+        sigma_context: Tensor | None,
+    ) -> tuple[Tensor, Tensor]:
+        """What one step of training computes, all of it, so that the compiler sees it whole.
+
+        `target` and `noisy` (B, 3, H, W), the latter at noise levels `sigma` (B,), and the context as in `encode`;
+        returns the loss of each row (B,) and the denoised frames, without gradient.
+        """
+        context = self.encode(past, actions, low_res=low_res, sigma_context=sigma_context)
+        output, c = self.network_output(noisy, sigma, context)
+        wanted = (target - expand(c.c_skip) * noisy) / expand(c.c_out)
+        row_loss = (output - wanted).square().mean(dim=(1, 2, 3))
+        return row_loss, to_byte_grid(expand(c.c_skip) * noisy + expand(c.c_out) * output.detach())
+
     def loss(
         self,
         frames: Tensor,
@@ -193,38 +215,37 @@ class Denoiser(nn.Module):
         *,
         low_res: Tensor | None = None,
         counts: Tensor | None = None,
+        each: Callable[[Tensor], None] | None = None,
     ) -> Tensor:
         """Mean loss over the predicted frames of windows (B, n + 1 + k, 3, H, W); `mask` (B, n + 1 + k) tells frames.
 
         Frames n, n + 1, ... are predicted in turn; each prediction replaces the true frame as context of the
         next (no gradient through it). Rows whose target is padding do not count. `counts` (n + 1 + k,) are the frames
-        of a column to divide by, where those of this batch alone are not the ones.
+        of a column to divide by, where those of this batch alone are not the ones. `each` is given the share of each
+        predicted frame as soon as it is known, to descend it then: what is returned has no gradient, and no more than
+        one step need be kept for the way back.
         """
         n = self.config.context_frames
         frames = frames.clone()
         losses = []
         for t in range(n, frames.shape[1]):
             target = frames[:, t].clone()
-            past, sigma_context = frames[:, t - n : t], None
+            past, sigma_context = frames[:, t - n : t].clone(), None
             if self.conditioning.noise_context:
                 sigma_context = self.config.context_noise_levels.draw(len(frames), randn)
                 past = self._noise_context(past, sigma_context, randn)
-            context = self.encode(
-                past,
-                None if actions is None else actions[:, t - n : t],
-                low_res=None if low_res is None else low_res[:, t],
-                sigma_context=sigma_context,
-            )
             sigma = self.config.noise_levels.draw(len(frames), randn)
             noisy = add_noise(target, sigma, self.config.sigma_offset, randn)
-            output, c = self.network_output(noisy, sigma, context)
-            wanted = (target - expand(c.c_skip) * noisy) / expand(c.c_out)
-            row_loss = (output - wanted).square().mean(dim=(1, 2, 3))
+            actions_t = None if actions is None else actions[:, t - n : t]
+            low_res_t = None if low_res is None else low_res[:, t]
+            row_loss, denoised = self(target, noisy, sigma, past, actions_t, low_res_t, sigma_context)
             count = mask[:, t].sum().clamp(min=1) if counts is None else counts[t].clamp(min=1e-9)
             losses.append((row_loss * mask[:, t]).sum() / count)
+            if each is not None:
+                each(losses[-1] / (frames.shape[1] - n))
+                losses[-1] = losses[-1].detach()
             if t + 1 < frames.shape[1]:
-                with torch.no_grad():
-                    frames[:, t] = to_byte_grid(expand(c.c_skip) * noisy + expand(c.c_out) * output)
+                frames[:, t] = denoised
         return torch.stack(losses).mean()
 
     def _noise_context(self, frames: Tensor, sigma: Tensor, randn: Randn) -> Tensor:

@@ -101,12 +101,13 @@ class SelfAttention(nn.Module):
         self.out = zero_init(nn.Conv2d(channels, channels, kernel_size=1))
 
     def forward(self, x: Tensor) -> Tensor:
-        b, c, h, w = x.shape
+        h, w = x.shape[-2:]
         y = self.norm(x)
-        qkv = self.qkv(y).flatten(2).unflatten(1, (3, self.heads, c // self.heads)).transpose(-1, -2)
-        q, k, v = qkv.unbind(1)  # each (B, heads, H*W, channels a head)
-        out = attend(q, k, v)
-        return y + self.out(out.transpose(-1, -2).reshape(b, c, h, w))
+        # Positions before channels, as they lie in memory in channels-last: no copies, there and back.
+        qkv = self.qkv(y).flatten(2).transpose(1, 2).chunk(3, dim=-1)
+        q, k, v = (each.unflatten(-1, (self.heads, -1)).transpose(1, 2) for each in qkv)  # (B, heads, H*W, a head's)
+        out = attend(q, k, v).transpose(1, 2).flatten(2)
+        return y + self.out(out.transpose(1, 2).unflatten(-1, (h, w)))
 
 
 class ResBlock(nn.Module):
@@ -155,7 +156,12 @@ class Upsample(nn.Module):
         self.conv = conv3x3(channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+        if not torch.compiler.is_compiling():
+            return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+        # The compiler's way back of the above adds up number by number, atomically; of this it is a sum.
+        b, c, h, w = x.shape
+        each = x.permute(0, 2, 3, 1)[:, :, None, :, None].expand(b, h, 2, w, 2, c)  # as it lies in channels-last
+        return self.conv(each.reshape(b, 2 * h, 2 * w, c).permute(0, 3, 1, 2))
 
 
 class FourierFeatures(nn.Module):

@@ -34,7 +34,8 @@ class UNet(nn.Module):
 
     def forward(self, x: Tensor, modulations: Modulations) -> Tensor:
         height, width = x.shape[-2:]
-        x = F.pad(x, (0, -width % self.multiple, 0, -height % self.multiple))
+        right, below = -width % self.multiple, -height % self.multiple
+        x = F.pad(x, (0, right, 0, below)) if right or below else x  # or it would copy
         stored: list[list[Tensor]] = []
         for shrink, level in zip(self.downsamples, self.down, strict=True):
             x = shrink(x)

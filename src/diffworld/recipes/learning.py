@@ -68,13 +68,22 @@ class WindowSource:
 def denoiser_part(updates: UpdateConfig, lesson: Lesson, source: WindowSource) -> Part:
     """The next frame, from those before it."""
 
-    def loss(batch: FrameBatch, counts: Tensor | None = None) -> Losses:
-        return {"loss": lesson.loss(*batch, source.given.randn, counts=counts)}
+    def loss(batch: FrameBatch, counts: Tensor | None = None, **how: Any) -> Losses:
+        return {"loss": lesson.loss(*batch, source.given.randn, counts=counts, **how)}
 
     def batch() -> FrameBatch:
         return source.frame_batch(updates.batch_size, lesson)
 
-    return Part(lesson.denoiser, updates, FrameBatch, batch, loss, same_kernels=True, counts=_frames_a_column)
+    return Part(
+        lesson.denoiser,
+        updates,
+        FrameBatch,
+        batch,
+        loss,
+        ways_back=lesson.steps,
+        same_kernels=True,
+        counts=_frames_a_column,
+    )
 
 
 def reward_end_part(

@@ -137,9 +137,11 @@ def compile_networks(networks: Networks, batches: Mapping[NetworkName, int], hor
     """Compile what a run spends its time in, at the batch sizes it repeats; see `runtime/compiling.py`."""
     dreams = {batches["actor_critic"]} if "actor_critic" in batches else set()
     if (denoiser := networks.denoiser) is not None:
-        compile_forward("denoiser", denoiser.network, {batches["denoiser"], *dreams})
+        compile_forward("denoiser's learning", denoiser, {batches["denoiser"]})
+        if dreams:
+            compile_forward("denoiser", denoiser.network, dreams)
         if networks.upsampler is not None:
-            compile_forward("upsampler", networks.upsampler.network, {batches["upsampler"], *dreams})
+            compile_forward("upsampler's learning", networks.upsampler, {batches["upsampler"]})
         if (model := networks.reward_end) is not None:
             windows = batches["reward_end"] * (model.config.window + denoiser.config.context_frames - 1)
             compile_forward("reward/end encoder", model.encoder, {windows, *dreams})

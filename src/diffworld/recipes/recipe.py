@@ -47,6 +47,9 @@ class Part:
     loss: Callable[..., Losses]
     """Of a batch, and of the mean of `counts` over ranks where there are several; where `same_kernels`, what it runs
     must depend on shapes alone."""
+    ways_back: int = 1
+    """How many times the gradients of a batch add up: above 1 the loss is also given `each`, which descends a share of
+    it at once, and is called so many times."""
     after: Callable[[Losses], None] = lambda logged: None
     """Called with what is logged once the update is done."""
     same_kernels: bool = False

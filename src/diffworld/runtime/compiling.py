@@ -25,19 +25,19 @@ class Compiled:
     """
 
     name: str
-    eager: Callable[..., Tensor]
-    compiled: Callable[..., Tensor]
+    eager: Callable[..., Any]
+    compiled: Callable[..., Any]
     batch_sizes: frozenset[int]
     frozen: bool
     seen: set[tuple[int, bool]] = field(default_factory=set)
 
-    def __call__(self, x: Tensor, *args: Any) -> Tensor:
-        if len(x) not in self.batch_sizes:
+    def __call__(self, x: Tensor, *args: Any) -> Any:
+        if torch.compiler.is_compiling() or len(x) not in self.batch_sizes:  # part of something larger, or rare
             return self.eager(x, *args)
         kind = (len(x), torch.is_grad_enabled())
         return self.compiled(x, *args) if kind in self.seen else self._first_call(kind, x, *args)
 
-    def _first_call(self, kind: tuple[int, bool], x: Tensor, *args: Any) -> Tensor:
+    def _first_call(self, kind: tuple[int, bool], x: Tensor, *args: Any) -> Any:
         started = time.perf_counter()
         try:
             with torch._inductor.config.patch(freezing=self.frozen):

@@ -11,6 +11,7 @@ import torch
 from diffworld.runtime.errors import UserError
 from diffworld.runtime.ranks import Ranks
 
+_PLAIN = contextlib.nullcontext()
 CORES = torch.get_num_threads()
 """Threads that torch takes by itself: OMP_NUM_THREADS, else a thread for each core it may run on."""
 
@@ -29,6 +30,11 @@ def resolve_device(name: str) -> torch.device:
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UserError(f"device '{name}' is not available on this machine: it has {torch.cuda.device_count()}")
     return device
+
+
+def missing_cuda(name: str) -> bool:
+    """Whether that is the name of a GPU of NVIDIA's, and none is here."""
+    return bool(re.fullmatch(r"cuda(:[0-9]+)?", name)) and not torch.cuda.is_available()
 
 
 def device_of_rank(name: str, ranks: Ranks) -> str:
@@ -105,5 +111,5 @@ def native_bfloat16(device: torch.device) -> bool:
 def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[object]:
     """Arithmetic in `dtype` (weights and losses stay float32)."""
     if dtype == torch.float32:
-        return contextlib.nullcontext()
+        return torch.autocast(device.type, enabled=False) if torch.is_autocast_enabled(device.type) else _PLAIN
     return torch.autocast(device.type, dtype)

@@ -156,9 +156,9 @@ class GradientAverage:
             for parameter in parameters:
                 parameter.register_post_accumulate_grad_hook(self._arrived)
 
-    def begin(self) -> None:
-        """From now on send each bucket as soon as the way back has filled it; called before the last way back."""
-        self.missing = [len(bucket) for bucket in self.buckets]
+    def begin(self, ways_back: int = 1) -> None:
+        """From now on send each bucket as soon as so many ways back have filled it; called before the last of them."""
+        self.missing = [ways_back * len(bucket) for bucket in self.buckets]
 
     def finish(self) -> None:
         """Send what is left, and put the means in place of the gradients."""

@@ -4,9 +4,9 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 
@@ -19,10 +19,12 @@ from diffworld.envs import EpisodeResult
 from diffworld.evaluation.games import TestGames
 from diffworld.evaluation.held_out import BATCH, BATCHES
 from diffworld.game import GameSpec
-from diffworld.recipes import COLLECT, TEST
-from diffworld.runtime.device import resolve_threads, use_threads
+from diffworld.recipes import COLLECT, TEST, build_networks
+from diffworld.runtime.device import missing_cuda, resolve_threads, use_threads
+from diffworld.runtime.errors import UserError
 from diffworld.runtime.memory import in_words, memory_limit
 from diffworld.runtime.progress import duration, rate
+from diffworld.training.footprint import CONTEXT, META, Rehearsal, Way, way_on_a_gpu
 from diffworld.training.memory import check_memory
 from diffworld.training.run import header, make_trainer, open_source, size_note
 from diffworld.training.trainer import Trainer
@@ -54,25 +56,36 @@ class Cost:
 
 
 def dry_run(config: Config, preset: str = "") -> None:
-    """Print it all; nothing is written where the run would be."""
+    """Print it all; nothing is written where the run would be. UserError where a GPU has too little memory.
+
+    With `--device cuda` on a machine without a GPU, what a run would take of one is said, and nothing is timed.
+    """
     config.check()
     use_threads(resolve_threads(config.small))
+    here = not missing_cuda(config.device)
     with ExitStack() as resources:
-        env, data = open_source(config, resources, new=True)
+        env, data = open_source(config if here else replace(config, device="cpu"), resources, new=here)
         spec = (env or data).spec  # type: ignore[union-attr]
         source = _of_game(spec) if data is None else _of_data(data)
+        steps = config.collection.total_steps if env is not None else 0
+        if not here:
+            print(source)
+            _foretell(Rehearsal(config, spec, way_on_a_gpu(config.precision, config.compile)), steps)
+            return
         if config.recipe == "diamond":
             folder = resources.enter_context(tempfile.TemporaryDirectory())
             data = resources.enter_context(_grey_data(spec, Path(folder)))
         trainer = make_trainer(config, spec, data, env)
         counts = trainer.networks.parameter_counts()
         print(header(trainer, config.recipe, preset))
+        if trainer.device.type == "cuda":
+            way = Way("cuda", trainer.dtype, config.compile != "off")
+            _check_gpu(Rehearsal(config, spec, way), torch.cuda.mem_get_info(trainer.device)[1])
         print(source)
         if note := size_note(config.recipe, spec):
             print(note)
-        print(_line("networks", ", ".join(f"{name} {count:,} parameters" for name, count in counts.items())))
+        print(_of_networks(counts))
         print("measuring a few updates of each, and some steps of the game ...", flush=True)
-        steps = config.collection.total_steps if env is not None else 0
         costs = [*_collection(trainer, steps), *_updates(trainer, config.total_epochs, steps)]
         games = None if env is None else TestGames(spec, config.seed, config.evaluation.num_envs)
         costs += _tests(trainer, games, config.evaluation, config.total_epochs, costs)
@@ -80,9 +93,36 @@ def dry_run(config: Config, preset: str = "") -> None:
     least, taken = check_memory(config, spec, trainer.device), _most_memory(trainer.device)
     said = f"at least {in_words(least)} are needed, {in_words(taken)} were taken for this, and {memory_limit()}"
     print(_line("memory", said))
-    saved = f"a checkpoint {in_words(12 * sum(counts.values()))}"  # weights and AdamW's two moments
-    replay = f"replay {in_words(steps * (3 * spec.height * spec.width + 17))}, " if config.recipe == "diamond" else ""
-    print(_line("disk", replay + saved))
+    print(_of_disk(spec, steps if config.recipe == "diamond" else 0, sum(counts.values())))
+
+
+def _foretell(rehearsal: Rehearsal, steps: int) -> None:
+    """What can be said of a run on a GPU that is not here, which takes so many real steps."""
+    with META:
+        counts = build_networks(rehearsal.config, rehearsal.spec, META).parameter_counts()
+    print(_of_networks(counts))
+    print(_line("GPU memory", f"{rehearsal.footprint} ({rehearsal.way})"))
+    print(_of_disk(rehearsal.spec, steps if rehearsal.config.recipe == "diamond" else 0, sum(counts.values())))
+    print("no GPU is here: nothing was timed")
+
+
+def _check_gpu(rehearsal: Rehearsal, total: int) -> None:
+    """Print what a run takes of a GPU of so many bytes; UserError, with settings that fit, where it takes more."""
+    found, has = rehearsal.footprint, f"this GPU has {in_words(total)}"
+    print(_line("GPU memory", f"{found} ({rehearsal.way}); {has}"))
+    if settings := rehearsal.fitting(total - CONTEXT):
+        raise UserError(f"this takes {found}, and {has}: give {settings} (smaller batches, more of them)")
+
+
+def _of_networks(counts: Mapping[NetworkName, int]) -> str:
+    return _line("networks", ", ".join(f"{name} {count:,} parameters" for name, count in counts.items()))
+
+
+def _of_disk(spec: GameSpec, replay: int, parameters: int) -> str:
+    """What a run writes: a replay of so many steps, where it has one, and checkpoints."""
+    saved = f"a checkpoint {in_words(12 * parameters)}"  # weights and AdamW's two moments
+    of_replay = f"replay {in_words(replay * (3 * spec.height * spec.width + 17))}, " if replay else ""
+    return _line("disk", of_replay + saved)
 
 
 def _print_costs(costs: Sequence[Cost], epochs: int) -> None:

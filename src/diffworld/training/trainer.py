@@ -55,7 +55,8 @@ class Trainer:
         self.recipe, self.given, self.device, self.dtype = recipe, given, given.device, dtype
         self.networks, self.ranks = recipe.networks, given.ranks
         self.optimisers = {
-            name: Optimiser(part.network, part.updates, self.ranks, shard) for name, part in recipe.parts.items()
+            name: Optimiser(part.network, part.updates, self.ranks, shard, part.ways_back)
+            for name, part in recipe.parts.items()
         }
         self.gradients = {name: self._gradients(part) for name, part in recipe.parts.items()}
         self.averages = Averages()
@@ -81,20 +82,29 @@ class Trainer:
 
     def _gradients(self, part: Part) -> Callable[..., Losses]:
         """A part's loss in the run's number format, with its gradients, of the tensors of `_batch`."""
-        size = len(part.kind._fields)
+        size, stepwise = len(part.kind._fields), part.ways_back > 1
+
+        def each(share: Tensor) -> None:
+            with autocast(self.device, torch.float32):  # the way back has the formats of the way there
+                share.backward()
+
+        how = {"each": each} if stepwise else {}
 
         def in_precision(*tensors: Tensor) -> Losses:
             with autocast(self.device, self.dtype):
-                return part.loss(part.kind(*tensors[:size]), *tensors[size:])
+                return part.loss(part.kind(*tensors[:size]), *tensors[size:], **how)
 
-        return descend(in_precision)
+        return descend(in_precision, descended=stepwise)
 
     def record(self) -> None:
         """Replace what does the same kernels each time by CUDA graphs of them."""
         for name, part in self.recipe.parts.items():
             if part.same_kernels and part.updates.accumulate == 1:  # a replay sets gradients, it does not add to them
-                graphed = GraphedCallable(f"{name} update", self.gradients[name], part.network.parameters())
+                graphed = GraphedCallable(
+                    f"{name} update", self.gradients[name], part.network.parameters(), shared=True
+                )
                 self.gradients[name], self.optimisers[name].overlap = graphed, False
+                self.optimisers[name].record(graphed)
             part.record()
 
     def checkpoint(self, progress: dict[str, Any]) -> Checkpoint:

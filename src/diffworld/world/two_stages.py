@@ -74,15 +74,11 @@ class TwoStages:
         """The small frames' denoiser, and the upsampler, which is given the true small frame."""
         first, config = self.low.lessons["denoiser"], self.upsampler.config
 
-        def of_small(
-            frames: Tensor, actions: Tensor, mask: Tensor, randn: Randn, counts: Tensor | None = None
-        ) -> Tensor:
-            return first.loss(self.seen(frames), actions, mask, randn, counts=counts)
+        def of_small(frames: Tensor, actions: Tensor, mask: Tensor, randn: Randn, **how: Any) -> Tensor:
+            return first.loss(self.seen(frames), actions, mask, randn, **how)
 
-        def of_large(
-            frames: Tensor, actions: Tensor, mask: Tensor, randn: Randn, counts: Tensor | None = None
-        ) -> Tensor:
-            return self.upsampler.loss(frames, None, mask, randn, low_res=self.seen(frames), counts=counts)
+        def of_large(frames: Tensor, actions: Tensor, mask: Tensor, randn: Randn, **how: Any) -> Tensor:
+            return self.upsampler.loss(frames, None, mask, randn, low_res=self.seen(frames), **how)
 
         length = config.context_frames + 1 + config.autoregressive_steps
         return {

@@ -128,7 +128,12 @@ class Lesson:
     """Frames of a window."""
     loss: Callable[..., Tensor]
     """Of windows: frames (B, length, 3, H, W), actions (B, length) or (B, length, A), mask (B, length), and noise; see
-    `Denoiser.loss` for its `counts`."""
+    `Denoiser.loss` for its `counts` and `each`."""
+
+    @property
+    def steps(self) -> int:
+        """Frames of a window that are predicted in turn, 1 + k."""
+        return 1 + self.denoiser.config.autoregressive_steps
 
 
 class WorldModel(Protocol[S]):
