@@ -155,11 +155,10 @@ def test_more_steps_of_a_denoiser_take_no_more(small: Config) -> None:
 
 
 def test_the_published_shooter_fits_into_24_gb() -> None:
-    spec = GameSpec("", 150, 280, ACTIONS)
-    for dtype in FORMATS:
-        found = Rehearsal(preset("csgo"), spec, Way("cuda", dtype, False)).footprint
-        assert found.kept == 12 * (330_489_219 + 51_149_187)
-        assert 6 * 2**30 < found.total < 12 * 2**30, str(found)
+    """Even where nothing is compiled."""
+    found = Rehearsal(preset("csgo"), GameSpec("", 150, 280, ACTIONS), Way("cuda", torch.bfloat16, False)).footprint
+    assert found.kept == 12 * (330_489_219 + 51_149_187)
+    assert 6 * 2**30 < found.total < 12 * 2**30, str(found)
 
 
 def test_settings_that_fit_are_named_and_make_the_same_update(small: Config) -> None:
