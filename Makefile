@@ -7,6 +7,8 @@ AS_ROOT = $(if $(filter 0,$(shell id -u)),,sudo -n)
 # torch goes in first and alone, so that pip takes the build (CPU or CUDA) that its own configuration offers
 # and nothing after it chooses another.
 TORCH := torch==2.13.0
+# A process more than cores, at most 8: tests of pages wait more than they compute.
+WORKERS = $(shell $(BIN)/python -c "import os; print(min(8, len(os.sched_getaffinity(0)) + 1))")
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-cluster browser lint types lock wheel clean
@@ -29,8 +31,8 @@ $(INSTALLED): requirements.lock pyproject.toml
 demo: install ## train the smallest preset from nothing, into runs/demo
 	$(BIN)/diffworld train --preset demo --out runs/demo
 
-test: install browser ## run the tests, one process a core; all their cases with CI=true
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
+test: install browser ## run the tests side by side; all their cases with CI=true
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 test-cluster: install ## run the long tests of training over several processes or nodes
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m cluster

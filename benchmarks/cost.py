@@ -13,6 +13,7 @@ follows.
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,7 +23,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.measuring import command, write_compact_json
-from diffworld.config import Config, NetworkName, preset
+from diffworld.config import NetworkName, preset
 from diffworld.game import ActionSpace, GameSpec
 from diffworld.game.counter_strike import counter_strike
 from diffworld.models.denoiser import Denoiser
@@ -115,7 +116,7 @@ def shooter_updates(gpu: Gpu, share: float) -> list[Update]:
     """A run of `csgo`, whose arithmetic is counted, where `share` of a GPU's peak is reached."""
     config = preset("csgo")
     updates = []
-    for name, work in shooter_work(config).items():
+    for name, work in shooter_work().items():
         setting = config.updates(name)
         seconds = work.flops / (gpu.peak * 1e12 * share)
         # Of one batch: those that an update adds up are spread over the GPUs before a batch is divided.
@@ -133,9 +134,10 @@ class Work:
     parameters: int
 
 
-def shooter_work(config: Config) -> dict[NetworkName, Work]:
+@cache
+def shooter_work() -> dict[NetworkName, Work]:
     """Of the shooter's networks, with all batches that an update adds up. The way back counts as two ways forward."""
-    spec = counter_strike()
+    config, spec = preset("csgo"), counter_strike()
     networks = build_networks(config, spec, torch.device("meta"))
     found = {}
     for name, network in networks.items():

@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.cost import BACK, GPUS, Update, atari_updates, main, run_hours, shooter_work, update_seconds
-from diffworld.config import preset
 
 
 def test_an_update_by_hand() -> None:
@@ -36,7 +35,7 @@ def test_a_run_of_atari_takes_what_its_updates_were_measured_to_take() -> None:
 
 
 def test_the_shooters_arithmetic_is_that_of_its_published_networks() -> None:
-    work = shooter_work(preset("csgo"))
+    work = shooter_work()
     assert work["denoiser"].parameters == 330_489_219 and work["upsampler"].parameters == 51_149_187
     # 600 epochs of 400 updates in 12 days on an RTX 4090 of 165 TFLOP/s reach the share that is the default.
     reached = 240_000 * sum(each.flops for each in work.values()) / (12 * 86_400 * 165e12)

@@ -7,12 +7,14 @@ from benchmarks import memory
 SMALL = ["--small", "--updates", "2", "--device", "cpu"]
 
 
+@pytest.mark.thorough
 def test_what_is_foretold_is_taken(capsys: pytest.CaptureFixture[str]) -> None:
     assert memory.main(SMALL) == 0
     said = capsys.readouterr().out
     assert "denoiser: " in said and said.endswith("foretold within 15%\n")
 
 
+@pytest.mark.thorough
 def test_a_wrong_forecast_fails(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "SHARE", 1e-6)
     assert memory.main(SMALL) == 2

@@ -159,6 +159,7 @@ def configurations(draw: st.DrawFn) -> dict[str, Any]:
 
 @settings(max_examples=20)
 @given(configurations(), st.text(max_size=3))
+@pytest.mark.thorough
 def test_any_configuration_is_built_filled_and_run(config: dict[str, Any], salt: str) -> None:
     parts = build_parts(config)
     shapes = {name: list(tensor.shape) for name, tensor in to_published(parts).items()}

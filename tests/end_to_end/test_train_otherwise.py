@@ -4,6 +4,7 @@ import json
 import subprocess
 from pathlib import Path
 
+import pytest
 from tiny import command, environment, final_weights, kill_after, train
 
 ONE_EPOCH = ("--collection.total-steps", "60", "--epochs", "0")
@@ -36,6 +37,7 @@ def test_model_free_counts_real_steps_and_resumes(tmp_path: Path) -> None:
     assert final_weights(out) == final_weights(tmp_path / "whole")
 
 
+@pytest.mark.thorough
 def test_bfloat16_trains_too(tmp_path: Path) -> None:
     done = train(tmp_path / "run", "--precision", "bfloat16", *ONE_EPOCH)
     assert done.returncode == 0, done.stderr

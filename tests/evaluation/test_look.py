@@ -136,6 +136,7 @@ def test_the_shift_is_found(game: str, late: int, tmp_path: Path, played: dict[s
     assert (f"--shift {3 + late}" in found.verdict(3)) == bool(late)
 
 
+@pytest.mark.thorough
 def test_actions_that_do_nothing_are_told(tmp_path: Path) -> None:
     frames, actions = boat(600, 0)[0]
     rng = np.random.default_rng(0)

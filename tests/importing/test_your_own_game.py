@@ -57,6 +57,7 @@ def follow(desk: Path, command: list[str], *more: str) -> Done:
         os.chdir(here)
 
 
+@pytest.mark.thorough
 def test_the_commands_in_short_lead_from_a_recording_to_a_dream(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("diffworld.evaluation.look.alignment.UPDATES", 50)  # what it finds has tests of its own
     imported, looked, trained, played = COMMANDS[:4]

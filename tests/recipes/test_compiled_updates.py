@@ -108,7 +108,7 @@ def operands(graph: fx.GraphModule) -> Iterator[tuple[fx.Node, fx.Node]]:
 
 
 @pytest.mark.filterwarnings("default")  # the compiler's own warnings are not ours
-@pytest.mark.parametrize("side", [16, pytest.param(32, marks=pytest.mark.thorough)])  # its attention is torch's own
+@pytest.mark.cases(every=2)
 def test_feature_maps_stay_channels_last(small: Config, side: int) -> None:
     """There and back: what a convolution takes lies as it wants it, but for frames and for slices of concatenations."""
     found = networks(small, "world", attention=True)
@@ -139,6 +139,7 @@ def kernels(function: Callable[..., Tensor]) -> list[list[str]]:
 
 
 @pytest.mark.filterwarnings("default")
+@pytest.mark.thorough
 def test_norm_modulation_and_silu_are_fused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A residual block is its two convolutions, a kernel before each of them and one after; they differ in nothing but
     what they are given, so each is made once. Back there are as many."""

@@ -84,6 +84,7 @@ def trainer_of(config: Config, name: NetworkName, dtype: torch.dtype, folder: Pa
 
 @pytest.mark.parametrize("dtype", FORMATS, ids=str)
 @pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.cases(every=3)
 def test_what_is_kept_and_what_is_taken_is_foretold(
     small: Config, tmp_path: Path, name: NetworkName, dtype: torch.dtype
 ) -> None:
@@ -115,6 +116,7 @@ def test_what_is_kept_and_what_is_taken_is_foretold(
 
 
 @pytest.mark.parametrize("dtype", FORMATS, ids=str)
+@pytest.mark.thorough
 def test_what_a_compiled_update_keeps_is_foretold(dtype: torch.dtype) -> None:
     """By the compiler's own way of cutting, with the graphs run as they are."""
     config = replace(

@@ -81,6 +81,7 @@ def test_a_gamepad_that_comes_later_and_goes(page: Page) -> None:
     wait_for_step(page, before + 2)
 
 
+@pytest.mark.thorough
 def test_other_games_have_their_keys_under_it(browser: Browser, tmp_path: Path) -> None:
     with serving(make_shooter_run(tmp_path / "run")) as served:
         context = browser.new_context()

@@ -232,7 +232,7 @@ CONTRAST = """() => {
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.cases(every=2)
+@pytest.mark.thorough
 def test_the_page_is_light_or_dark_as_one_likes_and_can_be_read(browser: Browser, served: Served, scheme: str) -> None:
     context = browser.new_context(viewport={"width": 1280, "height": 800}, color_scheme=scheme)  # type: ignore[arg-type]
     page = open_page(context.new_page(), served)
