@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from functorch.compile import make_boxed_func
 from torch import Tensor, fx, nn
 from torch._dynamo.backends.common import aot_autograd
 from torch._functorch.partitioners import min_cut_rematerialization_partition
@@ -84,7 +85,7 @@ def graphs(function: Callable[..., Any], *args: Any) -> list[fx.GraphModule]:
 
     def keep(graph: fx.GraphModule, _: Any) -> Any:
         found.append(graph)
-        return graph.forward
+        return make_boxed_func(graph.forward)
 
     backend = aot_autograd(
         fw_compiler=keep,
@@ -108,7 +109,7 @@ def operands(graph: fx.GraphModule) -> Iterator[tuple[fx.Node, fx.Node]]:
 
 
 @pytest.mark.filterwarnings("default")  # the compiler's own warnings are not ours
-@pytest.mark.cases(every=2)
+@pytest.mark.parametrize("side", [16, pytest.param(32, marks=pytest.mark.thorough)])  # its attention is torch's own
 def test_feature_maps_stay_channels_last(small: Config, side: int) -> None:
     """There and back: what a convolution takes lies as it wants it, but for frames and for slices of concatenations."""
     found = networks(small, "world", attention=True)

@@ -25,6 +25,9 @@ class Watched:
         assert self.ranks.all(self.checkpoints) == [self.checkpoints] * self.ranks.count, "ranks save together"
         return SimpleNamespace()
 
+    def check_claim(self) -> None:
+        assert self.ranks.first, "the claim is rank 0's"
+
     def save(self, number: int, checkpoint: Any) -> None:
         self.written += 1
         assert self.ranks.first
