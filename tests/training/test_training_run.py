@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 import torch
 
+from diffworld.commands.train import train_among
 from diffworld.config import NETWORKS, OF_DATA, RECIPE_NETWORKS, Config
 from diffworld.data import Dataset
 from diffworld.runs import RunFolder, load
 from diffworld.runs.folder import Checkpoint
 from diffworld.runtime.errors import UserError
 from diffworld.runtime.metrics import METRICS_FILE, read_metrics
+from diffworld.runtime.ranks import Ranks
 from diffworld.training import dry_run as dry_runs
 from diffworld.training.dry_run import dry_run
 from diffworld.training.footprint import CONTEXT, Rehearsal, Way
@@ -240,6 +242,17 @@ def test_a_dry_run_names_settings_that_fit_into_a_gpu(small: Config, capsys: pyt
             fits = "batch-size 32", "accumulate 2", f"clip {2 * config.denoiser_updates.clip:g}"
             assert f"give {' '.join(f'--denoiser-updates.{setting}' for setting in fits)} (" in str(refused.value)
         assert "this GPU has" in capsys.readouterr().out
+
+
+def test_a_dry_run_among_ranks_takes_a_ranks_part_of_every_batch(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timed: list[Config] = []
+    monkeypatch.setattr(dry_runs, "dry_run", lambda config, preset: timed.append(config))
+    data = fill(tmp_path / "data", 30, height=16, width=16)
+    assert train_among(Ranks(count=2), ["--data", str(data), "--denoiser-updates.batch-size", "6", "--dry-run"]) == 0
+    assert [config.denoiser_updates.batch_size for config in timed] == [3]
+    assert capsys.readouterr().out.startswith("what each of 2 ranks takes for its part of every batch")
 
 
 @pytest.mark.parametrize("recipe", ["diamond", "model_free", "world", "shooter"])

@@ -59,7 +59,9 @@ def train_among(ranks: Ranks, arguments: list[str]) -> int:
     if options.dry_run and ranks.first:
         from diffworld.training.dry_run import dry_run
 
-        dry_run(config, options.preset)
+        if ranks.several:
+            print(f"what each of {ranks.count} ranks takes for its part of every batch; gradients do not travel here")
+        dry_run(config.of_rank(ranks.count), options.preset)
     if options.show_config or options.dry_run:
         return 0
     from diffworld.training.interrupt import Interrupted
