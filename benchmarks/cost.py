@@ -19,7 +19,6 @@ from typing import Annotated, Any
 
 import torch
 from annotated_types import Gt, Le
-from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.measuring import command, write_compact_json
@@ -29,6 +28,7 @@ from diffworld.game.counter_strike import counter_strike
 from diffworld.models.denoiser import Denoiser
 from diffworld.recipes import build_networks
 from diffworld.runtime.checked import Count
+from diffworld.training.footprint import loss
 
 LAUNCH = 2.5e-6
 """Seconds that a kernel of a recorded update takes at least, about."""
@@ -147,7 +147,7 @@ def shooter_work() -> dict[NetworkName, Work]:
         with torch.device("meta"), FlopCounterMode(display=False) as counter:
             kernels = _CountOperations()
             with kernels, torch.no_grad():
-                _loss(network, spec.frame_size, spec.actions.size)
+                loss(network, spec, rows=1, steps=1, factor=config.factor)
         parameters = sum(parameter.numel() for parameter in network.parameters())
         found[name] = Work(3.0 * counter.get_total_flops() * rows * steps, 3 * kernels.count * steps, parameters)
     return found
@@ -163,16 +163,6 @@ class _CountOperations(torch.utils._python_dispatch.TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         self.count += not func.is_view
         return func(*args, **(kwargs or {}))
-
-
-def _loss(network: Denoiser, size: tuple[int, int], keys: int) -> Tensor:
-    """Of one predicted frame of one row."""
-    length, factor = network.config.context_frames + 1, network.conditioning.upsampling_factor
-    small = tuple(side // 5 for side in size)
-    frames = torch.zeros(1, length, 3, *(size if factor > 1 else small))
-    low_res = torch.zeros(1, length, 3, *small) if factor > 1 else None
-    actions = torch.zeros(1, length, keys, dtype=torch.uint8) if factor == 1 else None
-    return network.loss(frames, actions, torch.ones(1, length, dtype=torch.bool), torch.randn, low_res=low_res)
 
 
 @dataclass(frozen=True)
