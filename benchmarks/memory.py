@@ -23,7 +23,8 @@ from diffworld.game import GameSpec
 from diffworld.runtime.device import resolve_compile
 from diffworld.runtime.errors import UserError
 from diffworld.runtime.memory import in_words
-from diffworld.training.footprint import Live, Rehearsal, Way
+from diffworld.training.footprint import Rehearsal, Way
+from diffworld.training.shapes import Live
 from diffworld.training.trainer import Trainer
 
 SHARE, MOST = 0.15, 24 * 10**9

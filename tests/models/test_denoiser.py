@@ -15,7 +15,7 @@ from diffworld.models.denoiser import Conditioning, Context, Denoiser, DenoiserC
 from diffworld.models.diffusion import LogNormalSigma, expand, precondition, to_byte_grid
 from diffworld.models.sampler import SamplerConfig
 from diffworld.runtime.device import autocast
-from diffworld.training.footprint import Live
+from diffworld.training.shapes import Live
 
 ATARI = DenoiserConfig(
     context_frames=2, cond_channels=8, channels=(4, 8), depths=(1, 1), attention=(False, False), sigma_offset=0.3

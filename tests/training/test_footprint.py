@@ -19,16 +19,8 @@ from diffworld.models.denoiser import Denoiser
 from diffworld.recipes import build_networks
 from diffworld.runtime.device import autocast
 from diffworld.training import footprint as footprints
-from diffworld.training.footprint import (
-    META,
-    AsCompiled,
-    AsOn,
-    Footprint,
-    Live,
-    Rehearsal,
-    Way,
-    loss,
-)
+from diffworld.training.footprint import Footprint, Rehearsal, Way, loss
+from diffworld.training.shapes import META, AsCompiled, AsOn, Live
 from diffworld.training.trainer import Trainer
 from tests.tiny_training import SHOOTER, noise_of, shooter_trainer, updates, world_trainer
 

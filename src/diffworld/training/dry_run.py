@@ -24,9 +24,10 @@ from diffworld.runtime.device import missing_cuda, resolve_threads, use_threads
 from diffworld.runtime.errors import UserError
 from diffworld.runtime.memory import in_words, memory_limit
 from diffworld.runtime.progress import duration, rate
-from diffworld.training.footprint import CONTEXT, META, Rehearsal, Way, way_on_a_gpu
+from diffworld.training.footprint import CONTEXT, Rehearsal, Way, way_on_a_gpu
 from diffworld.training.memory import check_memory
 from diffworld.training.run import header, make_trainer, open_source, size_note
+from diffworld.training.shapes import META
 from diffworld.training.trainer import Trainer
 
 MEASURED_SECONDS = 10.0

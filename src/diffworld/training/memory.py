@@ -13,7 +13,8 @@ from diffworld.recipes import build_networks, small_size
 from diffworld.runtime.device import resolve_compile, resolve_precision
 from diffworld.runtime.errors import UserError
 from diffworld.runtime.memory import Limit, in_words, memory_limit
-from diffworld.training.footprint import META, AsOn, Way, loss
+from diffworld.training.footprint import Way, loss
+from diffworld.training.shapes import META, AsOn
 
 BYTES_A_PARAMETER = 16
 """Weight, gradient and AdamW's two moments."""
@@ -68,7 +69,7 @@ def kept_bytes(network: nn.Module, spec: GameSpec, way: Way) -> int:
         own = {weight.untyped_storage()._cdata for weight in (*network.parameters(), *mode.cast.values())}
         sizes = [storage.nbytes() for key, storage in kept.items() if key not in own]
     del result  # what is kept lives as long as it does
-    return sum(sizes) // (4 if way.compiled else 1)  # compiled, most is computed anew; see footprint.py
+    return sum(sizes) // (4 if way.compiled else 1)  # compiled, most is computed anew; see shapes.py
 
 
 def _check(size: int, limit: Limit, needs: str, settings: str) -> None:
