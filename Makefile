@@ -31,6 +31,8 @@ $(INSTALLED): requirements.lock pyproject.toml
 demo: install ## train the smallest preset from nothing, into runs/demo
 	$(BIN)/diffworld train --preset demo --out runs/demo
 
+# The tests start hundreds of processes: each would compile the package again where Python keeps no bytecode.
+test: export PYTHONDONTWRITEBYTECODE =
 test: install browser ## run the tests side by side; all their cases with CI=true
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 

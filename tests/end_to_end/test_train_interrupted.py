@@ -10,6 +10,7 @@ import pytest
 from tiny import LIMIT, command, environment, final_weights, saves, train
 
 
+@pytest.mark.thorough
 def test_ctrl_c_saves_and_the_folder_may_be_moved(finished: Path, tmp_path: Path) -> None:
     out, moved = tmp_path / "here", tmp_path / "there" / "run"
     process = subprocess.Popen(

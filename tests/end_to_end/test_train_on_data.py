@@ -92,6 +92,7 @@ STAGES = """
 """.split()
 
 
+@pytest.mark.thorough
 def test_two_stages_train_and_resume_bit_for_bit(tmp_path: Path) -> None:
     data = make_data(tmp_path / "data", SPACES["keys and mouse"])
     out = killed_and_resumed(data, tmp_path, *STAGES)

@@ -156,6 +156,7 @@ def test_row_of_three_equals_row_alone() -> None:
 
 
 @pytest.mark.parametrize("game", ["Breakout", "Qbert", "MsPacman"])
+@pytest.mark.cases(every=3)
 def test_restore_continues_bit_for_bit(game: str) -> None:
     env = make_env(f"atari/{game}", LIVES, 2)
     env.reset([21, 22])

@@ -9,12 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from functorch.compile import make_boxed_func
 from torch import Tensor, fx, nn
-from torch._dynamo.backends.common import aot_autograd
-from torch._functorch.partitioners import min_cut_rematerialization_partition
-from torch._inductor.decomposition import select_decomp_table
-from torch._inductor.utils import run_fw_bw_and_get_code
 
 from diffworld.config import Config
 from diffworld.game import ActionSpace, GameSpec
@@ -81,6 +76,12 @@ def test_encoders_are_one_graph_each(small: Config) -> None:
 
 def graphs(function: Callable[..., Any], *args: Any) -> list[fx.GraphModule]:
     """Of the way there and the way back, as the compiler has them before it makes kernels."""
+    # The compiler takes seconds to import: not when tests are collected.
+    from functorch.compile import make_boxed_func
+    from torch._dynamo.backends.common import aot_autograd
+    from torch._functorch.partitioners import min_cut_rematerialization_partition
+    from torch._inductor.decomposition import select_decomp_table
+
     found: list[fx.GraphModule] = []
 
     def keep(graph: fx.GraphModule, _: Any) -> Any:
@@ -133,6 +134,8 @@ def test_feature_maps_stay_channels_last(small: Config, side: int) -> None:
 
 def kernels(function: Callable[..., Tensor]) -> list[list[str]]:
     """Names of the kernels that the compiler makes of the way there and the way back."""
+    from torch._inductor.utils import run_fw_bw_and_get_code
+
     torch._dynamo.reset()
     with torch._inductor.config.patch(fx_graph_cache=False):
         _, codes = run_fw_bw_and_get_code(function)

@@ -148,6 +148,7 @@ def test_more_steps_of_a_denoiser_take_no_more(small: Config) -> None:
     assert two < six < two + 1.1 * window
 
 
+@pytest.mark.thorough
 def test_the_published_shooter_fits_into_24_gb() -> None:
     """Even where nothing is compiled."""
     found = Rehearsal(preset("csgo"), GameSpec("", 150, 280, ACTIONS), Way("cuda", torch.bfloat16, False)).footprint
@@ -155,6 +156,7 @@ def test_the_published_shooter_fits_into_24_gb() -> None:
     assert 6 * 2**30 < found.total < 12 * 2**30, str(found)
 
 
+@pytest.mark.thorough
 def test_settings_that_fit_are_named_and_make_the_same_update(small: Config) -> None:
     config = sized(replace(small, recipe="world", data="x", networks=("denoiser",)))
     way = Way("cuda", torch.float32, False)

@@ -61,7 +61,7 @@ class Connection:
         self._keys = HeldKeys(server.model.spec.actions)
         self._pace, self._meter = Pace(default_fps(server.model.spec)), Meter()
         self._latest: View | None = None
-        self._number = self._shown = self._queries = 0
+        self._number = self._shown = self._queries = self._stands = 0
         self._shown_at = time.monotonic()
         self._due = asyncio.Event()
 
@@ -223,7 +223,7 @@ class Connection:
 
     def _keep(self, view: View) -> None:
         """The view to be sent next; one that was not sent by now never will be."""
-        self._latest = view
+        self._latest, self._stands = view, view.step
         self._due.set()
 
     def _stalled(self) -> bool:
@@ -245,7 +245,8 @@ class Connection:
             await self._say({**about, **told}, pictures)
 
     async def _tell_state(self, session: PlaySession) -> None:
-        state = {"paused": self._paused, "fps": self._pace.fps, "recording": session.recording}
+        # The step tells which picture is the last to come while the game is paused.
+        state = {"paused": self._paused, "step": self._stands, "fps": self._pace.fps, "recording": session.recording}
         await self._say({"type": "state", **state, "settings": dataclasses.asdict(session.settings)})
 
     async def _say(self, header: dict[str, Any], frames: Pictures | None = None) -> None:

@@ -138,8 +138,10 @@ def load(path: str | Path = DEMO, device: str = "auto", precision: str = "") -> 
     spec = run.spec() or _older_spec(config.env, config.environment, list(datasets.values()), checkpoint.weights)
     known = {k: v for k, v in checkpoint.progress.items() if k in ("env_steps", "replay_rows")}
     progress = {**checkpoint.progress.get("progress", {}), **known}
-    title = Path(path).resolve().name
-    return _assemble(title, config, spec, checkpoint.weights, datasets, progress, device, precision)
+    trained = Packed(config, spec, checkpoint.weights, windows=())
+    model = _assemble(Path(path).resolve().name, trained, device, precision)
+    model.starts, model.datasets, model.progress = Starts(lambda: _load_starts(model)), datasets, progress
+    return model
 
 
 def untrained(env_id: str, settings: EnvironmentConfig) -> Model:
@@ -189,23 +191,13 @@ def pack(model: Model, path: Path, starts: int = 64, licence: str = "") -> None:
 def _load_packed(path: Path, title: str, device: str, precision: str) -> Model:
     packed = read_packed(path)
     try:
-        model = _assemble(title, packed.config, packed.spec, packed.weights, {}, {}, device, precision)
+        return _assemble(title, packed, device, precision)
     except UserError as error:
         raise UserError(f"{path} cannot be used: {error}") from error
-    model.starts, model.licence = Starts(lambda: list(packed.windows)), packed.licence
-    return model
 
 
-def _assemble(
-    title: str,
-    config: Config,
-    spec: GameSpec,
-    weights: dict[str, Tensor],
-    datasets: dict[str, Path],
-    progress: Mapping[str, Any],
-    device: str,
-    precision: str,
-) -> Model:
+def _assemble(title: str, trained: Packed, device: str, precision: str) -> Model:
+    config, spec, weights, windows = trained.config, trained.spec, trained.weights, trained.windows
     where = resolve_device(device)
     learnt = tuple(name for name in config.learnt if any(key.startswith(f"{name}.") for key in weights))
     config.check_networks()
@@ -220,9 +212,8 @@ def _assemble(
     world = build_world(networks, (config.sampler, config.upsampler_sampler), dtype)
     if world is not None and where.type == "cuda":
         world.record()
-    model = Model(title, spec, config, networks, world, Starts(list), where, datasets, progress)
-    model.starts = Starts(lambda: _load_starts(model))
-    return model
+    starts = Starts(lambda: list(windows))
+    return Model(title, spec, config, networks, world, starts, where, licence=trained.licence)
 
 
 def _load_starts(model: Model) -> list[Window]:

@@ -37,15 +37,25 @@ def wait_for_step(page: Page, step: int) -> None:
     page.wait_for_function("step => Number(document.body.dataset.step) >= step", arg=step)
 
 
+def take_steps(page: Page, count: int) -> None:
+    """So many single steps, from where the game stands; it is paused, so that a slow machine takes no more of them."""
+    page.wait_for_selector("body.paused")
+    for _ in range(count):
+        before = step_of(page)
+        page.keyboard.press(".")
+        page.wait_for_function("step => Number(document.body.dataset.step) !== step", arg=before)
+
+
 def settled(page: Page) -> int:
     """The step of a paused game once no more frames arrive."""
     page.wait_for_selector("body.paused")
-    step, since = step_of(page), time.monotonic()
+    step, since = None, time.monotonic()
     while time.monotonic() < since + 1:
+        page.wait_for_function("() => document.body.dataset.step === document.body.dataset.stands")
         page.wait_for_timeout(50)
         if step_of(page) != step:
             step, since = step_of(page), time.monotonic()
-    return step
+    return step_of(page)
 
 
 def shown(page: Page) -> list[str]:

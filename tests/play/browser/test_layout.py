@@ -178,6 +178,7 @@ def test_a_game_of_many_keys_is_within_reach(browser: Browser, tmp_path: Path) -
             context.close()
 
 
+@pytest.mark.thorough
 def test_two_stages_and_a_mouse_are_within_reach(browser: Browser, tmp_path: Path) -> None:
     with serving(make_two_stages_run(tmp_path / "run")) as served:
         for name in ("desk", "320x480", "phone", "small landscape"):

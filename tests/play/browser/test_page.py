@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pages import move, open_page, pixels, settled, shown, step_of, wait_for_step
+from pages import move, open_page, pixels, settled, shown, step_of, take_steps, wait_for_step
 from playwright.sync_api import Browser, Page, expect
 from serving import LIMIT, Served, serving, wait_for
 
@@ -80,17 +80,19 @@ def test_worlds_are_switched_and_shown_side_by_side(page: Page) -> None:
 @pytest.mark.parametrize("first", ["dream", "real", "both"])
 @pytest.mark.parametrize("then", ["dream", "real", "both"])
 def test_a_rewind_goes_back_into_the_world_before(page: Page, first: str, then: str) -> None:
+    page.keyboard.press("p")
+    settled(page)
     page.click(f"#world .of-{first}")
     expect(page.locator("body")).to_have_attribute("data-world", first)
-    wait_for_step(page, 15)
+    take_steps(page, 8)
+    earlier = [first, step_of(page) - 3]
     page.click(f"#world .of-{then}")
     expect(page.locator("body")).to_have_attribute("data-world", then)
-    wait_for_step(page, 3)
-    page.keyboard.press("p")
-    page.wait_for_selector("body.paused")
+    take_steps(page, 3)
     page.keyboard.down("Backspace")
     page.wait_for_function(
-        "world => document.body.dataset.world === world && Number(document.body.dataset.step) <= 12", arg=first
+        "([world, step]) => document.body.dataset.world === world && Number(document.body.dataset.step) <= step",
+        arg=earlier,
     )
     page.keyboard.up("Backspace")
     expect(page.locator(f"input[value={first}]")).to_be_checked()
@@ -139,9 +141,10 @@ def test_a_start_is_chosen_from_the_replay(page: Page) -> None:
 
 
 def test_record_then_scrub_export_and_watch(page: Page, tmp_path: Path) -> None:
+    page.keyboard.press("p")
     page.keyboard.press("c")
     expect(page.locator("#badge")).to_have_text("recording")
-    wait_for_step(page, step_of(page) + 10)
+    take_steps(page, 10)
     page.keyboard.press("c")
     expect(page.locator("#toast")).to_contain_text("under Data")
     page.click("#panel-button")

@@ -77,6 +77,7 @@ link.on("state", (message) => {
   for (const part of [controls, transport, stage]) part.show(state);
   document.body.dataset.player = state.settings.player;
   document.body.dataset.world = state.settings.world;
+  document.body.dataset.stands = state.step; // its picture may still be on its way
   document.body.classList.toggle("paused", state.paused);
   document.body.classList.toggle("recording", state.recording);
   $("#badge").hidden = !state.recording && !state.paused;
