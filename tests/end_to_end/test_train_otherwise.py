@@ -21,6 +21,7 @@ def test_weights_of_another_run(finished: Path, tmp_path: Path) -> None:
     assert any(new[k] != old[k] for k in old if k.startswith("actor_critic."))
 
 
+@pytest.mark.thorough
 def test_model_free_counts_real_steps_and_resumes(tmp_path: Path) -> None:
     options = ("--recipe", "model_free", "--collection.total-steps", "160")
     whole = train(tmp_path / "whole", *options)

@@ -283,6 +283,7 @@ def test_results_are_not_overwritten_by_later_steps() -> None:
     np.testing.assert_array_equal(first.frames, kept[1])
 
 
+@pytest.mark.thorough
 def test_all_benchmark_games_construct_and_step_in_silence(capfd: pytest.CaptureFixture[str]) -> None:
     def check(game: str) -> None:
         settings = EnvironmentConfig(height=16, width=16)

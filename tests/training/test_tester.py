@@ -210,7 +210,7 @@ def test_a_run_on_data_ends_with_losses(
 
 
 @pytest.mark.parametrize("broken", ["obedience", "brief_fidelity", "draw_obedience", "dream_beside_real"])
-@pytest.mark.cases(every=2)
+@pytest.mark.cases(every=4)
 def test_what_fails_after_the_last_update_costs_a_line_and_no_run(
     small: Config, tmp_path: Path, broken: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -321,3 +322,13 @@ def test_a_process_whose_run_another_took_over_writes_no_checkpoint(
     with pytest.raises(UserError, match=r"process 7 on another has taken over in .*: leave it to that one"):
         train(config, tmp_path / "run")
     assert len(RunFolder(tmp_path / "run").checkpoints()) == 1
+
+
+@pytest.mark.parametrize(("compiles", "calls"), [(False, 1), (True, 2)])
+def test_the_time_that_compiling_takes_is_none_of_an_updates(
+    compiles: bool, calls: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done, clock = list[int](), iter([0.0, 1.0])
+    monkeypatch.setattr(dry_runs, "MEASURED_SECONDS", 0.0)  # any time is a long one
+    monkeypatch.setattr(dry_runs, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    assert dry_runs._seconds(lambda: done.append(1), compiles) == 1.0 and len(done) == calls

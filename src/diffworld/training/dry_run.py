@@ -20,7 +20,7 @@ from diffworld.evaluation.games import TestGames
 from diffworld.evaluation.held_out import BATCH, BATCHES
 from diffworld.game import GameSpec
 from diffworld.recipes import COLLECT, TEST, build_networks
-from diffworld.runtime.device import missing_cuda, resolve_threads, use_threads
+from diffworld.runtime.device import missing_cuda, resolve_compile, resolve_threads, use_threads
 from diffworld.runtime.errors import UserError
 from diffworld.runtime.memory import in_words, memory_limit
 from diffworld.runtime.progress import duration, rate
@@ -87,7 +87,8 @@ def dry_run(config: Config, preset: str = "") -> None:
             print(note)
         print(_of_networks(counts))
         print("measuring a few updates of each, and some steps of the game ...", flush=True)
-        costs = [*_collection(trainer, steps), *_updates(trainer, config.total_epochs, steps)]
+        compiles = resolve_compile(config.compile, trainer.device)
+        costs = [*_collection(trainer, steps), *_updates(trainer, config.total_epochs, steps, compiles)]
         games = None if env is None else TestGames(spec, config.seed, config.evaluation.num_envs)
         costs += _tests(trainer, games, config.evaluation, config.total_epochs, costs)
     _print_costs(costs, config.total_epochs)
@@ -162,8 +163,13 @@ def _grey_data(spec: GameSpec, folder: Path) -> Dataset:
     return dataset
 
 
-def _seconds(work: Callable[[], object]) -> float:
-    """Median time of some work, after a first time that warms up, unless that took long already."""
+def _seconds(work: Callable[[], object], compiles: bool = False) -> float:
+    """Median time of some work, after a first time that warms up, unless that took long already.
+
+    Work that compiles is done once before, which counts for nothing.
+    """
+    if compiles:
+        work()
     start = time.perf_counter()
     work()
     if (first := time.perf_counter() - start) > MEASURED_SECONDS:
@@ -184,12 +190,12 @@ def _collection(trainer: Trainer, steps: int) -> list[Cost]:
     return [Cost(COLLECT, steps, "step", _seconds(lambda: collector.collect(at_once)) / at_once)]
 
 
-def _updates(trainer: Trainer, epochs: int, steps: int) -> list[Cost]:
+def _updates(trainer: Trainer, epochs: int, steps: int, compiles: bool) -> list[Cost]:
     """Updates of each network; those that take real steps themselves end with the `steps` there are."""
     costs = []
     for name, part in trainer.recipe.parts.items():
         before, done = trainer.recipe.env_steps, trainer.optimisers[name].steps
-        each = _seconds_an_update(trainer, name)
+        each = _seconds_an_update(trainer, name, compiles)
         count = part.updates.first_steps + (epochs - 1) * part.updates.steps
         if taken := trainer.recipe.env_steps - before:
             count = min(count, -(-steps * (trainer.optimisers[name].steps - done) // taken))
@@ -197,8 +203,8 @@ def _updates(trainer: Trainer, epochs: int, steps: int) -> list[Cost]:
     return costs
 
 
-def _seconds_an_update(trainer: Trainer, name: NetworkName) -> float:
-    """How long an update of a network takes."""
+def _seconds_an_update(trainer: Trainer, name: NetworkName, compiles: bool) -> float:
+    """How long an update of a network takes, once it is compiled."""
     part, gradients = trainer.recipe.parts[name], trainer.gradients[name]
     if trainer.device.type == "cpu" and (batch := part.batch()):
         row = [tensor[:1] for tensor in batch]
@@ -215,7 +221,7 @@ def _seconds_an_update(trainer: Trainer, name: NetworkName) -> float:
         trainer.update(name)
         trainer.averages.means()  # waits for the device
 
-    return _seconds(update)
+    return _seconds(update, compiles)
 
 
 def _tests(

@@ -70,6 +70,7 @@ def test_several_settings_are_measured_on_the_same_starts(tmp_path: Path, capsys
     assert again["by_step"] == found["films"]["dream, 2 denoising steps"]["by_step"]
 
 
+@pytest.mark.thorough
 def test_held_out_data_and_a_lost_replay(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = make_run(tmp_path / "run", replay_steps=0).path
     fill(tmp_path / "held", 20)
