@@ -158,7 +158,8 @@ class Loop:
                 self.work_alone(self._collect)
                 self.trainer.see_new_steps()
         elif phase == TEST:
-            self.progress.values |= self.test(self.progress.epoch, self)
+            found = self.test(self.progress.epoch, self)
+            self.progress.values |= found
         else:
             self._update(next(name for name in NETWORKS if name == phase))
 
