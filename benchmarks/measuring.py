@@ -18,6 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from diffworld.cli import answered
 from diffworld.commands.parsing import parse_checked, split_commas
 from diffworld.config import RECIPE_NETWORKS, Config
 from diffworld.data import Dataset
@@ -25,7 +26,7 @@ from diffworld.game import ActionSpace, GameSpec
 from diffworld.game.counter_strike import ACTIONS
 from diffworld.models.reward_end import NUM_REWARDS, RewardEndModel
 from diffworld.runtime.device import native_bfloat16, resolve_device, resolve_precision
-from diffworld.runtime.errors import UserError
+from diffworld.runtime.errors import HelpShown, UserError
 from diffworld.runtime.files import atomic_file, write_atomic
 from diffworld.runtime.malloc import keep_memory
 from diffworld.training.run import make_trainer
@@ -117,18 +118,22 @@ def command(
     arguments: list[str] | None = None,
     stopped: str = "stopped",
 ) -> int:
-    """Parse the arguments into `options` and run; the exit code: 2 after a UserError, which is one line."""
+    """Parse the arguments into `options` and run; the exit code, and one line where something is wrong, as of the
+    `diffworld` command."""
     arguments = sys.argv[1:] if arguments is None else arguments
     keep_memory()  # as the `diffworld` command does, before the first large tensor
-    try:
-        run(parse_checked(options, program, split_commas(arguments, ("--data", "--held-out", "--out"))))
-    except UserError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print(stopped, file=sys.stderr)
-        return 130
-    return 0
+
+    def work() -> int:
+        try:
+            run(parse_checked(options, program, split_commas(arguments, ("--data", "--held-out", "--out"))))
+        except KeyboardInterrupt:
+            print(stopped, file=sys.stderr)
+            return 130
+        except HelpShown:
+            pass
+        return 0
+
+    return answered(work)
 
 
 def check_pair(data: Dataset, held_out: Dataset) -> None:

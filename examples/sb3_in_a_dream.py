@@ -22,7 +22,7 @@ from stable_baselines3.common.vec_env import VecEnv, VecMonitor
 from torch import Tensor, nn
 
 import diffworld
-from diffworld.envs import ActionCounter, RandomPolicy
+from diffworld.envs import ActionCounter
 from diffworld.envs.make import make_game
 from diffworld.evaluation.blind import play_blind
 from diffworld.evaluation.games import TestGames, scores
@@ -160,7 +160,7 @@ def main(
     ppo.learn(steps, callback=Progress())
     tests, pressed = TestGames(spec, seed, num_envs=10), ActionCounter()
     agent = tests.play(Agent(ppo, spec.actions), games, on_step=pressed)
-    random = tests.play(RandomPolicy(spec.actions, seed), games)
+    random = tests.play(None, games, policy_seed=seed)
     blind = play_blind(tests, pressed, games, Display())
     played = {"PPO": agent, "random": random, f"always {blind.action}": blind.constant, "blind mixture": blind.mixture}
     means = {}

@@ -6,6 +6,7 @@ import io
 import os
 import sys
 import warnings
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -59,8 +60,13 @@ def main(arguments: list[str] | None = None) -> int:
     """Run a command; what the user can put right becomes one line on standard error and exit code 2."""
     if isinstance(sys.stdout, io.TextIOWrapper):  # a name that the locale cannot write is no reason to stop
         sys.stdout.reconfigure(errors="backslashreplace")
+    return answered(lambda: _run(sys.argv[1:] if arguments is None else arguments))
+
+
+def answered(work: Callable[[], int]) -> int:
+    """The exit code of a command's work: 2 after what the user can put right, which is one line on standard error."""
     try:
-        code = _run(sys.argv[1:] if arguments is None else arguments)
+        code = work()
         sys.stdout.flush()  # while there is somebody to say why it cannot be
         return code
     except BrokenPipeError:  # whoever read our output has gone, as with `| head`

@@ -1,6 +1,9 @@
 """The model of what training costs: where it is exact by hand, and that it grows and stops as it says."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -48,3 +51,20 @@ def test_it_is_said_and_written(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert "130 runs" in said and "H100 SXM" in said
     runs = json.loads((tmp_path / "cost.json").read_text())["runs"]
     assert len(runs) == 2 * 2 * len(GPUS) and all(0 < run["efficiency"] <= 1 for run in runs)
+
+
+def test_a_reader_that_has_gone_costs_no_traceback() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)  # as `| head` does once it has what it wants
+    command = [sys.executable, "-m", "benchmarks.cost", "--most", "2"]
+    root = Path(__file__).parents[2]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(root / "src"), str(root)])}
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, env=environment, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_help_and_mistakes_are_told_as_by_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0 and "--share" in capsys.readouterr().out
+    assert main(["--share", "much"]) == 2
+    assert capsys.readouterr().err.startswith("error: ")

@@ -23,9 +23,10 @@ from diffworld.config import preset
 from diffworld.runs.folder import RunFolder
 from diffworld.runtime.errors import UserError
 from diffworld.runtime.progress import Display
-from diffworld.sweep.campaign import Campaign, News, ThisMachine, last_line
+from diffworld.sweep.campaign import Campaign, News, ThisMachine, last_line, last_words
 from diffworld.sweep.plan import PlannedRun, Resources, read_sweep
 from tests.report.run_folders import make_run
+from tests.small_disk import files_no_larger_than
 
 ROOT = Path(__file__).parents[2]
 HEAD = 'out = "runs/x"\ngames = ["atari/Freeway"]\nseeds = [0]\n'
@@ -287,6 +288,15 @@ def test_the_last_words_are_those_of_the_last_sitting() -> None:
     with log.open("a") as file:
         file.write("torn\n$ diffworld train\n")
     assert last_line(log) == ""
+
+
+def test_of_a_full_disk_the_last_words_say_so_whatever_is_in_the_log() -> None:
+    log = Path("run.log")
+    assert last_words(log) == "it said nothing"
+    log.write_text("\n$ diffworld train\nepoch 1 | 20 st")
+    with files_no_larger_than(0):
+        assert last_words(log).startswith("cannot write .: File too large")
+    assert last_words(log) == "epoch 1 | 20 st"
 
 
 def test_children_that_cannot_even_start_are_failures(capsys: pytest.CaptureFixture[str]) -> None:

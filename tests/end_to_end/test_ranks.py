@@ -1,6 +1,8 @@
 """One run over several processes: it trains, is killed, goes on, and says in one line what is wrong."""
 
+import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -16,6 +18,8 @@ from tiny import LIMIT, TINY, environment, final_weights, results, saves, train
 
 import diffworld
 from diffworld.cli import main
+from diffworld.evaluation.saved import read_evaluation
+from tests.full_disk import OWN_MOUNTS
 from tests.noise_data import noise_spec
 from tests.several_ranks import Started, free_port
 from tests.small_disk import files_no_larger_than
@@ -92,16 +96,34 @@ def test_rank_0_may_be_killed_as_well(whole: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.cluster
-def test_a_run_of_one_process_goes_on_with_two_and_with_four(tmp_path: Path) -> None:
-    out = tmp_path / "run"
-    assert train(out, *SHORT).returncode == 0
-    names = final_weights(out).keys()
-    (out / "summary.json").unlink()
+def test_a_run_of_one_process_is_tested_and_evaluated_alike_by_two_and_by_four(tmp_path: Path) -> None:
+    """Four are more ranks than games, and three games no multiple of two."""
+    out, games = tmp_path / "run", "--evaluation.final-episodes 3 --evaluation.num-envs 2".split()
+    assert train(out, *SHORT, *games).returncode == 0
+    weights, found = final_weights(out), tested(out)
     for count, before in ((2, "1 rank"), (4, "2 ranks")):
-        printed = finish(out, *SELDOM, count=count)
-        assert f"note: {before} trained before, and now {count}" in printed
         (out / "summary.json").unlink()
-    assert final_weights(out).keys() == names
+        printed = finish(out, *SELDOM, *games, count=count)
+        assert f"note: {before} trained before, and now {count}" in printed
+        assert final_weights(out) == weights and tested(out) == found
+
+    evaluate, evaluations = ["evaluate", str(out), "--episodes", "3", "--device", "cpu"], []
+    for count in (1, 2, 4):
+        started = Started(main, [(evaluate,)] * count, tmp_path / f"evaluated-{count}")
+        assert started.wait() == [0] * count, "\n".join(started.errors())
+        said, *silent = started.printed()
+        assert "3 games" in said and not any(silent)
+        (path,) = (out / "evaluations").iterdir()
+        evaluations.append(read_evaluation(path))
+        path.unlink()
+    assert evaluations[0] == evaluations[1] == evaluations[2]
+
+
+def tested(out: Path) -> dict[str, Any]:
+    """What a run's last test found and wrote."""
+    summary = json.loads((out / "summary.json").read_text())
+    del summary["counters"]["wall_seconds"]
+    return summary | {name: (out / "held_out" / name).read_bytes() for name in ("rows.bin", "frames.bin")}
 
 
 def data_set(folder: Path) -> Path:
@@ -309,3 +331,24 @@ def test_a_full_disk_is_one_line_and_nothing_is_lost(whole: Path, tmp_path: Path
     assert line.startswith("error: ") and "Traceback" not in line
     finish(out, *SELDOM)
     assert final_weights(out) == final_weights(whole)
+
+
+@pytest.mark.cluster
+def test_a_disk_that_is_full_in_the_middle_ends_all_and_the_same_command_goes_on(whole: Path, tmp_path: Path) -> None:
+    if not shutil.which("unshare") or subprocess.run([*OWN_MOUNTS, "true"], check=False).returncode:
+        pytest.skip("this system lets nobody mount a small disk")
+    script = Path(__file__).parents[1] / "full_disk.py"
+    command = [*OWN_MOUNTS, sys.executable, str(script), str(tmp_path), "1400", *TINY, *SHORT, *OFTEN]
+    paths = os.pathsep.join([environment()["PYTHONPATH"], str(script.parents[1])])
+    done = subprocess.run(
+        command, env=environment() | {"PYTHONPATH": paths}, capture_output=True, text=True, timeout=LIMIT, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["full"]["codes"] == [2, 2] and found["torn"] == []
+    (line,) = found["full"]["errors"]
+    assert re.fullmatch(
+        r"error: cannot write .*/run/checkpoints/[0-9]+: No space left on device; free some space and run .*", line
+    )
+    assert found["larger"] == {"codes": [0, 0], "errors": []}
+    assert final_weights(tmp_path / "run") == final_weights(whole) and results(tmp_path / "run") == results(whole)

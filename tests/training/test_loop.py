@@ -17,7 +17,7 @@ from diffworld.runs import RunFolder
 from diffworld.runtime.checked import read_as
 from diffworld.runtime.metrics import METRICS_FILE, MetricsLog, read_metrics
 from diffworld.runtime.progress import Display
-from diffworld.training.interrupt import Interrupted, StopRequest
+from diffworld.training.interrupt import Interrupted, Pauses, StopRequest
 from diffworld.training.loop import Loop, Progress
 from diffworld.training.trainer import Trainer
 from tests.noise_data import fill
@@ -79,9 +79,9 @@ def sitting(trainer: Trainer, folder: Path, seconds: float = NEVER, stop_after: 
 
         collector.collect = watched_collect  # type: ignore[method-assign]
 
-    def test(epoch: int, may_stop: Any) -> dict[str, float]:
+    def test(epoch: int, pauses: Pauses) -> dict[str, float]:
         for _ in range(2):
-            may_stop()
+            pauses.pause_point()
             done.append(f"test {epoch}")
         return {"eval/return_mean": float(epoch)}
 

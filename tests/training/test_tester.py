@@ -2,11 +2,11 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import av
 import pytest
@@ -14,7 +14,6 @@ import torch
 
 from diffworld.config import RECIPE_NETWORKS, Config
 from diffworld.data import Dataset
-from diffworld.evaluation.blind import TRIALS
 from diffworld.evaluation.games import TestGames
 from diffworld.runs import RunFolder
 from diffworld.runtime.metrics import MetricsLog
@@ -25,14 +24,28 @@ from diffworld.training.trainer import Trainer
 from tests.noise_data import noise_spec
 from tests.tiny_training import SHOOTER, diamond_trainer, model_free_trainer, noise_of, playing, world_trainer
 
+T = TypeVar("T")
 THREE = RECIPE_NETWORKS["world"]
 
 COUNTERS = {"env_steps": 60, "wall_seconds": 90.0}
 HELD_OUT = {"denoiser/held_out_loss", "reward_end/held_out_loss", "reward_end/end_f1", "reward_end/reward_recall"}
 
 
-def never() -> None:
-    return
+class Undisturbed:
+    """Pauses of one process, each of which calls `pause`."""
+
+    def __init__(self, pause: Callable[[], None] = lambda: None) -> None:
+        self.pause = pause
+
+    def pause_point(self, at_work: bool = True) -> bool:
+        self.pause()
+        return at_work
+
+    def work_alone(self, work: Callable[[], T]) -> T:
+        return work()
+
+
+never = Undisturbed()
 
 
 def make_tester(trainer: Trainer, config: Config, folder: Path, data: Dataset | None = None) -> testing.Tester:
@@ -108,33 +121,30 @@ def test_of_one_episode_alone_nothing_is_held_out(small: Config, tmp_path: Path)
 
 
 def test_a_test_may_be_stopped(small: Config, tmp_path: Path) -> None:
-    calls = 0
+    calls, last = 0, 0
 
     def stop() -> None:
         nonlocal calls
         calls += 1
-        if calls == 5:
+        if calls == last:
             raise Interrupted
 
+    stopping = Undisturbed(stop)
     with in_a_game(small, tmp_path) as tester:
+        last = 1
         with pytest.raises(Interrupted):
-            tester.test(2, stop)
+            tester.test(2, stopping)
         assert tester.test(2, never)["eval/return_mean"] is not None
-        calls = 0
-        with pytest.raises(Interrupted):
-            tester.finish(COUNTERS, stop)
-        assert not (tmp_path / "summary.json").exists(), "not finished"
-        trials = 9 * TRIALS * (3 + 2)  # nine steps a game, three actions and then the better two
-        for place in (
-            18,
-            36,
-            36 + trials,
-            54 + trials,
-        ):  # as the random, constant and mixed players and the trials begin
-            calls = -place - 3
+        calls, last = 0, -1
+        tester.finish(COUNTERS, stopping)
+        (tmp_path / "summary.json").unlink()
+        pauses, last = calls, 0
+        assert pauses > 4 * 2, "the agent, random play, trials, a constant and a mixture, each with more than one"
+        for place in (1, pauses // 3, 2 * pauses // 3, pauses):
+            calls, last = 0, place
             with pytest.raises(Interrupted):
-                tester.finish(COUNTERS, stop)
-            assert not (tmp_path / "summary.json").exists()
+                tester.finish(COUNTERS, stopping)
+            assert not (tmp_path / "summary.json").exists(), "not finished"
         tester.finish(COUNTERS, never)
         assert (tmp_path / "summary.json").exists()
 
@@ -232,7 +242,7 @@ def test_the_end_of_a_run_may_be_stopped_and_begins_anew(small: Config, tmp_path
 
     with on_data(small, tmp_path / "run", [30, 30]) as tester:
         with pytest.raises(Interrupted):
-            tester.finish(COUNTERS, stop)
+            tester.finish(COUNTERS, Undisturbed(stop))
         assert not (tmp_path / "run" / "summary.json").exists()
         tester.finish(COUNTERS, never)
     assert summary_of(tmp_path / "run")["fidelity"]["starts"] == 16

@@ -19,6 +19,7 @@ class Watched:
 
     def __init__(self, ranks: Ranks) -> None:
         self.ranks, self.checkpoints, self.written = ranks, 0, 0
+        self.recipe = SimpleNamespace(steps_left=1)  # not finished
 
     def checkpoint(self, progress: dict[str, Any]) -> SimpleNamespace:
         self.checkpoints += 1
@@ -47,7 +48,7 @@ def work_and_stop() -> None:
         loop, watched = loop_of(ranks)
         began: list[int] = []
 
-        def work() -> None:
+        def work() -> str:
             began.append(ranks.rank)
             loop.pause_point()  # nothing is due
             loop.progress.done, loop.progress.values = 7, {"collect/games": 2.0}
@@ -55,8 +56,9 @@ def work_and_stop() -> None:
             loop.pause_point()
             loop.pause_point()
             loop.checkpoint_seconds = math.inf
+            return f"found by rank {ranks.rank}"
 
-        loop.work_alone(work)
+        assert loop.work_alone(work) == "found by rank 0"
         assert began == [0] * ranks.first and watched.checkpoints == 2 and watched.written == 2 * ranks.first
         assert (loop.progress.done, loop.progress.values, loop.progress.saves) == (7, {"collect/games": 2.0}, 2)
 
@@ -70,6 +72,26 @@ def work_and_stop() -> None:
         assert watched.checkpoints == 4 and watched.written == 4 * ranks.first and not loop.alone
 
 
+def pause_together() -> None:
+    """Ranks have work of unequal length; whoever is done saves and stops with the others."""
+    with joined() as ranks:
+        loop, watched = loop_of(ranks)
+        for _ in range(3 * ranks.rank):
+            assert loop.pause_point(), "somebody is at work"
+        while loop.pause_point(at_work=False):
+            pass
+        assert ranks.all(loop.progress.saves) == [0] * ranks.count
+
+        loop.checkpoint_seconds = 0.0
+        with pytest.raises(Interrupted):
+            for _ in range(ranks.rank):
+                loop.pause_point()
+            loop.stop.asked = ranks.rank == 1
+            while loop.pause_point(at_work=False):
+                pass
+        assert watched.checkpoints == 2, "once while rank 1 worked, and once as it was asked to stop"
+
+
 def fail_alone() -> None:
     def work() -> None:
         raise ValueError("of rank 0")
@@ -80,6 +102,11 @@ def fail_alone() -> None:
 
 def test_the_others_wait_save_and_stop_with_rank_0(tmp_path: Path) -> None:
     started = Started(work_and_stop, [()] * 3, tmp_path)
+    assert started.wait() == [0] * 3, "\n".join(started.errors())
+
+
+def test_ranks_with_less_to_do_save_and_stop_with_the_others(tmp_path: Path) -> None:
+    started = Started(pause_together, [()] * 3, tmp_path)
     assert started.wait() == [0] * 3, "\n".join(started.errors())
 
 

@@ -17,11 +17,13 @@ from diffworld.report.scores import load_benchmark
 from diffworld.runs import Model, RunFolder
 from diffworld.runs.loading import is_packed, load
 from diffworld.runtime.checked import Amount, Count, Games, Natural
-from diffworld.runtime.device import use_threads
+from diffworld.runtime.device import device_of_rank, use_threads
 from diffworld.runtime.files import check_writable
 from diffworld.runtime.memory import lowering
 from diffworld.runtime.metrics import METRICS_FILE, read_metrics
 from diffworld.runtime.progress import Display
+from diffworld.runtime.ranks import ALONE, Ranks, joined
+from diffworld.runtime.versions import installed
 
 
 @dataclass(frozen=True)
@@ -52,34 +54,41 @@ class EvaluateOptions:
 
 
 def main(arguments: list[str]) -> int:
-    """Evaluate a run, save the result and sum it up; Ctrl-C saves nothing."""
-    options = parse_checked(EvaluateOptions, "diffworld evaluate", demo_named(arguments))
-    return until_stopped(lambda: evaluate(options), "nothing was saved; the same command begins anew")
+    """Evaluate a run, save the result and sum it up; Ctrl-C saves nothing. Under torchrun as one of several ranks."""
+
+    def work() -> None:
+        with joined() as ranks:
+            evaluate(parse_checked(EvaluateOptions, "diffworld evaluate", demo_named(arguments)), ranks)
+
+    return until_stopped(work, "nothing was saved; the same command begins anew")
 
 
-def evaluate(options: EvaluateOptions) -> None:
-    """Play, save, print; UserError for options or a run that cannot be used."""
+def evaluate(options: EvaluateOptions, ranks: Ranks = ALONE) -> None:
+    """Play, and in rank 0 save and print; UserError for options or a run that cannot be used."""
     run, packed = RunFolder(options.run), is_packed(options.run)
-    if not packed and run.exists():
+    if ranks.first and not packed and run.exists():
         check_writable(run.path / "evaluations")
     actor_critic, env_steps, progress = None, 0, {}
     if options.policy == "random" and (known := run.spec()) is not None:  # no checkpoint is needed then
         config, spec = run.config(), known
     else:
-        model = load(options.run, options.device)
+        model = load(options.run, device_of_rank(options.device, ranks))
         config, spec = model.config, model.spec
-        use_threads(model.threads)
+        use_threads(max(1, model.threads // ranks.local_count))
         if options.policy == "agent":
             actor_critic, progress = model.require_policy(), dict(model.progress)
             env_steps = config.collection.total_steps if packed else _env_steps(model, run)
+    ranks.agree((installed(), options, config, progress), _differ)
     e = config.evaluation
     seed = config.seed if options.seed is None else options.seed
     temperature = e.temperature if options.temperature is None else options.temperature
-    tests = TestGames(spec, seed, min(options.num_envs or e.num_envs, options.episodes), temperature)
-    display, pressed = Display(), ActionCounter()
-    with lowering("--num-envs"), display.bar(options.policy, "game", options.episodes) as advance:
+    tests = TestGames(spec, seed, min(options.num_envs or e.num_envs, options.episodes), temperature, ranks)
+    display, pressed, own = Display(quiet=not ranks.first), ActionCounter(), len(ranks.share(options.episodes))
+    with lowering("--num-envs"), display.bar(options.policy, "game", own) as advance:
         results = tests.play(actor_critic, options.episodes, on_episode=lambda _: advance(1), on_step=pressed)
     blind = play_blind(tests, pressed, options.episodes, display) if actor_critic is not None else None
+    if not ranks.first:
+        return
     evaluation = Evaluation(
         env=spec.name,
         policy=options.policy,
@@ -107,6 +116,11 @@ def evaluate(options: EvaluateOptions) -> None:
     finally:  # whatever becomes of the file, the games took long
         print("\n".join(evaluation.in_words(reference)))
     print(f"  {where}")
+
+
+def _differ(first: object, other: object) -> str:
+    """How a rank differs from the first; empty if not."""
+    return "" if first == other else "has another version or other options than rank 0, or sees another checkpoint"
 
 
 def _env_steps(model: Model, run: RunFolder) -> int:

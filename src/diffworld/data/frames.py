@@ -31,6 +31,7 @@ LARGEST_SIDE, MOST_PIXELS = 16_383, 2**26
 """Of frames that can be compressed."""
 CRC_BYTES = 4
 _WORKERS = os.cpu_count() or 1
+_SMALL = 2**16  # bytes of a frame
 _FEW = 4  # frames that no thread is worth being woken for
 _LARGEST = 2, 2**16  # bytes of a compressed frame, at most: so many times the raw ones, and some
 
@@ -71,6 +72,11 @@ class Frames:
         """What the log itself holds of a row's frame, as far as it is there; `record` (1,) is the row's own."""
         return os.pread(self.descriptor, self.schema.frame_bytes, row * self.schema.frame_bytes)
 
+    def checksums(self, first: int, records: Records) -> npt.NDArray[np.uint32]:
+        """(n,) what the checksums of rows from `first` on must be, by what is stored; `records` (n,) are the rows'."""
+        rows = (records[place : place + 1] for place in range(len(records)))
+        return np.array([checksum(self.stored(first + n, row), row) for n, row in enumerate(rows)], np.uint32)
+
     def unpack(self, data: bytes, record: Records) -> Frame:
         """The frame that was stored so; ValueError or OSError if it is not what it was."""
         return np.frombuffer(data, np.uint8).reshape(self.schema.spec.frame_shape)
@@ -108,6 +114,18 @@ class MappedFrames(Frames):
     """Raw frames that are mapped into memory, for a log that nobody cuts without telling."""
 
     _map: npt.NDArray[np.uint8] | None = None
+
+    def checksums(self, first: int, records: Records) -> npt.NDArray[np.uint32]:
+        """See `Frames`; small frames in one go, for there may be millions."""
+        size, width = self.schema.frame_bytes, records.itemsize
+        if size > _SMALL:
+            return super().checksums(first, records)
+        frames = memoryview(os.pread(self.descriptor, len(records) * size, first * size))
+        rest = memoryview(records.tobytes())
+        starts = [crc32(frames[at : at + size]) for at in range(0, len(records) * size, size)]
+        places = range(0, len(rest), width)
+        sums = [crc32(rest[at : at + width - CRC_BYTES], start) for at, start in zip(places, starts, strict=True)]
+        return np.array(sums, np.uint32)
 
     def gather(self, rows: npt.NDArray[np.int64], records: Records, out: Film) -> None:
         """See `Frames`; but checksums are not looked at."""

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from diffworld.envs.base import GameHistory, StepResult, VectorEnv
 from diffworld.game import ActionSpace, Encoded
 
 
+@runtime_checkable
 class Policy(Protocol):
     """Whoever plays: sees a frame of each row, names an action for each row."""
 
@@ -36,7 +37,7 @@ class RandomPolicy:
     With probability `hold` a row's action is its last one again, so that a random player gets somewhere.
     """
 
-    def __init__(self, actions: ActionSpace, seed: int = 0, hold: float = 0.0) -> None:
+    def __init__(self, actions: ActionSpace, seed: int | Sequence[int] = 0, hold: float = 0.0) -> None:
         self._actions, self._hold = actions, hold
         self._generator = np.random.default_rng(seed)
         self._last: NDArray[Any] | None = None
@@ -57,7 +58,9 @@ class BlindPolicy:
     Of one action alone it is the policy that presses nothing else.
     """
 
-    def __init__(self, actions: Sequence[Encoded], weights: Sequence[float] = (), seed: int = 0) -> None:
+    def __init__(
+        self, actions: Sequence[Encoded], weights: Sequence[float] = (), seed: int | Sequence[int] = 0
+    ) -> None:
         """`weights` need not sum to 1; without any all actions are as likely."""
         found = np.array(actions)
         self._actions = found if found.ndim == 1 else found.astype(np.uint8)
@@ -201,6 +204,7 @@ def play_episodes(
     seeds: Sequence[int],
     on_episode: Callable[[EpisodeResult], None] | None = None,
     on_step: OnStep | None = None,
+    on_round: Callable[[], None] | None = None,
 ) -> list[EpisodeResult]:
     """Play one whole game for each seed and return the results in the order of `seeds`.
 
@@ -214,6 +218,7 @@ def play_episodes(
         seeds: one for each game.
         on_episode: called with each result as it comes, for a progress display.
         on_step: called for each step that counts, such as a `FilmRecorder`.
+        on_round: called after each step of all rows.
     """
     results: dict[int, EpisodeResult] = {}
 
@@ -230,6 +235,8 @@ def play_episodes(
     driver = Driver(env, lambda g: seeds[g % len(seeds)], on_step=see if on_step else None, on_game=keep)
     while len(results) < len(seeds):
         driver.play(policy)
+        if on_round is not None:
+            on_round()
     return [results[number] for number in range(len(seeds))]
 
 
@@ -265,6 +272,7 @@ class ActionCounter:
         """Count the action of this step."""
         self.counts[step.action if isinstance(step.action, int) else tuple(step.action.tolist())] += 1
 
-    def player(self) -> BlindPolicy:
+    def player(self, seed: int = 0) -> BlindPolicy:
         """Whoever presses the same, as often and without looking."""
-        return BlindPolicy(list(self.counts), list(self.counts.values()))
+        pressed = sorted(self.counts.items())
+        return BlindPolicy([action for action, _ in pressed], [count for _, count in pressed], seed)

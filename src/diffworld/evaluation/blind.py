@@ -1,16 +1,15 @@
 """What players score who never look at the screen. An agent that does not beat them may not be looking either."""
 
-from collections.abc import Callable
-from contextlib import closing
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
-from diffworld.envs import ActionCounter, BlindPolicy, EpisodeResult, play_episodes
-from diffworld.envs.driver import OnStep
-from diffworld.envs.make import make_game
+from diffworld.envs import ActionCounter, BlindPolicy, EpisodeResult
 from diffworld.envs.seeds import test_seed
-from diffworld.evaluation.games import TestGames, scores
+from diffworld.evaluation.games import Pause, PlayerOf, TestGames, scores
 from diffworld.evaluation.statistics import Interval, clearly_above, mean_interval
 from diffworld.game import ActionSpace, Encoded
 from diffworld.runtime.progress import Display
@@ -65,33 +64,44 @@ class BlindGames:
 
 
 def play_blind(
-    tests: TestGames, pressed: ActionCounter, games: int, display: Display, on_step: OnStep | None = None
+    tests: TestGames, pressed: ActionCounter, games: int, display: Display, pause: Pause | None = None
 ) -> BlindGames:
-    """Play the agent's test games without looking; `pressed` counted what the agent did in them."""
-    with display.bar("test: actions tried", "game", TRIALS * sum(_rounds(tests.spec.actions)[:-1])) as advance:
-        best = best_constant(tests, lambda _: advance(1), on_step)
+    """Play the agent's test games without looking; `pressed` counted what the agent did in those of this rank."""
+    tried = sum(len(tests.ranks.share(TRIALS * size)) for size in _rounds(tests.spec.actions)[:-1])
+    with display.bar("test: actions tried", "game", tried) as advance:
+        best = best_constant(tests, lambda _: advance(1), pause)
+    mixture = ActionCounter(sum(tests.ranks.all(pressed.counts), Counter()))
+    players: dict[str, PlayerOf] = {
+        "best constant action": lambda _: BlindPolicy([best]),
+        "blind mixture": mixture.player,
+    }
     played = []
-    for who, player in ("best constant action", BlindPolicy([best])), ("blind mixture", pressed.player()):
-        with display.bar(f"test: {who}", "game", games) as advance:
-            played.append(tuple(tests.play(player, games, on_episode=lambda _: advance(1), on_step=on_step)))
+    for who, player in players.items():
+        with display.bar(f"test: {who}", "game", len(tests.ranks.share(games))) as advance:
+            played.append(tuple(tests.play(player, games, on_episode=lambda _: advance(1), pause=pause)))
     return BlindGames(tests.spec.actions.describe(best), *played)
 
 
 def best_constant(
-    tests: TestGames, on_episode: Callable[[EpisodeResult], None] | None = None, on_step: OnStep | None = None
+    tests: TestGames, on_episode: Callable[[EpisodeResult], None] | None = None, pause: Pause | None = None
 ) -> Encoded:
     """The action that pays best if nothing else is pressed, found by successive halving in games that are no tests."""
     first, *left = _rounds(tests.spec.actions)
     if not left:
         return tests.spec.actions.idle
     ranked, totals = list(range(first)), np.zeros(first)
-    with closing(make_game(tests.spec, min(tests.num_envs, TRIALS))) as env:
-        for number, kept in enumerate(left):
-            seeds = [test_seed(tests.seed, TRIALS_FROM + number * TRIALS + game) for game in range(TRIALS)]
-            for action in ranked:
-                totals[action] += sum(scores(play_episodes(env, BlindPolicy([action]), seeds, on_episode, on_step)))
-            ranked = sorted(ranked, key=lambda action: -totals[action])[:kept]
+    for number, kept in enumerate(left):
+        seeds = [test_seed(tests.seed, TRIALS_FROM + number * TRIALS + game) for game in range(TRIALS)] * len(ranked)
+        results = tests.play_seeds(partial(_constant, ranked), seeds, on_episode=on_episode, pause=pause)
+        for game, result in enumerate(results):
+            totals[ranked[game // TRIALS]] += result.score
+        ranked = sorted(ranked, key=lambda action: -totals[action])[:kept]
     return ranked[0]
+
+
+def _constant(ranked: Sequence[int], game: int) -> BlindPolicy:
+    """Who plays the game of that number of a round, in which each action is tried in turn."""
+    return BlindPolicy([ranked[game // TRIALS]])
 
 
 def _rounds(actions: ActionSpace) -> list[int]:

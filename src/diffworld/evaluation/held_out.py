@@ -1,8 +1,9 @@
 """How well the world model predicts windows it never trained on."""
 
+import math
 import shutil
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,34 +25,64 @@ from diffworld.data import (
 )
 from diffworld.game import GameSpec
 from diffworld.models.reward_end import RewardEndModel
+from diffworld.runtime.ranks import Ranks
 from diffworld.world import Lesson, WorldModel
 from diffworld.world.noise import generator_noise
 
 BATCH, BATCHES = 32, 4
 """Held-out losses are means over so many windows at once, so many times."""
-GAMES = 2  # recorded at a time, so that they become whole: openings alone would have no ends in them
 STEPS = 4_000
 """Steps of test games that are kept, at most."""
 
 
 class TestRecorder:
-    """An `on_step` that keeps test games as a data set in `path`, anew."""
+    """An `on_step` that keeps the first `STEPS` steps of test games in the order of the games' numbers, whatever is
+    played beside what."""
 
     __test__ = False  # for pytest, which collects what is called so
 
-    def __init__(self, path: Path, spec: GameSpec) -> None:
-        shutil.rmtree(path, ignore_errors=True)
-        self.dataset = Dataset.create(path, spec)
-        self.writer = EpisodeWriter(self.dataset)
-        self.kept: dict[int, bool] = {}
-        """Whether a game that has begun is recorded, by its number; a game that is over is not, any more."""
+    def __init__(self) -> None:
+        self.kept: dict[int, list[GameStep]] = {}
+        """Steps by the game's number."""
+        self.count = 0
+        self.beyond = math.inf
+        """Number of the first game that there is no room for in full."""
 
     def __call__(self, step: GameStep) -> None:
-        """Keep a step of a recorded game, as long as there is room; a game is recorded from its first step on."""
-        kept = self.kept.setdefault(step.game, sum(self.kept.values()) < GAMES)
-        if kept and self.dataset.num_steps < STEPS:
-            self.writer(step)
-        self.kept[step.game] = kept and not step.over
+        """Keep a step; where there is no room, the last one in that order goes."""
+        if step.game >= self.beyond:
+            return
+        seen = step.next_frame.copy() if step.ended else step.frame[:0]  # else it is the next step's own
+        self.kept.setdefault(step.game, []).append(replace(step, frame=step.frame.copy(), next_frame=seen))
+        self.count += 1
+        if self.count > STEPS:
+            self.beyond = last = max(self.kept)
+            self.kept[last].pop()
+            self.count -= 1
+            if not self.kept[last]:
+                del self.kept[last]
+
+    def gathered(self, ranks: Ranks) -> list[GameStep]:
+        """In rank 0 the first `STEPS` steps of the games of all ranks, game by game; elsewhere nothing."""
+        lengths, room, found = dict[int, int](), STEPS, dict[int, list[GameStep]]()
+        for each in ranks.all({game: len(steps) for game, steps in self.kept.items()}):
+            lengths |= each
+        for game in sorted(lengths):
+            lengths[game] = min(lengths[game], room)
+            room -= lengths[game]
+        for steps in ranks.gather({game: steps[: lengths[game]] for game, steps in self.kept.items()}):
+            found |= steps
+        return [step for game in sorted(found) for step in found[game]]
+
+
+def record(path: Path, spec: GameSpec, steps: Iterable[GameStep]) -> Dataset:
+    """A data set of those steps in `path`, anew."""
+    shutil.rmtree(path, ignore_errors=True)
+    dataset = Dataset.create(path, spec)
+    writer = EpisodeWriter(dataset)
+    for step in steps:
+        writer(step)
+    return dataset
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ class Evaluation:
     test_seed: int
     """Which list of test games was played: each game's own seed follows from it."""
     num_envs: int
-    """Games played side by side; with other numbers the policy draws in another order."""
+    """Games played side by side; with other numbers the network's sums are rounded otherwise."""
     protocol: Protocol
     """The rules."""
     episodes: tuple[EpisodeResult, ...]

@@ -69,6 +69,10 @@ class Ranks:
         """Whether there are others."""
         return self.count > 1
 
+    def share(self, count: int) -> range:
+        """Which of so many pieces of work are this rank's."""
+        return range(self.rank, count, self.count)
+
     def all(self, value: T) -> list[T]:
         """The value that each rank has, plain data without tensors of a GPU."""
         found = [value] * self.count
@@ -76,6 +80,14 @@ class Ranks:
             with _together():
                 dist.all_gather_object(found, value)
         return found
+
+    def gather(self, value: T) -> list[T]:
+        """In rank 0 the value that each rank has, plain data; elsewhere nothing."""
+        found = [value] * self.count if self.first else None
+        if self.several:
+            with _together():
+                dist.gather_object(value, found)
+        return found or []
 
     def broadcast(self, value: T) -> T:
         """The value that rank 0 has."""

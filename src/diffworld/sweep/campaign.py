@@ -13,7 +13,8 @@ from diffworld.config import Config
 from diffworld.evaluation.statistics import Interval
 from diffworld.runs.folder import LOCK, RunFolder
 from diffworld.runtime.device import resolve_threads
-from diffworld.runtime.files import read_json
+from diffworld.runtime.errors import UserError
+from diffworld.runtime.files import check_writable, read_json
 from diffworld.runtime.locks import held
 from diffworld.runtime.metrics import METRICS_FILE
 from diffworld.runtime.progress import Display
@@ -184,7 +185,7 @@ class Campaign:
             )
         elif not (asked and code in SAVED):
             how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-            self._fail(run, f"{how}: {last_line(run.log) or 'it said nothing'}")
+            self._fail(run, f"{how}: {last_words(run.log)}")
 
     def _lose(self, run: PlannedRun, reason: str) -> None:
         """Train it again where there is room: from its last checkpoint."""
@@ -209,6 +210,15 @@ def epochs(run: PlannedRun, most: int) -> int:
         return most
     record = run.folder / METRICS_FILE
     return min(record.read_bytes().count(b"\n"), most) if record.is_file() else 0
+
+
+def last_words(log: Path) -> str:
+    """What a run that failed has said at last; of a disk that is full this has not come into its log."""
+    try:
+        check_writable(log.parent)
+    except UserError as error:
+        return str(error)
+    return last_line(log) or "it said nothing"
 
 
 def last_line(log: Path) -> str:

@@ -8,6 +8,8 @@ import torch
 
 from diffworld.config import differences
 from diffworld.data import Dataset
+from diffworld.envs.make import make_game
+from diffworld.game import GameSpec
 from diffworld.runs.folder import MAY_CHANGE, Checkpoint, RunFolder
 from diffworld.runtime.errors import UserError
 from diffworld.runtime.ranks import Ranks
@@ -40,6 +42,13 @@ def agree_on_data(ranks: Ranks, data: Dataset) -> None:
 
     if ranks.several:
         ranks.agree(crc32(data.episodes.records.tobytes()), differ)
+
+
+def check_game(ranks: Ranks, spec: GameSpec) -> None:
+    """UserError where a rank cannot open the game, in which all will play test games."""
+    if not ranks.first:
+        make_game(spec).close()
+    ranks.all(None)  # none goes on before all are sure
 
 
 def last_checkpoint(run: RunFolder, ranks: Ranks) -> Checkpoint | None:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from typing import TypeVar
 
 import numpy as np
 
@@ -12,8 +13,10 @@ from diffworld.runs.folder import RunFolder
 from diffworld.runtime.checked import Amount, Count, Natural
 from diffworld.runtime.metrics import MetricsLog
 from diffworld.runtime.progress import Display, duration, epoch_line
-from diffworld.training.interrupt import Interrupted, StopRequest
+from diffworld.training.interrupt import Interrupted, Pauses, StopRequest
 from diffworld.training.trainer import Averages, Trainer
+
+T = TypeVar("T")
 
 COLLECT_CHUNK = 100  # steps between two looks at the clock
 SAVE, STOP, DONE = "save", "stop", "done"
@@ -54,8 +57,8 @@ class Loop:
     """None in all ranks but the first."""
     stop: StopRequest
     checkpoint_seconds: float
-    test: Callable[[int, Callable[[], None]], dict[str, float]]
-    """Tests the run in that epoch, calling the function wherever it may be stopped; returns what was measured."""
+    test: Callable[[int, Pauses], dict[str, float]]
+    """Tests the run in that epoch, with pauses wherever it may be stopped; returns what was measured."""
     tests_left: Callable[[int, int], float | None] = lambda epoch, epochs: 0.0
     """Seconds that tests will take in so many epochs after that one, and at the end; None where that is not known."""
     pace: dict[str, float] = field(default_factory=dict)
@@ -107,32 +110,34 @@ class Loop:
             self.run_folder.save(self.progress.saves, checkpoint)
         self.saved = time.monotonic()
 
-    def pause_point(self) -> None:
+    def pause_point(self, at_work: bool = True) -> bool:
         """Save if it is time, and stop here if the user asked for it; called wherever a run can go on from.
 
-        Ranks do so together, whichever of them was asked.
+        Ranks do so together, whichever of them was asked. Where some have more to do than others, those who are done
+        (not `at_work`) call it until it returns False: nobody is at work.
         """
         ranks, asked = self.trainer.ranks, self.stop.asked
-        due = asked or time.monotonic() - self.saved >= self.checkpoint_seconds
+        due = asked or (not self.finished() and time.monotonic() - self.saved >= self.checkpoint_seconds)
         if not self.alone:
-            due, asked = ranks.any(due, asked)
+            due, asked, at_work = ranks.any(due, asked, at_work)
         elif due:
             ranks.broadcast(SAVE)
         if due:
             self.save()
         if asked:
             raise Interrupted
+        return at_work
 
-    def work_alone(self, work: Callable[[], None]) -> None:
-        """Work of rank 0, for which the others wait: they take part where it saves, and stop where it does. Afterwards
-        all stand where it stands."""
-        ranks = self.trainer.ranks
+    def work_alone(self, work: Callable[[], T]) -> T:
+        """What rank 0 finds, for which the others wait: they take part where it saves, and stop where it does.
+        Afterwards all stand where it stands."""
+        ranks, found = self.trainer.ranks, list[T]()
         if not ranks.several:
-            work()
-        elif ranks.first:
+            return work()
+        if ranks.first:
             self.alone = True
             try:
-                work()
+                found.append(work())
             except Interrupted:
                 ranks.broadcast(STOP)
                 raise
@@ -145,6 +150,7 @@ class Loop:
             if order == STOP:
                 raise Interrupted
         vars(self.progress).update(ranks.broadcast(vars(self.progress)))
+        return ranks.broadcast(found)[0]
 
     def _run_phase(self, phase: str) -> None:
         if phase == COLLECT:
@@ -152,7 +158,8 @@ class Loop:
                 self.work_alone(self._collect)
                 self.trainer.see_new_steps()
         elif phase == TEST:
-            self.work_alone(self._test)
+            found = self.test(self.progress.epoch, self)
+            self.progress.values |= found
         else:
             self._update(next(name for name in NETWORKS if name == phase))
 
@@ -169,9 +176,6 @@ class Loop:
                 self._count_games(finished)
                 self.pause_point()
                 wanted = recipe.steps_wanted(p.epoch, p.done)
-
-    def _test(self) -> None:
-        self.progress.values |= self.test(self.progress.epoch, self.pause_point)
 
     def _update(self, name: NetworkName) -> None:
         p, recipe = self.progress, self.trainer.recipe

@@ -29,7 +29,7 @@ from diffworld.runtime.errors import UserError
 from diffworld.runtime.metrics import MetricsLog
 from diffworld.runtime.progress import Display
 from diffworld.runtime.ranks import ALONE, Ranks
-from diffworld.training.agreement import agree, agree_on_data, last_checkpoint
+from diffworld.training.agreement import agree, agree_on_data, check_game, last_checkpoint
 from diffworld.training.interrupt import StopRequest
 from diffworld.training.loop import Loop, Progress
 from diffworld.training.memory import check_memory
@@ -60,6 +60,8 @@ def train(config: Config, out: Path, preset: str = "", ranks: Ranks = ALONE, sha
             agree_on_data(ranks, data)
             if data.dropped_rows:
                 display.line(f"note: the last {data.dropped_rows} rows of {data.path} are torn, and are left out")
+        else:
+            check_game(ranks, spec)
         if ranks.first:
             run.holds(config)  # else it is refused before anything is put there
             resources.enter_context(run.claimed())
@@ -88,7 +90,7 @@ def train(config: Config, out: Path, preset: str = "", ranks: Ranks = ALONE, sha
             metrics = MetricsLog(out, progress.epoch - 1, log_to=config.log_to, config=asdict(config))
             log = resources.enter_context(metrics)
         e = config.evaluation
-        games = None if env is None else TestGames(spec, config.seed, e.num_envs, e.temperature)
+        games = None if config.recipe in OF_DATA else TestGames(spec, config.seed, e.num_envs, e.temperature, ranks)
         tester = Tester(run, trainer.recipe, e, games, None if games else data, config.reward_end.window, display)
         stop = resources.enter_context(StopRequest(patient=ranks.several))
         loop = Loop(
@@ -97,7 +99,7 @@ def train(config: Config, out: Path, preset: str = "", ranks: Ranks = ALONE, sha
         if checkpoint is None:
             loop.save()  # before the first row of replay: rows without a checkpoint are never thrown away
         loop.run()
-        loop.work_alone(lambda: tester.finish(loop.counters(), stop.check))
+        tester.finish(loop.counters(), loop)
 
 
 def header(trainer: Trainer, recipe: str, preset: str) -> str:

@@ -14,8 +14,8 @@ from diffworld.envs.driver import OnStep
 from diffworld.evaluation.blind import play_blind
 from diffworld.evaluation.fidelity.brief import HORIZON, STARTS, brief_fidelity, brief_line
 from diffworld.evaluation.films import dream_beside_real
-from diffworld.evaluation.games import TestGames, scores
-from diffworld.evaluation.held_out import HeldOutWindows, TestRecorder
+from diffworld.evaluation.games import Pause, Player, TestGames, scores
+from diffworld.evaluation.held_out import HeldOutWindows, TestRecorder, record
 from diffworld.evaluation.obedience import comparisons, draw_obedience, obedience
 from diffworld.evaluation.plots import learning_curves
 from diffworld.evaluation.statistics import Interval, clearly_above, mean_interval
@@ -29,7 +29,7 @@ from diffworld.runtime.metrics import METRICS_FILE, read_metrics
 from diffworld.runtime.progress import Display
 from diffworld.runtime.versions import versions
 from diffworld.runtime.video import side_by_side, write_video
-from diffworld.training.interrupt import Interrupted
+from diffworld.training.interrupt import Interrupted, Pauses
 
 FILM_STARTS_AT = 30  # steps into the game, past its opening
 FILM_FRAMES = 200
@@ -38,7 +38,10 @@ DREAM_FILM, GAME_FILM, OBEDIENCE = "dream.mp4", "game.mp4", "obedience.png"
 
 @dataclass
 class Tester:
-    """Tests a recipe's agent in `games`, where there is a game, and its world model on what was held out."""
+    """Tests a recipe's agent in `games`, where there is a game, and its world model on what was held out.
+
+    Ranks share out the games; all else is done by rank 0, which alone writes.
+    """
 
     run: RunFolder
     recipe: Recipe
@@ -51,19 +54,19 @@ class Tester:
     seconds: float | None = None
     """How long the last test took, each of its games where there are any."""
 
-    def test(self, epoch: int, may_stop: Callable[[], None]) -> dict[str, float]:
+    def test(self, epoch: int, pauses: Pauses) -> dict[str, float]:
         """What an epoch's test measured; nothing in an epoch without a test."""
         e = self.settings
         if not e.every_epochs or epoch % e.every_epochs:
             return {}
         started = time.monotonic()
         if self.games is None:
-            losses = self._losses(self.dataset)
+            losses = pauses.work_alone(lambda: self._losses(self.dataset))
             self.seconds = time.monotonic() - started
             return losses
         if not e.episodes:
             return {}
-        results, losses, _ = self._test(f"epoch {epoch} test", e.episodes, may_stop, policy_seed=epoch)
+        results, losses, _ = self._test(f"epoch {epoch} test", e.episodes, pauses, policy_seed=epoch)
         self.seconds = (time.monotonic() - started) / e.episodes
         return {"eval/return_mean": float(np.mean(scores(results))), **losses}
 
@@ -74,18 +77,28 @@ class Tester:
         count = tests + 1 if self.games is None else tests * e.episodes + 2 * e.final_episodes
         return None if self.seconds is None else count * self.seconds
 
-    def finish(self, counters: dict[str, int | float], may_stop: Callable[[], None]) -> None:
+    def finish(self, counters: dict[str, int | float], pauses: Pauses) -> None:
         """Test, draw and sum up a trained run; what is interrupted here begins anew with the same command."""
-        path, intervals = self.run.path, dict[str, Interval]()
-        summary: dict[str, Any] = {"counters": counters, "versions": versions()}
-        said: list[str] = []
         if self.games is None:
-            summary["held_out"], film = self._losses(self.dataset), self._held_out_game()
-            studies, said = self._study(may_stop)
-            summary |= studies
-        else:
-            tested, intervals, film = self._final_test(self.games, may_stop)
-            summary |= tested
+            return pauses.work_alone(lambda: self._finish_on_data(counters, pauses.pause_point))
+        tested, intervals, filmed = self._final_test(self.games, pauses)
+        return pauses.work_alone(lambda: self._conclude(counters, tested, intervals, filmed()))
+
+    def _finish_on_data(self, counters: dict[str, int | float], pause: Pause) -> None:
+        held_out, film = self._losses(self.dataset), self._held_out_game()
+        studies, said = self._study(pause)
+        self._conclude(counters, {"held_out": held_out, **studies}, {}, film, said)
+
+    def _conclude(
+        self,
+        counters: dict[str, int | float],
+        found: dict[str, Any],
+        intervals: dict[str, Interval],
+        film: tuple[Film, np.ndarray] | None,
+        said: Sequence[str] = (),
+    ) -> None:
+        """Film and draw what was found, write it down and say it."""
+        path, summary = self.run.path, {"counters": counters, "versions": versions(), **found}
         name = self._write_film(*film) if film else ""
         learning_curves(read_metrics(path / METRICS_FILE), path / "curves.png", intervals)
         write_json(self.run.summary_path, summary)
@@ -93,13 +106,13 @@ class Tester:
             self.display.line(line)
 
     def _final_test(
-        self, tests: TestGames, may_stop: Callable[[], None]
-    ) -> tuple[dict[str, Any], dict[str, Interval], tuple[Film, np.ndarray]]:
+        self, tests: TestGames, pauses: Pauses
+    ) -> tuple[dict[str, Any], dict[str, Interval], Callable[[], tuple[Film, np.ndarray]]]:
         """What a summary says of test games, mean scores by who played, the agent last, and the game to be filmed."""
         games, pressed = self.settings.final_episodes, ActionCounter()
-        agent, losses, film = self._test("test: agent", games, may_stop, watching=[pressed])
-        random = self._play("test: random", False, games, [lambda _: may_stop()])
-        blind = play_blind(tests, pressed, games, self.display, lambda _: may_stop())
+        agent, losses, filmed = self._test("test: agent", games, pauses, watching=[pressed])
+        random = self._play("test: random", None, games, pauses)
+        blind = play_blind(tests, pressed, games, self.display, pauses.pause_point)
         played = {"random": random, "constant": blind.constant, "blind": blind.mixture, "agent": agent}
         means = {who: mean_interval(scores(results)) for who, results in played.items()}
         summary: dict[str, Any] = {"env": tests.spec.name, "seed": tests.seed}
@@ -114,26 +127,28 @@ class Tester:
             "held_out": losses,
         }
         names = {"constant": f"always {blind.action}", "blind": "blind mixture"}
-        return summary, {names.get(who, who): mean for who, mean in means.items()}, film
+        return summary, {names.get(who, who): mean for who, mean in means.items()}, filmed
 
     def _test(
-        self,
-        what: str,
-        games: int,
-        may_stop: Callable[[], None],
-        policy_seed: int = 0,
-        watching: Sequence[OnStep] = (),
-    ) -> tuple[list[EpisodeResult], dict[str, float], tuple[Film, np.ndarray]]:
-        """Play test games with the agent: results, losses on them, and the first one to be filmed."""
+        self, what: str, games: int, pauses: Pauses, policy_seed: int = 0, watching: Sequence[OnStep] = ()
+    ) -> tuple[list[EpisodeResult], dict[str, float], Callable[[], tuple[Film, np.ndarray]]]:
+        """Play test games with the agent: results, losses on them, and in rank 0 the first one to be filmed."""
         assert self.games is not None
-        recorder, held_out = FilmRecorder(), TestRecorder(self.run.held_out, self.games.spec)
-        with held_out.dataset:
-            results = self._play(what, True, games, [lambda _: may_stop(), recorder, held_out, *watching], policy_seed)
-            losses = self._losses(held_out.dataset)
-        return results, losses, (recorder.video(), np.array(recorder.actions))
+        film, recorder = FilmRecorder(), TestRecorder()
+        agent = self.recipe.networks.actor_critic
+        results = self._play(what, agent, games, pauses, [film, recorder, *watching], policy_seed)
+        steps = recorder.gathered(self.games.ranks)
+        losses = pauses.work_alone(lambda: self._losses_of_games(steps))
+        return results, losses, lambda: (film.video(), np.array(film.actions))
 
     def _play(
-        self, what: str, agent: bool, games: int, watching: Sequence[OnStep], policy_seed: int = 0
+        self,
+        what: str,
+        player: Player,
+        games: int,
+        pauses: Pauses,
+        watching: Sequence[OnStep] = (),
+        policy_seed: int = 0,
     ) -> list[EpisodeResult]:
         assert self.games is not None
 
@@ -141,9 +156,22 @@ class Tester:
             for watch in watching:
                 watch(step)
 
-        player = self.recipe.networks.actor_critic if agent else None
-        with lowering("--evaluation.num-envs"), self.display.bar(what, "game", games) as advance:
-            return self.games.play(player, games, on_episode=lambda _: advance(1), on_step=see, policy_seed=policy_seed)
+        own = len(self.games.ranks.share(games))
+        with lowering("--evaluation.num-envs"), self.display.bar(what, "game", own) as advance:
+            return self.games.play(
+                player,
+                games,
+                on_episode=lambda _: advance(1),
+                on_step=see,
+                policy_seed=policy_seed,
+                pause=pauses.pause_point,
+            )
+
+    def _losses_of_games(self, steps: Sequence[GameStep]) -> dict[str, float]:
+        """Losses on test games, which are written down."""
+        assert self.games is not None
+        with record(self.run.held_out, self.games.spec, steps) as dataset:
+            return self._losses(dataset)
 
     def _losses(self, dataset: Dataset | None) -> dict[str, float]:
         """Losses of the world model on held-out windows, where there are both."""
@@ -151,7 +179,7 @@ class Tester:
             return {}
         return HeldOutWindows(dataset, self.reward_end_window, self.recipe.held_out).losses(self.recipe.world)
 
-    def _study(self, may_stop: Callable[[], None]) -> tuple[dict[str, Any], list[str]]:
+    def _study(self, pause: Pause) -> tuple[dict[str, Any], list[str]]:
         """How faithful the dream is, and whether it obeys: for the summary, and in words.
 
         What fails here costs a line, no more: the run is trained.
@@ -177,7 +205,7 @@ class Tester:
         for name, unit, count, work in (("fidelity", "frame", frames, fidelity), ("obedience", "pair", pairs, obeys)):
             try:
                 with self.display.bar(name, unit, count) as advance:
-                    work(_interruptible(advance, may_stop))
+                    work(_interruptible(advance, pause))
             except Interrupted:
                 raise
             except Exception as error:
@@ -235,11 +263,11 @@ class Tester:
         return [*lines, f"  see {self.run.path}/{shown}", *note]
 
 
-def _interruptible(advance: Callable[[int], None], may_stop: Callable[[], None]) -> Callable[[int], None]:
+def _interruptible(advance: Callable[[int], None], pause: Pause) -> Callable[[int], None]:
     """An advance at which the user may stop."""
 
     def step(count: int) -> None:
-        may_stop()
+        pause(True)
         advance(count)
 
     return step
