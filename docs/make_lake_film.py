@@ -26,7 +26,7 @@ from diffworld.runtime.video import enlarge, side_by_side, write_gif
 from diffworld.world.noise import generator_noise
 
 HERE = Path(__file__).parent
-STEPS, LONGEST, SIDE = (1, 5, 10, 20, 40, 60), 60, 4
+STEPS, LONGEST, SIDE = (1, 10, 60, 120, 240), 240, 4
 """After which figures are looked for; steps of a dream of random keys; cells of a lake a side."""
 WAYS = {"left": (0, -1), "down": (1, 0), "right": (0, 1), "up": (-1, 0)}
 FAINT, OF_WATER = 3.0, 140.0
@@ -60,12 +60,17 @@ def main(run: Path, shown: list[int]) -> None:
     n = model.context_frames
     with Dataset.open(model.datasets["data"]) as data:
         games = held_out_games(data, n)
+        learnt = np.flatnonzero(~held_out_episodes(data.episodes))
+        known = {water(data.gather_frames(data.episodes.rows(int(place)))).tobytes() for place in learnt}
     rng = np.random.default_rng(0)
     walks = [walk(game, n, rng) for game in games]
     same = dreamt(model, games, [game.keys[n - 1 :] for game in games])
     walked = dreamt(model, games, [keys for keys, _ in walks])
     found = {
         "games": len(games),
+        "on lakes of no game that was learnt from": sum(
+            water(game.frames[:-1]).tobytes() not in known for game in games
+        ),
         "random keys": standing(games, [cells for _, cells in walks], walked, n),
         "ends": {"won": ends(games, same, n, won=True), "lost": ends(games, same, n, won=False)},
         "random keys, dreams that end in error": int(walked.over.any(0).sum()),
@@ -120,6 +125,11 @@ def by_cell(pixels: NDArray[Any]) -> NDArray[np.float64]:
     return pixels.reshape(*pixels.shape[:-2], SIDE, high, SIDE, wide).mean((-3, -1))
 
 
+def water(frames: Film) -> NDArray[np.bool_]:
+    """(SIDE, SIDE) which cells are holes, in frames (T, H, W, 3) of one lake."""
+    return by_cell(frames.max(0)[..., 0].astype(np.float64)) < OF_WATER
+
+
 def figure(frame: Film, empty: Film) -> Cell | None:
     """The cell in which a frame differs most from the empty lake, if it does."""
     change = by_cell(np.abs(frame.astype(np.int64) - empty).mean(-1))
@@ -129,9 +139,10 @@ def figure(frame: Film, empty: Film) -> Cell | None:
 
 def walk(game: Game, context: int, rng: np.random.Generator) -> tuple[list[str], list[Cell]]:
     """Random keys from the frame on that a dream begins from, and where they lead by the rules: never to an end."""
-    empty = empty_lake(game)
-    holes = by_cell(empty[..., 0].astype(np.float64)) < OF_WATER
-    place, keys, cells = figure(game.frames[context - 1], empty) or (0, 0), [], []
+    empty, holes = empty_lake(game), water(game.frames[:-1])
+    place = figure(game.frames[context - 1], empty) or (0, 0)
+    keys: list[str] = []
+    cells: list[Cell] = []
     while len(keys) < LONGEST:
         key = str(rng.choice(["", *WAYS]))
         down, right = WAYS.get(key, (0, 0))
@@ -152,9 +163,8 @@ def standing(games: list[Game], cells: list[list[Cell]], dreams: Dreams, context
         drawn = [figure(dreams.frames[step, i], empty_lake(game)) for i, game in enumerate(games)]
         still = [figure(game.frames[context - 1], empty_lake(game)) for game in games]
         found[step] = {
-            "dream": float(np.mean([a == b for a, b in zip(drawn, true, strict=True)])),
-            "last frame repeated": float(np.mean([a == b for a, b in zip(still, true, strict=True)])),
-            "no figure": float(np.mean([place is None for place in drawn])),
+            "dream": round(float(np.mean([a == b for a, b in zip(drawn, true, strict=True)])), 3),
+            "last frame repeated": round(float(np.mean([a == b for a, b in zip(still, true, strict=True)])), 3),
         }
     return found
 
@@ -204,4 +214,4 @@ def captioned(frames: Film, keys: list[str]) -> Film:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), [int(place) for place in sys.argv[2:]] or [0, 1, 2])
+    main(Path(sys.argv[1]), [int(place) for place in sys.argv[2:]] or [0, 4, 3])

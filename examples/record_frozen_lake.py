@@ -38,13 +38,13 @@ class Player:
         return None
 
 
-def play(env: gymnasium.Env[Any, Any], player: Player, path: Path) -> int:
+def play(env: Any, player: Player, path: Path) -> int:
     """Record one game; how many steps it took."""
     place, _ = env.reset()
     frame, steps, over = env.render(), 0, False
     with av.open(str(path), "w") as video, open(path.with_suffix(".jsonl"), "w") as log:
         stream = video.add_stream("libx264", rate=SPEED, options={"crf": "18"})
-        stream.height, stream.width, stream.pix_fmt = *frame.shape[:2], "yuv420p"
+        (stream.height, stream.width), stream.pix_fmt = frame.shape[:2], "yuv420p"
         while not over:
             video.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
             key, reward, terminated, truncated = player.choose(env.unwrapped.P[place]), 0.0, False, False
