@@ -245,6 +245,24 @@ def test_of_many_frames_stretches_from_all_over_are_looked_at(odd: Path, monkeyp
     assert "2 frames (22.2%) are black" in " ".join(seen.warnings)
 
 
+@pytest.mark.parametrize(("by", "repeated"), [(8, 9), (40, 0)])
+def test_a_small_thing_that_moves_is_no_frame_that_repeats_and_noise_of_a_codec_is(
+    by: int, repeated: int, tmp_path: Path
+) -> None:
+    """Of frames of 40x64, in each of which a single pixel is that much brighter, another one each time."""
+    spec = GameSpec("dot", 40, 64, ActionSpace((Keys(("go",)),)), 10, rewards=False, ends=False)
+    frames = np.full((11, 40, 64, 3), 100, np.uint8)
+    for at, frame in enumerate(frames):
+        frame[at, at] += by
+    with Dataset.create(tmp_path / "dot", spec) as data:
+        episode = data.new_episode()
+        for at in range(10):
+            final = frames[10] if at == 9 else None
+            data.append(episode, frames[at], np.array([at % 2]), 0.0, False, at == 9, final)
+    with Dataset.open(tmp_path / "dot") as data:
+        assert look(data).repeated == repeated
+
+
 def command(*arguments: str | Path) -> int:
     return main(["data", *map(str, arguments)])
 

@@ -22,7 +22,8 @@ from diffworld.importing.actions import KeyMap
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "your-own-game.md").read_text(encoding="utf-8")
-COMMANDS = [line.split("#")[0].split() for line in re.findall(r"^    (diffworld .+)$", PAGE, re.MULTILINE)]
+OWN = PAGE.partition("## An hour of FrozenLake")[0]  # the rest: tests/examples/test_record_frozen_lake.py
+COMMANDS = [line.split("#")[0].split() for line in re.findall(r"^    (diffworld .+)$", OWN, re.MULTILINE)]
 SMALL = """
 --denoiser.channels 8 8 --denoiser.depths 1 1 --denoiser.attention False False --denoiser.cond-channels 16
 --denoiser-updates.first-steps 4 --denoiser-updates.steps 4 --denoiser-updates.batch-size 4

@@ -66,7 +66,7 @@ class Alignment:
             said = "the next frame says nothing of the actions"
             if self.steps < FEW_TESTED:
                 return f"{said}, but the {self.steps:,} steps that were tested are few to tell by: record thousands"
-            return f"{said}: other actions than the game's, or always the same ones"
+            return f"{said}: other actions than the game's, always the same ones, or too little to be seen of them"
         said = f"the next frame says {self.share:.0%} of what the frames before leave open about the action"
         if self.sure < SURE:
             return f"which shift is right, the check cannot tell (likeliest {self.best:+d}, to {self.sure:.0%}); {said}"

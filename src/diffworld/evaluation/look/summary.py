@@ -16,8 +16,9 @@ from diffworld.runtime.errors import UserError
 from diffworld.runtime.frames import Frame
 from diffworld.runtime.progress import duration
 
-BLACK, ALIKE = 16, 0.5
-"""A frame whose brightest value is below is black; two whose mean difference is below are the same."""
+BLACK, ALIKE = 16, 16
+"""A frame whose brightest value is below is black; two whose largest difference is below are the same. The largest, as
+a small thing that moves changes little of a frame."""
 SHORT, SELDOM, OFTEN = 5, 0.001, 0.3
 """Frames of a short episode; shares from which on keys are pressed seldom, and frames repeat often."""
 TILES, COLUMNS, TILE = 24, 6, 160  # of the contact sheet: pictures, a row, pixels of each in height
@@ -126,7 +127,7 @@ def _frames(dataset: Dataset) -> tuple[int, int, int]:
             black += int((frames.max(axis=(1, 2, 3)) < BLACK).sum())
             before = frames[:-1] if last is None else np.concatenate([last, frames[:-1]])
             change = np.abs(frames[len(frames) - len(before) :].astype(np.int16) - before)
-            repeated += int((change.mean(axis=(1, 2, 3)) < ALIKE).sum())
+            repeated += int((change.max(axis=(1, 2, 3)) < ALIKE).sum())
             last = frames[-1:]
     return black, repeated, looked
 
