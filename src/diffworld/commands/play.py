@@ -28,7 +28,7 @@ class PlayOptions:
 
     run: Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="[RUN]")] = None
     """The run folder to play, or a file of `diffworld export`; or the small models that come with the package: --demo,
-    or --demo NAME to begin with one of boxing, breakout."""
+    or --demo NAME to begin with one of boxing, breakout, vizdoom."""
     env: str = ""
     """Play this game itself, with nothing trained, and record it to learn from: atari/<Game>, minatar/<game>,
     gym/<registered id>, or gym/<module>:<Id> of a module that registers it."""

@@ -178,11 +178,10 @@ class Config:
     @property
     def small(self) -> bool:
         """Whether the network that takes most of the time is so small that one core in float32 is the fastest."""
-        busiest: dict[str, ActorCriticConfig | DenoiserConfig] = {
-            "model_free": self.actor_critic,
-            "shooter": self.upsampler,
-        }
-        return max(busiest.get(self.recipe, self.denoiser).channels) < SMALL_BELOW
+        if self.recipe == "shooter":  # whole frames, however few channels they have, keep two cores busy
+            return False
+        channels = self.actor_critic.channels if self.recipe == "model_free" else self.denoiser.channels
+        return max(channels) < SMALL_BELOW
 
     @property
     def learnt(self) -> tuple[NetworkName, ...]:
