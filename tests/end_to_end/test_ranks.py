@@ -100,12 +100,12 @@ def test_a_run_of_one_process_is_tested_and_evaluated_alike_by_two_and_by_four(t
     """Four are more ranks than games, and three games no multiple of two."""
     out, games = tmp_path / "run", "--evaluation.final-episodes 3 --evaluation.num-envs 2".split()
     assert train(out, *SHORT, *games).returncode == 0
-    weights, found = final_weights(out), tested(out)
+    weights, found = final_weights(out), results_of(out)
     for count, before in ((2, "1 rank"), (4, "2 ranks")):
         (out / "summary.json").unlink()
         printed = finish(out, *SELDOM, *games, count=count)
         assert f"note: {before} trained before, and now {count}" in printed
-        assert final_weights(out) == weights and tested(out) == found
+        assert final_weights(out) == weights and results_of(out) == found
 
     evaluate, evaluations = ["evaluate", str(out), "--episodes", "3", "--device", "cpu"], []
     for count in (1, 2, 4):
@@ -119,7 +119,7 @@ def test_a_run_of_one_process_is_tested_and_evaluated_alike_by_two_and_by_four(t
     assert evaluations[0] == evaluations[1] == evaluations[2]
 
 
-def tested(out: Path) -> dict[str, Any]:
+def results_of(out: Path) -> dict[str, Any]:
     """What a run's last test found and wrote."""
     summary = json.loads((out / "summary.json").read_text())
     del summary["counters"]["wall_seconds"]

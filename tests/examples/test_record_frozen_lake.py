@@ -19,6 +19,7 @@ SECTION = (ROOT / "docs" / "your-own-game.md").read_text("utf-8").partition("## 
 COMMANDS = [line.split() for line in re.findall(r"^    (\w+ .+)$", SECTION.replace("\\\n", ""), re.MULTILINE)]
 
 
+@pytest.mark.thorough
 def test_what_it_records_is_imported(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

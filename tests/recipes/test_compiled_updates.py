@@ -110,7 +110,8 @@ def operands(graph: fx.GraphModule) -> Iterator[tuple[fx.Node, fx.Node]]:
 
 
 @pytest.mark.filterwarnings("default")  # the compiler's own warnings are not ours
-@pytest.mark.parametrize("side", [16, pytest.param(32, marks=pytest.mark.thorough)])  # its attention is torch's own
+@pytest.mark.thorough
+@pytest.mark.parametrize("side", [16, 32])  # the attention of 32 is torch's own
 def test_feature_maps_stay_channels_last(small: Config, side: int) -> None:
     """There and back: what a convolution takes lies as it wants it, but for frames and for slices of concatenations."""
     found = networks(small, "world", attention=True)

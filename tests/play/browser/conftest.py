@@ -14,8 +14,7 @@ def browser() -> Iterator[Browser]:
     path = next(filter(None, map(shutil.which, CHROMIUM)), None)
     assert path, "these tests need Chromium; install it, on Debian and Ubuntu with: apt-get install chromium"
     with sync_playwright() as playwright:
-        # Without a GPU, simulated or not, the compositor does with a quarter less of a core.
-        options = ["--no-sandbox", "--disable-gpu", "--disable-software-rasterizer"]
+        options = ["--no-sandbox", "--disable-gpu"]
         running = playwright.chromium.launch(executable_path=path, args=options, timeout=1000 * LIMIT)
         yield running
         running.close()
