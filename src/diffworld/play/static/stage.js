@@ -92,8 +92,20 @@ export class Stage {
     const now = performance.now();
     if (now - (this.shone ?? 0) < 200) return;
     this.shone = now;
-    const canvas = $("#glow");
-    canvas.getContext("2d").drawImage(image, 0, 0, canvas.width, canvas.height);
+    const canvas = $("#glow"), { width, height } = canvas, on = canvas.getContext("2d");
+    on.globalCompositeOperation = "copy";
+    on.drawImage(image, 0, 0, width, height);
+    // It fades outwards. In these few pixels that costs nothing; as a mask of the whole window, a tenth of a core.
+    on.globalCompositeOperation = "destination-in";
+    const fade = on.createRadialGradient(0, 0, 0.3, 0, 0, 1);
+    fade.addColorStop(0, "#000");
+    fade.addColorStop(1, "#0000");
+    on.fillStyle = fade;
+    on.save();
+    on.scale(width / 2, height / 2);
+    on.translate(1, 1);
+    on.fillRect(-1, -1, 2, 2);
+    on.restore();
   }
 
   tell(view) {
