@@ -7,8 +7,8 @@ AS_ROOT = $(if $(filter 0,$(shell id -u)),,sudo -n)
 # torch goes in first and alone, so that pip takes the build (CPU or CUDA) that its own configuration offers
 # and nothing after it chooses another.
 TORCH := torch==2.13.0
-# Two processes more than cores, at most 8: tests of pages wait more than they compute.
-WORKERS = $(shell $(BIN)/python -c "import os; print(min(8, len(os.sched_getaffinity(0)) + 2))")
+# A process more than cores, at most 8: tests of pages wait more than they compute.
+WORKERS = $(shell $(BIN)/python -c "import os; print(min(8, len(os.sched_getaffinity(0)) + 1))")
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-cluster browser lint types lock wheel clean
@@ -34,7 +34,7 @@ demo: install ## train the smallest preset from nothing, into runs/demo
 # The tests start hundreds of processes: each would compile the package again where Python keeps no bytecode.
 test: export PYTHONDONTWRITEBYTECODE =
 test: install browser ## run the tests side by side; all their cases with CI=true
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) --no-loadscope-reorder
 
 test-cluster: install ## run the long tests of training over several processes or nodes
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m cluster

@@ -3,6 +3,7 @@
 import os
 from collections import Counter
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -16,7 +17,7 @@ from diffworld.models.reward_end import RewardEndConfig
 
 LEVELS = {"channels": (8, 8), "depths": (1, 1), "attention": (False, False)}
 
-LONG = ("end_to_end", "commands", "browser", "benchmarks")
+LONG = ("browser", "end_to_end", "commands", "benchmarks")
 """Folders whose tests take longest."""
 
 settings.register_profile("diffworld", deadline=None)
@@ -34,6 +35,20 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=[item for item in items if item in out])
         items[:] = [item for item in items if item not in out]
     items.sort(key=lambda item: LONG.index(name) if (name := item.path.parent.name) in LONG else len(LONG))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Side by side, each process takes whole files, and one of them all that drive a browser: a second browser would
+    slow the first one down by more than it gets done."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class OneBrowser(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return "browser" if "browser" in file else file
+
+    return OneBrowser(config, log)
 
 
 def left_out(items: list[pytest.Item]) -> set[pytest.Item]:
