@@ -32,6 +32,16 @@ def taken(page: Page, key: str) -> None:
     page.wait_for_selector(f".key.taken[data-key='{key}']")
 
 
+@pytest.mark.parametrize("phone", [False, True])
+def test_a_newcomer_is_told_how_one_aims(browser: Browser, served: Served, phone: bool) -> None:
+    context = browser.new_context(viewport=PHONE, has_touch=True, is_mobile=True) if phone else browser.new_context()
+    page = open_page(context.new_page(), served, newcomer=True)
+    expect(page.locator("#card-how")).to_contain_text("Slide a finger" if phone else "Click the picture to aim")
+    page.keyboard.press("?")
+    expect(page.locator("#help .of-mouse")).to_be_visible()
+    context.close()
+
+
 def test_a_click_grabs_the_mouse_and_its_way_turns(page: Page) -> None:
     page.click("#pause")
     turn(page, 200)

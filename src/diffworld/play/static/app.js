@@ -36,7 +36,8 @@ const BUTTONS = {
 };
 
 let state = null;
-const card = new Card();
+// Where nobody played meanwhile, the dream begins anew: its first moments would have gone by unseen.
+const card = new Card(() => state?.settings.player === "human" && transport.restart());
 const link = new Link();
 const stage = new Stage();
 const keys = new Keys(act);

@@ -6,7 +6,8 @@ const KEPT_AS = "diffworld-met";
 const SILENT = new Set(["Shift", "Control", "Alt", "Meta", "CapsLock"]);
 
 export class Card {
-  constructor() {
+  // What `begin` does, is done when it has been read.
+  constructor(begin) {
     this.box = $("#card");
     this.box.hidden = recall();
     if (this.box.hidden) return;
@@ -15,6 +16,7 @@ export class Card {
       if (!seen || SILENT.has(event.key)) return;
       this.box.hidden = true;
       remember();
+      begin();
       for (const kind of ["keydown", "pointerdown"]) removeEventListener(kind, close, true);
     };
     for (const kind of ["keydown", "pointerdown"]) addEventListener(kind, close, true);
@@ -29,7 +31,11 @@ export class Card {
     if (info.worlds.dream) this.box.hidden = true;
     const touch = matchMedia("(pointer: coarse)").matches;
     const agent = info.players.agent ? "" : "The agent is playing. ";
-    $("#card-how").textContent = `${agent}${touch ? "Touch" : "Press"} a key of the game to ${agent ? "take over" : "play"}.`;
+    const aim = touch
+      ? " Slide a finger over the picture to look about."
+      : " Click the picture to aim: the mouse turns, its buttons are the game's, Escape lets it go.";
+    const keys = `${touch ? "Touch" : "Press"} a key of the game to ${agent ? "take over" : "play"}.`;
+    $("#card-how").textContent = agent + keys + (Object.keys(info.mouse).length ? aim : "");
   }
 }
 
