@@ -40,8 +40,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Side by side, each process takes whole files, and two of them all that drive a browser: on two cores more than
-    two browsers slow each other down."""
+    """Side by side, each process takes whole files, and two of them all that drive a browser, so that no more than
+    two browsers run at once."""
     from xdist.scheduler import LoadFileScheduling
 
     class TwoBrowsers(LoadFileScheduling):

@@ -37,7 +37,9 @@ def test_a_newcomer_is_told_how_one_aims(browser: Browser, served: Served, phone
     context = browser.new_context(viewport=PHONE, has_touch=True, is_mobile=True) if phone else browser.new_context()
     page = open_page(context.new_page(), served, newcomer=True)
     expect(page.locator("#card-how")).to_contain_text("Slide a finger" if phone else "Click the picture to aim")
+    wait_for_step(page, 8)
     page.keyboard.press("?")
+    page.wait_for_function("() => Number(document.body.dataset.step) < 8")  # nobody had played: it begins anew
     expect(page.locator("#help .of-mouse")).to_be_visible()
     context.close()
 

@@ -6,7 +6,7 @@ const KEPT_AS = "diffworld-met";
 const SILENT = new Set(["Shift", "Control", "Alt", "Meta", "CapsLock"]);
 
 export class Card {
-  // What `begin` does, is done when it has been read.
+  // `begin` is called when it has been read.
   constructor(begin) {
     this.box = $("#card");
     this.box.hidden = recall();

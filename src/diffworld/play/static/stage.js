@@ -95,7 +95,7 @@ export class Stage {
     const canvas = $("#glow"), { width, height } = canvas, on = canvas.getContext("2d");
     on.globalCompositeOperation = "copy";
     on.drawImage(image, 0, 0, width, height);
-    // It fades outwards. In these few pixels that costs nothing; as a mask of the whole window, a tenth of a core.
+    // It fades outwards. In these few pixels that costs nothing; a mask of the whole window does, without a GPU.
     on.globalCompositeOperation = "destination-in";
     const fade = on.createRadialGradient(0, 0, 0.3, 0, 0, 1);
     fade.addColorStop(0, "#000");
