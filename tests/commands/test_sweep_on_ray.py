@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,11 +24,14 @@ from diffworld.runtime.progress import Display
 from diffworld.sweep.campaign import Campaign, ThisMachine
 from diffworld.sweep.plan import read_sweep
 from diffworld.sweep.sitting import Order, Shared, Sitting
+from tests.full_disk import OWN_MOUNTS
 from tests.ray_cluster import cluster, environment, wait_for_end_of
 from tests.small_disk import files_no_larger_than
 
 LIMIT = 1200  # seconds; only to end what hangs
 with_ray = pytest.mark.skipif(find_spec("ray") is None, reason="ray is not installed: pip install '.[dev]'")
+SMALL_DISK = "1m"
+"""Holds the beginning of a run."""
 CAMPAIGN = 'out = "out"\ngames = ["minatar/breakout"]\nseeds = [0]\n'
 
 
@@ -326,3 +330,32 @@ def test_nodes_that_will_not_do_are_left_out() -> None:
         nodes.add(num_cpus=1)
         code, said, errors = finish(env, address)
         assert code == 0 and "finished: demo" in said, said + errors
+
+
+@with_ray
+@pytest.mark.cluster
+def test_a_disk_that_fills_up_under_the_runs_fails_them_and_the_same_command_ends_them() -> None:
+    if not shutil.which("unshare") or subprocess.run([*OWN_MOUNTS, "true"], check=False).returncode:
+        pytest.skip("this system lets nobody mount a small disk")
+    written(CAMPAIGN.replace('"out"', '"straight"') + TINY + "[settings.one]\n")
+    assert main(["sweep", "sweep.toml"]) == 0
+    written(CAMPAIGN + TINY + "[settings.one]\n")
+    Path("out").mkdir()
+    command = f"{sys.executable} -m diffworld.cli sweep sweep.toml --ray local"
+    steps = (
+        f"mount -t tmpfs -o size={SMALL_DISK} tmpfs out",
+        f"{command} > full 2>&1; echo $? >> codes",
+        "mount -o remount,size=100m out",
+        f"{command} > larger 2>&1; echo $? >> codes",
+        "cp -r out kept",
+    )
+    temporary = os.path.realpath(subprocess.check_output(["mktemp", "-d", "/tmp/ray-XXXXXX"], text=True).strip())
+    subprocess.run([*OWN_MOUNTS, "sh", "-ec", "\n".join(steps)], env=environment(temporary), timeout=LIMIT, check=True)
+    wait_for_end_of(temporary)
+    shutil.rmtree(temporary)
+    full, larger = Path("full").read_text(), Path("larger").read_text()
+    assert Path("codes").read_text().split() == ["1", "0"], full + larger
+    assert re.search(r"^failed: one, minatar/breakout, seed 0: .*No space left on device", full, re.MULTILINE), full
+    assert "Traceback" not in full and "finished: one" in larger, full + larger
+    one = Path("one/minatar-breakout/seed-0")
+    assert trained(RunFolder("kept" / one)) == trained(RunFolder("straight" / one))

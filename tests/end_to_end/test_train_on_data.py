@@ -134,16 +134,6 @@ def test_networks_follow_from_the_frames_unless_options_say_otherwise(
         assert json.loads(found)["denoiser"]["channels"] == channels
 
 
-def test_large_frames_are_named(tmp_path: Path) -> None:
-    spec = GameSpec("large", 8, 72, ActionSpace.discrete(2))
-    with Dataset.create(tmp_path / "data", spec) as data:
-        episode = data.new_episode()
-        for t in range(12):
-            data.append(episode, np.zeros(spec.frame_shape, np.uint8), t % 2, 0.0, False, False)
-    done = train(tmp_path / "data", tmp_path / "run", "--epochs", "1")
-    assert "note: frames of 8x72 are drawn by one network at full size" in done.stdout
-
-
 def test_another_runs_replay_is_data_too(finished: Path, tmp_path: Path) -> None:
     data = tmp_path / "data"
     shutil.copytree(finished / "replay", data)

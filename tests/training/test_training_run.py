@@ -13,8 +13,10 @@ import pytest
 import torch
 
 from diffworld.commands.train import train_among
-from diffworld.config import NETWORKS, OF_DATA, RECIPE_NETWORKS, Config
+from diffworld.config import NETWORKS, OF_DATA, RECIPE_NETWORKS, Config, RecipeName
 from diffworld.data import Dataset
+from diffworld.game import ActionSpace, GameSpec
+from diffworld.models.denoiser import UpsamplerConfig
 from diffworld.runs import RunFolder, load
 from diffworld.runs.folder import Checkpoint
 from diffworld.runtime.errors import UserError
@@ -24,7 +26,7 @@ from diffworld.training import dry_run as dry_runs
 from diffworld.training.dry_run import dry_run
 from diffworld.training.footprint import CONTEXT, Rehearsal, Way
 from diffworld.training.interrupt import Interrupted
-from diffworld.training.run import check_new_run, open_source, train
+from diffworld.training.run import check_new_run, open_source, size_note, train
 from diffworld.training.trainer import Trainer
 from tests.noise_data import fill, noise_spec
 from tests.tiny_training import NINE, SHOOTER, noise_of, playing, updates
@@ -274,7 +276,7 @@ def test_a_dry_run_tells_sizes_and_time_and_writes_nothing(
     dry_run(config)
     assert files_below(tmp_path) == before
     said = capsys.readouterr().out
-    lines = {line.split()[0]: line for line in said.splitlines()[1:]}
+    lines = {line.split()[0]: line for line in said.splitlines()[1:] if not line.startswith("note: ")}
     phases = {"diamond": ["collect", *THREE, "test"]}.get(recipe, [*names, "test"])
     source = "data" if recipe in OF_DATA else "game"
     assert list(lines) == [source, "networks", "measuring", *phases, "together", "memory", "disk"]
@@ -332,3 +334,19 @@ def test_the_time_that_compiling_takes_is_none_of_an_updates(
     monkeypatch.setattr(dry_runs, "MEASURED_SECONDS", 0.0)  # any time is a long one
     monkeypatch.setattr(dry_runs, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
     assert dry_runs._seconds(lambda: done.append(1), compiles) == 1.0 and len(done) == calls
+
+
+@pytest.mark.parametrize(
+    ("recipe", "height", "width", "says"),
+    [
+        ("world", 8, 72, "frames of 8x72 are drawn by one network at full size"),
+        ("world", 8, 64, ""),
+        ("shooter", 32, 32, "the first stage dreams 8x8 pixels"),
+        ("shooter", 96, 128, ""),
+        ("diamond", 210, 160, ""),
+    ],
+)
+def test_sizes_that_train_badly_are_named(recipe: RecipeName, height: int, width: int, says: str) -> None:
+    config = Config(recipe=recipe, upsampler=UpsamplerConfig(factor=4))
+    note = size_note(config, GameSpec("game", height, width, ActionSpace.discrete(2)))
+    assert says in note and bool(note) == bool(says)

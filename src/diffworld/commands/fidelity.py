@@ -55,7 +55,8 @@ class FidelityOptions:
     model makes of it. Beside it stand two baselines: the last real frame repeated, and the nearest training frame; of
     a world of two stages also what the upsampler, and plain enlarging, make of the true small frames. The next frame
     after true ones is measured alone, at more places. A run on a data set is measured on the episodes that it held
-    out; it needs no game, and is asked whether it obeys its actions. Needs one checkpoint, not a finished run.
+    out; it needs no game, and is asked whether it obeys its actions. Needs one checkpoint, not a finished run. For a
+    first look: --horizon 50 --starts 8 --episodes 2.
     docs/fidelity.md explains every number.
     """
 
@@ -173,7 +174,7 @@ def _write(out: Path, record: dict[str, Any], films: dict[str, Any], obeyed: dic
     draw_strip(shown, out / STRIP)
     write_film(shown, out / FILM)
     if obeyed:
-        draw_by_step(obeyed, out / OBEDIENCE, f"Does {record['run']} obey?")
+        draw_by_step(obeyed, out / OBEDIENCE, "Does the dream obey?")
     write_json(out / RECORD, without_nan(record))  # last: where it is, the rest is too
 
 

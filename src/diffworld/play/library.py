@@ -89,18 +89,19 @@ class Library:
         self._lock = threading.Lock()
 
     def datasets(self) -> list[dict[str, Any]]:
-        """What there is: id, name, kind (its root), episodes, steps, frame_size, info, and error where damaged.
+        """What there is: id, name, kind (its root), game, episodes, steps, frame_size, info, and error where damaged.
 
         Those that are `editable` can be renamed and deleted.
         """
         listed = []
         for dataset_id, (root, folder) in self._find().items():
-            facts: dict[str, Any] = {"episodes": 0, "steps": 0, "frame_size": None, "info": {}, "error": None}
-            facts["editable"] = False
+            facts: dict[str, Any] = {"game": None, "episodes": 0, "steps": 0, "frame_size": None, "info": {}}
+            facts |= {"error": None, "editable": False}
             try:
                 shelf = self._open(folder)
                 facts |= {"episodes": len(shelf.episodes), "steps": int(shelf.episodes.lengths.sum())}
-                facts |= {"frame_size": list(shelf.schema.spec.frame_size), "info": shelf.schema.info}
+                spec = shelf.schema.spec
+                facts |= {"game": spec.name, "frame_size": list(spec.frame_size), "info": shelf.schema.info}
                 facts["editable"] = self._is_editable(root, shelf)
             except UserError as error:
                 facts["error"] = str(error)

@@ -66,6 +66,7 @@ def test_a_click_grabs_the_mouse_and_its_way_turns(page: Page) -> None:
     expect(page.locator("body.grabbed")).to_have_count(0)
 
 
+@pytest.mark.thorough
 def test_sensitivity_scales_the_way_and_is_remembered(page: Page) -> None:
     page.click("#pause")
     page.click("#panel-button")
@@ -139,6 +140,7 @@ def test_a_replay_plays_and_a_key_takes_over(page: Page) -> None:
     page.wait_for_selector("body[data-player=human]")
 
 
+@pytest.mark.thorough
 def test_rewind_and_record_go_on_as_everywhere(page: Page) -> None:
     wait_for_step(page, 5)
     page.click("#pause")
@@ -163,6 +165,7 @@ def test_the_page_says_when_the_keys_go_elsewhere(page: Page) -> None:
     page.keyboard.up("d")
 
 
+@pytest.mark.thorough
 def test_two_tabs_aim_apart(browser: Browser, served: Served) -> None:
     one, two = (open_page(browser.new_page(), served) for _ in range(2))
     one.keyboard.down("w")

@@ -78,6 +78,7 @@ def test_what_belongs_to_the_run_is_not_touched(recorded: Page) -> None:
     expect(recorded.locator("#edit")).to_be_visible()
 
 
+@pytest.mark.thorough
 def test_an_episode_is_filmed_beside_the_real_game(recorded: Page, tmp_path: Path) -> None:
     recorded.locator(".dataset", has_text="Dream").first.click()
     recorded.locator(".episode").first.click()

@@ -48,6 +48,7 @@ def test_the_first_touch_closes_the_card_and_plays(visitor: BrowserContext, serv
 
 
 @pytest.mark.parametrize("where", ["#pause", "#card"])
+@pytest.mark.cases(every=2)
 def test_a_tap_on_anything_closes_the_card(visitor: BrowserContext, served: Served, where: str) -> None:
     page = open_page(visitor.new_page(), served, newcomer=True)
     box = page.locator(where).bounding_box()
@@ -80,6 +81,7 @@ def test_where_the_browser_keeps_nothing_the_page_still_plays(visitor: BrowserCo
 
 
 @pytest.mark.parametrize("agent", [True, False])
+@pytest.mark.cases(every=2)
 def test_the_card_says_only_what_is_true_of_the_run(visitor: BrowserContext, tmp_path: Path, agent: bool) -> None:
     run = make_run(tmp_path / "run", model_free()) if agent else make_shooter_run(tmp_path / "run")
     with serving(run) as served:
@@ -93,6 +95,7 @@ def test_the_card_says_only_what_is_true_of_the_run(visitor: BrowserContext, tmp
         page.close()
 
 
+@pytest.mark.thorough
 def test_another_model_is_chosen_on_the_page(visitor: BrowserContext, tmp_path: Path) -> None:
     first, second = load("demo/breakout", "cpu"), load("demo/boxing", "cpu")
     with serving(first, others=[second]) as served:

@@ -71,6 +71,7 @@ def test_pause_step_rewind_and_new_game(pad: Page) -> None:
     press(pad, 8, False)
 
 
+@pytest.mark.thorough
 def test_a_gamepad_that_comes_later_and_goes(page: Page) -> None:
     page.evaluate(PLUGGED + "; dispatchEvent(new Event('gamepadconnected'));")
     lean(page, 0.9, 0)

@@ -79,6 +79,7 @@ def test_worlds_are_switched_and_shown_side_by_side(page: Page) -> None:
 @pytest.mark.cases(every=4)
 @pytest.mark.parametrize("first", ["dream", "real", "both"])
 @pytest.mark.parametrize("then", ["dream", "real", "both"])
+@pytest.mark.cases(every=3)
 def test_a_rewind_goes_back_into_the_world_before(page: Page, first: str, then: str) -> None:
     page.keyboard.press("p")
     settled(page)

@@ -175,7 +175,10 @@ def _odd_frames(dataset: Dataset, black: int, repeated: int, looked: int) -> lis
     if black:
         found.append(f"{black:,} frames ({black / looked:.1%}) are black: loading screens can be cut out (--cut)")
     if repeated > OFTEN * looked:
-        found.append(f"{repeated / looked:.0%} of the frames are the same as the one before: would fewer a second do?")
+        found.append(
+            f"{repeated / looked:.0%} of the frames are the same as the one before: in a game that waits for "
+            "its player as it should be; in another, would fewer a second do?"
+        )
     if short := int((episodes.lengths < SHORT).sum()):
         found.append(f"{short:,} of {len(episodes):,} episodes have fewer than {SHORT} steps, less than a context")
     if len(episodes) == 1:

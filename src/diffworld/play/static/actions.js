@@ -77,6 +77,8 @@ export class Actions {
   }
 }
 
+// What the mouse does, for who has none: where the game has no other key of that name.
+const INSTEAD = { "left click": "Space", "right click": "ShiftLeft" };
 const WALKING = [["w", "UP"], ["s", "DOWN"], ["a", "LEFT"], ["d", "RIGHT"]];
 const USUAL = {
   space: "Space", shift: "ShiftLeft", ctrl: "ControlLeft", enter: "Enter", tab: "Tab",
@@ -103,6 +105,9 @@ export class KeySet {
     // What can be pressed: every key, and the values of a choice that the game names a key for.
     this.keys = names.filter((name, i) => free[i] || codes[name]);
     this.codes = Object.fromEntries(this.keys.map((key) => [key, codes[key] ?? usualCode(key)]));
+    for (const [key, code] of Object.entries(INSTEAD)) {
+      if (this.keys.includes(key) && !Object.values(this.codes).includes(code)) this.codes[key] ??= code;
+    }
     // Four keys to walk with are drawn as a pad.
     this.ways = WALKING.every(([key]) => names.includes(key)) ? Object.fromEntries(WALKING) : {};
   }

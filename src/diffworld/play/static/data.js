@@ -43,7 +43,8 @@ export class Data {
   async list() {
     this.viewer.close();
     const { datasets } = await this.link.ask({ type: "datasets" });
-    $("#datasets").replaceChildren(...datasets.map((dataset) => this.datasetButton(dataset)));
+    const several = new Set(datasets.map(({ game }) => game).filter(Boolean)).size > 1;
+    $("#datasets").replaceChildren(...datasets.map((dataset) => this.datasetButton(dataset, several)));
     if (!datasets.length) $("#datasets").replaceChildren(make("p", { className: "empty", textContent: "Nothing is stored yet. Press record and play: what you do becomes an episode here." }));
     const chosen = datasets.find(({ id }) => id === this.chosen?.id) ?? datasets.find(({ error }) => !error);
     $("#episodes").replaceChildren();
@@ -51,8 +52,9 @@ export class Data {
     if (chosen) await this.choose(chosen);
   }
 
-  datasetButton(dataset) {
-    const facts = dataset.error ?? `${count(dataset.episodes, "episode")}, ${count(dataset.steps, "step")}`;
+  datasetButton(dataset, named) {
+    const game = named ? `${dataset.game}: ` : "";
+    const facts = dataset.error ?? `${game}${count(dataset.episodes, "episode")}, ${count(dataset.steps, "step")}`;
     const button = make("button", { className: "dataset", disabled: Boolean(dataset.error), dataset: { id: dataset.id } },
       make("b", { textContent: titleOf(dataset) }), make("small", { textContent: facts }));
     button.addEventListener("click", trying(() => this.choose(dataset)));

@@ -4,6 +4,7 @@ import { actionsOf } from "./actions.js";
 import { $, make, readable } from "./dom.js";
 
 const LABELS = { UP: "↑", DOWN: "↓", LEFT: "←", RIGHT: "→", FIRE: "Fire" };
+const TURNS = { "mouse x -": "Turn left", "mouse x ": "Turn right", "mouse y -": "Look up", "mouse y ": "Look down" };
 const OPPOSITE = { UP: "DOWN", DOWN: "UP", LEFT: "RIGHT", RIGHT: "LEFT" };
 
 export class Keys {
@@ -37,7 +38,7 @@ export class Keys {
     const hint = this.actions.hint(key, index);
     const way = this.actions.ways[key] ?? "";
     const element = make(tag, { className: "key", dataset: { key, way } },
-      make("b", { textContent: LABELS[way] ?? LABELS[key] ?? readable(key) }), make("small", { textContent: hint }));
+      make("b", { textContent: written(key, way) }), make("small", { textContent: hint }));
     if (tag === "button") {
       element.tabIndex = -1; // the keyboard has the real keys
       this.watchButton(element, key);
@@ -147,3 +148,5 @@ export class Keys {
     }
   }
 }
+
+const written = (key, way) => LABELS[way] ?? LABELS[key] ?? TURNS[key.replace(/\d+$/, "")] ?? readable(key);
