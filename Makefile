@@ -7,8 +7,8 @@ AS_ROOT = $(if $(filter 0,$(shell id -u)),,sudo -n)
 # torch goes in first and alone, so that pip takes the build (CPU or CUDA) that its own configuration offers
 # and nothing after it chooses another.
 TORCH := torch==2.13.0
-# Two processes more than cores, at most 8: tests of pages and of processes wait more than they compute.
-WORKERS = $(shell $(BIN)/python -c "import os; print(min(8, len(os.sched_getaffinity(0)) + 2))")
+# A process more than cores, at most 8: tests of pages wait more than they compute.
+WORKERS = $(shell $(BIN)/python -c "import os; print(min(8, len(os.sched_getaffinity(0)) + 1))")
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-cluster browser lint types lock wheel clean

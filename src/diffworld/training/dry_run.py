@@ -83,7 +83,7 @@ def dry_run(config: Config, preset: str = "") -> None:
             way = Way("cuda", trainer.dtype, config.compile != "off")
             _check_gpu(Rehearsal(config, spec, way), torch.cuda.mem_get_info(trainer.device)[1])
         print(source)
-        if note := size_note(config, spec):
+        if note := size_note(config.recipe, config.factor, spec):
             print(note)
         print(_of_networks(counts))
         print("measuring a few updates of each, and some steps of the game ...", flush=True)

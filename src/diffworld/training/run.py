@@ -76,7 +76,7 @@ def train(config: Config, out: Path, preset: str = "", ranks: Ranks = ALONE, sha
             data = resources.enter_context(open_replay(run, spec, checkpoint, ranks))
         trainer = make_trainer(mine, spec, data, env, ranks, shard)
         display.line(f"{header(trainer, config.recipe, preset)} | {out}")
-        for note in (_threads_note(config.small, run.threads), size_note(config, spec)):
+        for note in (_threads_note(config.small, run.threads), size_note(config.recipe, config.factor, spec)):
             if note:
                 display.line(note)
         progress = Progress()
@@ -129,15 +129,15 @@ def _threads_note(small: bool, begun_with: int) -> str:
     return ""
 
 
-def size_note(config: Config, spec: GameSpec) -> str:
+def size_note(recipe: str, factor: int, spec: GameSpec) -> str:
     """What to say of frames that are large for one denoiser, or small for two stages; empty for others."""
-    if config.recipe == "world" and max(spec.frame_size) > LARGEST:
+    if recipe == "world" and max(spec.frame_size) > LARGEST:
         return (
             f"note: frames of {spec.height}x{spec.width} are drawn by one network at full size, which is slow above "
             f"{LARGEST} pixels a side: import them smaller (--size), or expect long hours"
         )
-    if config.factor > 1 and min(spec.frame_size) < SMALLEST * config.factor:
-        height, width = (side // config.factor for side in spec.frame_size)
+    if factor > 1 and min(spec.frame_size) < SMALLEST * factor:
+        height, width = (side // factor for side in spec.frame_size)
         return (
             f"note: of frames of {spec.height}x{spec.width} the first stage dreams {height}x{width} pixels, in which "
             f"little can be seen: take larger frames, a smaller --upsampler.factor, or --recipe world"
