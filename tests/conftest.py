@@ -21,7 +21,7 @@ LEVELS = {"channels": (8, 8), "depths": (1, 1), "attention": (False, False)}
 LONG = ("browser", "end_to_end", "commands", "benchmarks")
 """Folders whose tests take longest."""
 
-settings.register_profile("diffworld", deadline=None)
+settings.register_profile("diffworld", deadline=None, max_examples=100 if os.environ.get("CI") else 25)
 settings.load_profile("diffworld")
 
 

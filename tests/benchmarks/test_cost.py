@@ -53,6 +53,7 @@ def test_it_is_said_and_written(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert len(runs) == 2 * 2 * len(GPUS) and all(0 < run["efficiency"] <= 1 for run in runs)
 
 
+@pytest.mark.thorough
 def test_a_reader_that_has_gone_costs_no_traceback() -> None:
     reading, writing = os.pipe()
     os.close(reading)  # as `| head` does once it has what it wants

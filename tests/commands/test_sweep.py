@@ -162,7 +162,7 @@ def test_what_is_in_the_way_is_told_before_the_first_run(capsys: pytest.CaptureF
 words = st.text(st.characters(categories=("L", "N", "P", "S"), include_characters=" "), min_size=1).filter(str.strip)
 
 
-@settings(max_examples=25)
+@settings(max_examples=10)
 @given(
     seeds=st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=3, unique=True),
     games=st.lists(st.sampled_from(["atari/Freeway", "atari/Boxing", "gym/x:Y-v0"]), min_size=1, unique=True),

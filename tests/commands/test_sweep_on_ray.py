@@ -199,15 +199,13 @@ def finish(env: dict[str, str], address: str) -> tuple[int, str, str]:
 @with_ray
 def test_a_campaign_on_this_machine_alone() -> None:
     temporary = os.path.realpath(subprocess.check_output(["mktemp", "-d", "/tmp/ray-XXXXXX"], text=True).strip())
-    written(CAMPAIGN + TINY + "[settings.one]\n[settings.never]\ndevice = 'cuda:99'\n")
+    written(CAMPAIGN + TINY + "[settings.one]\n")
     code, said, errors = finish(environment(temporary), "local")
     wait_for_end_of(temporary)
     subprocess.check_call(["rm", "-r", temporary])
-    assert code == 1, said + errors
-    assert errors == ""
+    assert code == 0 and errors == "", said + errors
     assert said.startswith("Ray cluster: 1 node with ")
     assert re.search(r"^begins: one, minatar/breakout, seed 0, on \S+$", said, re.MULTILINE)
-    assert "failed: never, minatar/breakout, seed 0: exit code 2: error: device 'cuda:99' is not available" in said
     assert said.count("finished: ") == 1 and [row["method"] for row in table("runs")] == ["one"]
 
 
@@ -281,7 +279,8 @@ def test_a_campaign_goes_on_whatever_is_killed() -> None:
 
     assert code == 1 and errors == "", said + errors
     assert said.count("lost, and will go on elsewhere: one, minatar/breakout, seed 0: node ") == 2, said
-    assert said.count("failed: ") == 1 and "failed: never, " in said
+    assert said.count("failed: ") == 1
+    assert "failed: never, minatar/breakout, seed 0: exit code 2: error: device 'cuda:99' is not available" in said
     assert [row["method"] for row in table("runs")] == ["one", "two"]
     for run in (one, two):
         assert trained(run) == trained(RunFolder(Path("straight", *run.path.parts[1:])))

@@ -1,6 +1,7 @@
 """The training command on real games: to its end, killed and resumed."""
 
 import json
+import os
 import random
 import subprocess
 from pathlib import Path
@@ -8,6 +9,8 @@ from pathlib import Path
 import av
 import pytest
 from tiny import command, environment, final_weights, kill_after, results, saves, train
+
+KILLS = 3 if os.environ.get("CI") else 1
 
 
 def test_a_finished_run_leaves_everything(finished: Path) -> None:
@@ -35,10 +38,10 @@ def test_the_same_command_on_a_finished_run_says_so(finished: Path) -> None:
 
 def test_killed_anywhere_and_resumed_gives_the_same_weights(finished: Path, tmp_path: Path) -> None:
     out, rng, kills = tmp_path / "killed", random.Random(0), 0
-    for _ in range(3):
+    for _ in range(KILLS):
         process = subprocess.Popen(command(out), env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         kills += kill_after(process, out, saves(out) + rng.randrange(2, 12), rng.random() * 0.1)
-    assert kills >= 2
+    assert kills >= max(1, KILLS - 1)
     assert train(out).returncode == 0
     assert final_weights(out) == final_weights(finished)
     assert results(out) == results(finished)

@@ -56,6 +56,7 @@ def test_values_follow_their_mean_error_where_features_are_centred() -> None:
 
 
 @pytest.mark.parametrize("centre_features", [False, True])
+@pytest.mark.cases(every=2)
 def test_centred_features_keep_the_lstm_from_saturation(centre_features: bool) -> None:
     agent, generator = network(centre_features), torch.Generator().manual_seed(0)
     optimiser = torch.optim.Adam(agent.parameters(), lr=3e-4)

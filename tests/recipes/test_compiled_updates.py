@@ -50,6 +50,7 @@ def learning(networks: Networks, name: str, side: int = 16) -> tuple[Any, ...]:
 
 
 @pytest.mark.parametrize(("recipe", "name"), [("world", "denoiser"), ("shooter", "denoiser"), ("shooter", "upsampler")])
+@pytest.mark.cases(every=3)
 def test_a_step_of_a_denoisers_update_is_one_graph(small: Config, recipe: str, name: str) -> None:
     """Context, conditions, U-Net, loss and the next frame; what dreams compile apart is part of it."""
     found = networks(small, recipe)

@@ -18,7 +18,7 @@ from diffworld.runtime.progress import Display
 from diffworld.world.noise import generator_noise
 
 NAMES = demo_names()
-WITH_AGENTS = [name for name in NAMES if load(f"demo/{name}", "cpu").policy is not None]
+WITH_AGENTS = ["breakout"]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -47,7 +47,8 @@ def test_a_demo_is_named_where_users_look(name: str, capsys: pytest.CaptureFixtu
 
 
 def test_there_are_two_or_more_and_one_with_an_agent() -> None:
-    assert len(NAMES) >= 2 and WITH_AGENTS
+    assert len(NAMES) >= 2
+    assert [name for name in NAMES if load(f"demo/{name}", "cpu").policy is not None] == WITH_AGENTS
 
 
 @pytest.mark.parametrize("name", WITH_AGENTS)

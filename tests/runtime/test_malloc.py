@@ -25,5 +25,6 @@ def faults(*arguments: str) -> int:
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="there is no glibc to tell")
+@pytest.mark.thorough
 def test_a_tensor_takes_the_memory_of_a_larger_one_before() -> None:
     assert faults("keep") < 100 < faults()

@@ -76,7 +76,7 @@ def trainer_of(config: Config, name: NetworkName, dtype: torch.dtype, folder: Pa
 
 @pytest.mark.parametrize("dtype", FORMATS, ids=str)
 @pytest.mark.parametrize("name", NETWORKS)
-@pytest.mark.cases(every=3)
+@pytest.mark.cases(every=8)
 def test_what_is_kept_and_what_is_taken_is_foretold(
     small: Config, tmp_path: Path, name: NetworkName, dtype: torch.dtype
 ) -> None:
@@ -135,6 +135,7 @@ def test_what_a_compiled_update_keeps_is_foretold(dtype: torch.dtype) -> None:
     assert stand.graphs.saved < stand.graphs.backward < 3 * stand.graphs.saved
 
 
+@pytest.mark.thorough
 def test_more_steps_of_a_denoiser_take_no_more(small: Config) -> None:
     """Each is descended before the next begins."""
 

@@ -88,7 +88,7 @@ def disturb() -> None:
 
 @pytest.mark.parametrize("make", [diamond, diamond_centred, model_free, world], ids=lambda make: make.__name__)
 @pytest.mark.parametrize("before", [0, 5, 8])
-@pytest.mark.cases(every=3)
+@pytest.mark.cases(every=6)
 def test_a_restored_trainer_goes_on_bit_for_bit(small: Config, tmp_path: Path, make: Make, before: int) -> None:
     run, total = RunFolder(tmp_path / "run"), 14
     with make(small, tmp_path / "straight", None) as trainer:

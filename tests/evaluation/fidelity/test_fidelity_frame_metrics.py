@@ -7,7 +7,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from diffworld.evaluation.fidelity import frame_metrics as metrics
 from diffworld.runtime.errors import UserError
@@ -28,6 +27,8 @@ sides = st.integers(1, 40)
 @settings(max_examples=25)
 @given(st.integers(0, 99), st.integers(11, 40), st.integers(11, 40), st.floats(0.6, 80))
 def test_psnr_and_ssim_are_those_of_scikit_image(seed: int, height: int, width: int, noise: float) -> None:
+    from skimage.metrics import peak_signal_noise_ratio, structural_similarity  # here: it takes two seconds
+
     test, true = pair(seed, 3, height, width, noise)
     psnr, ssim = (f(torch.from_numpy(test), torch.from_numpy(true)) for f in (metrics.psnr, metrics.ssim))
     for i in range(3):

@@ -33,6 +33,7 @@ def taken(page: Page, key: str) -> None:
 
 
 @pytest.mark.parametrize("phone", [False, True])
+@pytest.mark.cases(every=2)
 def test_a_newcomer_is_told_how_one_aims(browser: Browser, served: Served, phone: bool) -> None:
     context = browser.new_context(viewport=PHONE, has_touch=True, is_mobile=True) if phone else browser.new_context()
     page = open_page(context.new_page(), served, newcomer=True)
@@ -175,6 +176,7 @@ def test_two_tabs_aim_apart(browser: Browser, served: Served) -> None:
     two.close()
 
 
+@pytest.mark.thorough
 def test_on_a_phone_one_walks_with_a_pad_and_looks_with_a_finger(browser: Browser, served: Served) -> None:
     context = browser.new_context(viewport=PHONE, has_touch=True, is_mobile=True)
     page = open_page(context.new_page(), served)

@@ -38,6 +38,7 @@ def test_episodes_have_pictures(recorded: Page) -> None:
     assert len(set(pixels(recorded, ".episode:first-child .picture"))) > 2
 
 
+@pytest.mark.thorough
 def test_a_recording_is_renamed(recorded: Page) -> None:
     recorded.locator(".dataset", has_text="Dream").first.click()
     recorded.click("#rename")
@@ -70,6 +71,7 @@ def test_a_recording_is_deleted_only_after_a_question(recorded: Page, run_folder
     assert len(before - recordings(run_folder)) == 1
 
 
+@pytest.mark.thorough
 def test_what_belongs_to_the_run_is_not_touched(recorded: Page) -> None:
     recorded.locator(".dataset", has_text="Replay").click()
     expect(recorded.locator(".episode").first).to_be_visible()

@@ -38,6 +38,7 @@ def test_the_first_key_closes_the_card_and_plays(visitor: BrowserContext, served
     assert not page.problems + again.problems  # type: ignore[attr-defined]
 
 
+@pytest.mark.thorough
 def test_the_first_touch_closes_the_card_and_plays(visitor: BrowserContext, served: Served) -> None:
     page = open_page(visitor.new_page(), served, newcomer=True)
     expect(page.locator("#card")).to_be_visible()
@@ -71,6 +72,7 @@ def test_nothing_is_black_before_the_first_frame(visitor: BrowserContext, served
     assert any(pixels(page, "[data-name=dream] canvas"))
 
 
+@pytest.mark.thorough
 def test_where_the_browser_keeps_nothing_the_page_still_plays(visitor: BrowserContext, served: Served) -> None:
     page = visitor.new_page()
     page.add_init_script("Object.defineProperty(window, 'localStorage', { get() { throw new Error('no storage'); } })")

@@ -51,6 +51,7 @@ def test_stick_cross_and_buttons_are_the_keys(pad: Page) -> None:
         expect(pad.locator(".key.down")).to_have_count(0)
 
 
+@pytest.mark.thorough
 def test_pause_step_rewind_and_new_game(pad: Page) -> None:
     wait_for_step(pad, 12)
     press(pad, 9)

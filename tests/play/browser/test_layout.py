@@ -102,7 +102,6 @@ def faults(page: Page) -> list[str]:
 
 
 @pytest.mark.cases(every=3)
-@pytest.mark.cases(every=3)
 def test_frames_of_any_size_stay_within_their_place(small: Page) -> None:
     for size in ((700, 500), (160, 210), (40, 300), (500, 30)):
         small.evaluate(

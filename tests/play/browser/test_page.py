@@ -76,10 +76,9 @@ def test_worlds_are_switched_and_shown_side_by_side(page: Page) -> None:
     expect(page.locator(".screen.of-real")).to_be_hidden()
 
 
-@pytest.mark.cases(every=4)
 @pytest.mark.parametrize("first", ["dream", "real", "both"])
 @pytest.mark.parametrize("then", ["dream", "real", "both"])
-@pytest.mark.cases(every=3)
+@pytest.mark.cases(every=9)
 def test_a_rewind_goes_back_into_the_world_before(page: Page, first: str, then: str) -> None:
     page.keyboard.press("p")
     settled(page)
@@ -169,6 +168,7 @@ def test_record_then_scrub_export_and_watch(page: Page, tmp_path: Path) -> None:
     expect(page.locator("input[value=recording]")).to_be_checked()
 
 
+@pytest.mark.thorough
 def test_two_tabs_play_two_games(page: Page, served: Served) -> None:
     other = open_page(page.context.new_page(), served)
     page.keyboard.press("p")
@@ -232,6 +232,7 @@ def test_what_is_delivered_is_said_beside_what_was_asked_for(
     expect(page.locator("#rate")).to_have_text("")
 
 
+@pytest.mark.thorough
 def test_the_rate_counts_what_reaches_the_screen(page: Page) -> None:
     page.keyboard.press("p")
     settled(page)
@@ -265,6 +266,7 @@ def test_the_rate_counts_what_reaches_the_screen(page: Page) -> None:
 
 
 @pytest.mark.parametrize("by", ["keyboard", "touch"])
+@pytest.mark.cases(every=2)
 def test_what_a_setting_means_is_told_by_keyboard_and_by_touch(browser: Browser, served: Served, by: str) -> None:
     context = browser.new_context(has_touch=True)
     page = open_page(context.new_page(), served)
@@ -300,6 +302,7 @@ def test_what_more_steps_do_is_told_of_this_very_model(page: Page, own: int, wor
     assert f"set up for {own}." in told and words in told
 
 
+@pytest.mark.thorough
 def test_settings_go_back_to_the_models_own(page: Page) -> None:
     page.click("#panel-button")
     for name, value in {"denoising_steps": 7, "churn": 40, "temperature": 2, "fps": 40}.items():

@@ -37,6 +37,7 @@ def test_on_a_phone_thumbs_play(browser: Browser, served: Served) -> None:
     context.close()
 
 
+@pytest.mark.thorough
 def test_keys_that_are_held_together_make_one_action(page: Page) -> None:
     """The mapping from keys to actions, on the action sets of other games."""
     nearest = page.evaluate(
