@@ -40,16 +40,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Side by side, each process takes whole files, and two of them all that drive a browser, so that no more than
-    two browsers run at once."""
+    """Side by side, each process takes whole files. Two take all that drive a browser, so that no more than two run at
+    once, and one those of several ranks, which are forked from one that has imported everything."""
     from xdist.scheduler import LoadFileScheduling
 
-    class TwoBrowsers(LoadFileScheduling):
+    class Together(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
             file = nodeid.partition("::")[0]
-            return f"browser {crc32(file.encode()) % 2}" if "browser" in file else file
+            if "browser" in file:
+                return f"browser {crc32(file.encode()) % 2}"
+            return "ranks" if file.endswith(("test_ranks.py", "test_shared_updates.py")) else file
 
-    return TwoBrowsers(config, log)
+    return Together(config, log)
 
 
 def left_out(items: list[pytest.Item]) -> set[pytest.Item]:

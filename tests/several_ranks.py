@@ -16,7 +16,10 @@ import torch
 from torch.distributed import TCPStore
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["tests.several_ranks", "diffworld.training.run", "diffworld.commands.train"])
+CONTEXT.set_forkserver_preload(
+    """tests.several_ranks diffworld.training.run diffworld.commands.train diffworld.evaluation.plots torch._dynamo
+    torch.utils.tensorboard matplotlib.backends.backend_agg tyro gymnasium pydantic""".split()
+)
 LIMIT = 600
 """Seconds; only to end what hangs."""
 

@@ -18,6 +18,7 @@ def test_what_is_made_in_bulk_is_a_sound_data_set(tmp_path: Path) -> None:
         assert not np.array_equal(data.episode_frames(1)[-1], data.final_frame(1))
 
 
+@pytest.mark.thorough
 def test_it_measures_and_cleans_up(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--out", str(tmp_path), "--rows", "2000"]) == 0
     assert [path.name for path in tmp_path.iterdir()] == ["opening.json"]

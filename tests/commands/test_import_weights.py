@@ -201,6 +201,7 @@ def test_training_starts_from_an_imported_run(tmp_path: Path) -> None:
     assert any(not torch.equal(trained[name], imported[name]) for name in imported)
 
 
+@pytest.mark.thorough
 def test_an_imported_run_is_not_trained_on_in_its_own_folder(tmp_path: Path) -> None:
     run = import_small(tmp_path, "--steps", "20")
     before = {path: path.stat().st_mtime_ns for path in run.path.rglob("*")}
@@ -415,6 +416,7 @@ def hub_cache(home: Path) -> None:
     (repository / "refs" / "main").write_text(COMMIT)
 
 
+@pytest.mark.thorough
 def test_weights_come_from_the_hubs_local_cache(tmp_path: Path) -> None:
     pytest.importorskip("huggingface_hub")
     hub_cache(tmp_path / "home")

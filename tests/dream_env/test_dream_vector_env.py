@@ -80,6 +80,7 @@ def test_it_does_what_gymnasiums_own_vector_of_single_dreams_does(model: Model, 
     assert ended >= 4 * rows, "nothing to see without ends"
 
 
+@pytest.mark.thorough
 def test_without_autoreset_the_caller_resets_the_rows_that_are_over(model: Model) -> None:
     envs = make(model, mode=AutoresetMode.DISABLED)
     singles = [DreamEnv(model=model) for _ in range(ROWS)]

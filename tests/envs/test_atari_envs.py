@@ -128,6 +128,7 @@ def test_reset_of_one_row_leaves_the_others_alone() -> None:
     assert lengths == [90, 49, 90]
 
 
+@pytest.mark.thorough
 def test_reset_returns_frames_in_the_order_asked() -> None:
     env = make_env("atari/Freeway", WHOLE_GAMES, 3)
     env.reset([0, 0, 0])
@@ -212,6 +213,7 @@ def test_restore_over_lost_lives_and_sticky_actions() -> None:
     assert min(len(history.actions) for history in env.histories()) > 60
 
 
+@pytest.mark.thorough
 def test_restore_of_an_ended_game_needs_a_reset() -> None:
     env = make_env("atari/Breakout", EnvironmentConfig(life_loss_ends=False, max_steps=5), 2)
     env.reset([1, 2])
@@ -230,6 +232,7 @@ def test_restore_of_an_ended_game_needs_a_reset() -> None:
     copy.step(np.array([0, 0]))
 
 
+@pytest.mark.thorough
 def test_noops_are_drawn_from_the_seed() -> None:
     """Different seeds draw different numbers of no-ops, none of them 30 or more."""
     many = make_env("atari/Boxing", EnvironmentConfig(noop_max=30), 2)

@@ -83,6 +83,7 @@ def test_cells_are_drawn_at_any_size(size: tuple[int, int]) -> None:
 
 
 @needs_minatar
+@pytest.mark.thorough
 def test_brings_in_no_plotting_library_and_says_nothing() -> None:
     code = (
         "import sys; from diffworld.envs import EnvironmentConfig, make_env\n"

@@ -515,6 +515,7 @@ def test_what_was_imported_is_trained_on_in_two_stages(tmp_path: Path) -> None:
     assert done.code == 0 and "held out: 1 with 9 steps" in done.out, done.err
 
 
+@pytest.mark.thorough
 def test_what_was_imported_is_looked_at(published: Path, tmp_path: Path, import_to: Import) -> None:
     import_to(published / "loose")
     done = run("data", tmp_path / "data")

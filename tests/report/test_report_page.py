@@ -151,6 +151,7 @@ def test_tables_and_numbers_agree(report: Path) -> None:
     assert {row["run"].rpartition("/")[2] for row in numbers["tables"]["curves"]} == {"a", "b", "c"}
 
 
+@pytest.mark.thorough
 def test_a_report_takes_the_place_of_the_one_before_but_of_nothing_else(
     inputs: Contents, report: Path, tmp_path: Path
 ) -> None:

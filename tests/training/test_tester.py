@@ -220,7 +220,7 @@ def test_a_run_on_data_ends_with_losses(
 
 
 @pytest.mark.parametrize("broken", ["obedience", "brief_fidelity", "draw_obedience", "dream_beside_real"])
-@pytest.mark.cases(every=4)
+@pytest.mark.thorough
 def test_what_fails_after_the_last_update_costs_a_line_and_no_run(
     small: Config, tmp_path: Path, broken: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -259,6 +259,7 @@ def test_where_nothing_is_held_out_the_longest_episode_is_filmed(
     assert "no episode was held out" in capsys.readouterr().out
 
 
+@pytest.mark.thorough
 def test_a_film_shows_at_most_so_many_frames_of_a_long_recording(
     small: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -187,6 +187,7 @@ def test_what_cannot_begin_leaves_nothing_behind(small: Config, tmp_path: Path, 
         assert not (tmp_path / "run").exists(), "put right, the same command must do"
 
 
+@pytest.mark.thorough
 def test_weights_that_do_not_fit_are_refused_before_anything_is_written(small: Config, tmp_path: Path) -> None:
     data = fill(tmp_path / "data", 30, height=12, width=12)
     train(world_config(small, data, networks=("denoiser",)), tmp_path / "first")
@@ -233,6 +234,7 @@ def test_a_dry_run_foretells_the_memory_of_a_gpu_that_is_not_here(
         check_new_run(replace(world_config(small, data), device="cuda"))
 
 
+@pytest.mark.thorough
 def test_a_dry_run_names_settings_that_fit_into_a_gpu(small: Config, capsys: pytest.CaptureFixture[str]) -> None:
     config = world_config(small, Path("data"))
     config = replace(config, denoiser_updates=replace(config.denoiser_updates, batch_size=64))

@@ -185,6 +185,7 @@ def test_data_that_does_not_fit_is_one_line(tmp_path: Path) -> None:
         main([str(run), *QUICK])
 
 
+@pytest.mark.thorough
 def test_two_stages_are_measured_apart_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The upsampler alone, and plain enlarging, beside the dream; the next frame; and whether it obeys, by step."""
     space = ActionSpace((Keys(("w", "s"), (("w", "s"),)), Choice("mouse x", ("-4", "0", "4"))))

@@ -236,9 +236,7 @@ CONTRAST = """() => {
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.thorough
 def test_the_page_is_light_or_dark_as_one_likes_and_can_be_read(browser: Browser, served: Served, scheme: str) -> None:
-    # Without transitions: halfway through, a key's letter and its ground are of two themes.
-    seen = {"viewport": {"width": 1280, "height": 800}, "color_scheme": scheme, "reduced_motion": "reduce"}
-    context = browser.new_context(**seen)  # type: ignore[arg-type]
+    context = browser.new_context(viewport={"width": 1280, "height": 800}, color_scheme=scheme)  # type: ignore[arg-type]
     page = open_page(context.new_page(), served)
     page.click("#world .of-both")
     page.wait_for_function("() => document.querySelectorAll('.screen:not([hidden])').length === 3")
