@@ -108,6 +108,8 @@ def test_minatar_games_are_recorded_where_minatar_is_installed(tmp_path: Path) -
     with record(tmp_path / "data", "--env", "minatar/breakout", "--steps", "60", *SMALL) as data:
         assert data.num_steps == 60
         assert data.episodes.terminated.any()
+    with record(tmp_path / "usual", "--env", "minatar/breakout", "--steps", "10") as data:
+        assert data.spec.frame_size == (10, 10), "its own cells, where nobody says how large"
 
 
 def test_a_run_brings_its_game_and_its_settings(tmp_path: Path, run: Path) -> None:

@@ -118,7 +118,7 @@ def test_a_world_that_ignores_actions_is_at_chance_exactly(kind: str, tmp_path: 
     found = measured(SPACES[kind], tmp_path, lambda bits: bits * 0)
     assert found.whole.share == 0.5 and found.whole.low < 0.5 < found.whole.high and found.whole.moved == 0
     assert all(obeyed.share == 0.5 for obeyed in found.actions.values())
-    assert found.lines()[-1].startswith("warning: the dream does not follow the actions")
+    assert found.lines()[-1].startswith("warning: on the whole the dream does not follow the actions")
 
 
 @pytest.mark.parametrize("kind", SPACES)

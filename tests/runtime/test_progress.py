@@ -1,6 +1,8 @@
 """What a user sees while something long goes on."""
 
 import io
+import os
+import sys
 
 import pytest
 from rich.console import Console
@@ -76,3 +78,15 @@ def test_on_a_terminal_there_is_a_bar_that_goes_away() -> None:
 )
 def test_durations_are_in_the_unit_people_would_use(seconds: float, said: str) -> None:
     assert duration(seconds) == said
+
+
+def test_a_reader_that_has_gone_ends_no_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as stdout:
+        monkeypatch.setattr(sys, "stdout", stdout)
+        display = Display()
+        display.line("nobody reads this")
+        with display.bar("collect", "step", 2) as advance:
+            advance(2)
+        display.line("nor this")

@@ -11,7 +11,16 @@ import tyro
 
 from diffworld.commands.parsing import demo_named, given_option, parse_checked
 from diffworld.data import Compress, Dataset, EpisodeWriter, GameStep
-from diffworld.envs import Driver, EnvironmentConfig, EpisodeResult, Policy, RandomPolicy, VectorEnv, make_env
+from diffworld.envs import (
+    Driver,
+    EnvironmentConfig,
+    EpisodeResult,
+    Policy,
+    RandomPolicy,
+    VectorEnv,
+    make_env,
+    usual_settings,
+)
 from diffworld.envs.seeds import training_seed
 from diffworld.runs import Model, load
 from diffworld.runtime.checked import Amount, Count, Games, Natural, Share, read_as
@@ -62,7 +71,8 @@ def main(arguments: list[str]) -> int:
     """Record a data set; Ctrl-C keeps what is there."""
     arguments = demo_named(arguments, "--policy")
     model = _player(arguments)  # first: the defaults of the game's settings are its own
-    presented = dict(model.spec.presented) if model else asdict(EnvironmentConfig())
+    usual = asdict(usual_settings(given_option(arguments, "--env") or ""))
+    presented = dict(model.spec.presented) if model else usual
     environment = read_as(EnvironmentConfig, presented, "the game's settings")
     options = RecordOptions(tyro.MISSING, environment=environment)
     options = _checked(parse_checked(RecordOptions, "diffworld record", arguments, options), model)

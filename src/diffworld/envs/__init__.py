@@ -11,4 +11,4 @@ from diffworld.envs.driver import (
     RandomPolicy,
     play_episodes,
 )
-from diffworld.envs.make import ATARI_100K_GAMES, list_envs, make_env
+from diffworld.envs.make import ATARI_100K_GAMES, list_envs, make_env, usual_settings

@@ -42,6 +42,11 @@ def make_env(env_id: str, settings: EnvironmentConfig, num_envs: int = 1) -> Vec
     return env
 
 
+def usual_settings(env_id: str) -> EnvironmentConfig:
+    """How a game is presented where nobody says: MinAtar's in its own 10x10 cells."""
+    return EnvironmentConfig(height=10, width=10) if env_id.startswith("minatar/") else EnvironmentConfig()
+
+
 def list_envs() -> list[str]:
     """The ids of every Atari and MinAtar game; "gym/<id>" stands for too many to list."""
     from diffworld.envs.atari import atari_games

@@ -97,7 +97,7 @@ class Obedience:
             found.append(f"  too seldom or too often to judge: {', '.join(self.left_out)}")
         if self.whole.low <= CHANCE:
             found.append(
-                "warning: the dream does not follow the actions: do they belong to their frames "
+                "warning: on the whole the dream does not follow the actions: do they belong to their frames "
                 "(diffworld data DATA --check-alignment)? Was it trained for long enough?"
             )
         return found

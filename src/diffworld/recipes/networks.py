@@ -85,8 +85,10 @@ def small_size(spec: GameSpec, factor: int) -> tuple[int, int]:
     """(H, W) of frames `factor` times smaller than a game's; UserError where they cannot be made that much smaller."""
     height, width = spec.frame_size
     if height % factor or width % factor:
+        fits = max(each for each in range(1, factor) if height % each == width % each == 0)
         raise UserError(
             f"frames of {height}x{width} cannot be made {factor} times smaller: let --upsampler.factor divide both"
+            f"{f', such as {fits}' if fits > 1 else ''}"
         )
     return height // factor, width // factor
 

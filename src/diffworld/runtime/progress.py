@@ -1,5 +1,7 @@
 """What a user sees while something long goes on: a live bar on a terminal, a line now and then anywhere else."""
 
+import os
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -23,7 +25,7 @@ def duration(seconds: float) -> str:
     """Seconds in the unit that people would use, such as "1.5 hours"."""
     minutes = seconds / 60
     if minutes < 90:
-        return f"{minutes:.1f} minutes" if minutes >= 2 else f"{seconds:.0f} seconds"
+        return f"{minutes:.1f} minutes" if minutes >= 2 else f"{seconds:.0f} second{'s' * (round(seconds) != 1)}"
     return f"{minutes / 60:.1f} hours" if minutes < 60 * 48 else f"{minutes / 60 / 24:.1f} days"
 
 
@@ -35,12 +37,20 @@ class RateColumn(ProgressColumn):
         return Text(rate(task.speed or 0.0, task.fields["unit"]), style="cyan")
 
 
+class _Console(Console):
+    """Says no more once nobody reads it, as after `| head`: what the command does is done all the same."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # lest Python complain at its end
+
+
 class Display:
     """Prints lines, and shows a bar below them while a phase runs; without a terminal, lines in place of the bar."""
 
     def __init__(self, quiet: bool = False) -> None:
         """`quiet`: show nothing, as where another process speaks."""
-        self.console = Console(highlight=False, soft_wrap=True, quiet=quiet)
+        self.console = _Console(highlight=False, soft_wrap=True, quiet=quiet)
 
     def line(self, text: str) -> None:
         """Print one line."""
