@@ -45,25 +45,22 @@ def main(what: list[str]) -> None:
 
 
 def take_shooter(page: Page) -> None:
-    reach(page, 4)
-    page.keyboard.down("w")
-    page.keyboard.down("ArrowRight")
-    page.wait_for_timeout(400)
-    page.keyboard.up("ArrowRight")
-    page.wait_for_timeout(400)
+    page.keyboard.press("r")  # from the beginning of a game, where something comes on
+    reach(page, 14)
+    page.keyboard.down("Space")
+    page.wait_for_timeout(250)
     save(page, "shooter")
-    page.keyboard.up("w")
+    page.keyboard.up("Space")
     page.close()
 
 
 def take_all(browser: Browser, address: str) -> None:
     page = opened(browser.new_page(viewport={"width": 1280, "height": 800}), address)
-    reach(page, 12)
-    page.keyboard.press("g")  # a visitor plays
+    reach(page, 12)  # the agent plays, and a key takes over
     key = page.locator(".key").first.get_attribute("data-key")
     page.keyboard.down("ArrowUp" if key == "UP" else "ArrowRight")
     page.wait_for_selector(".key.down.taken")
-    page.wait_for_timeout(2500)
+    page.wait_for_timeout(300)
     save(page, "desktop")
     page.keyboard.up("ArrowUp")
     page.keyboard.up("ArrowRight")
