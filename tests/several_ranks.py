@@ -17,8 +17,7 @@ from torch.distributed import TCPStore
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(
-    """tests.several_ranks diffworld.training.run diffworld.commands.train diffworld.evaluation.plots torch._dynamo
-    torch.utils.tensorboard matplotlib.backends.backend_agg tyro gymnasium pydantic""".split()
+    ["tests.several_ranks", "diffworld.training.run", "diffworld.commands.train", "torch._dynamo", "tyro", "gymnasium"]
 )
 LIMIT = 600
 """Seconds; only to end what hangs."""

@@ -3,7 +3,6 @@
 import difflib
 import importlib
 import io
-import os
 import sys
 import warnings
 from collections.abc import Callable
@@ -12,7 +11,7 @@ from dataclasses import dataclass
 
 from diffworld import __version__
 from diffworld.runtime.errors import HelpShown, SaidElsewhere, UserError
-from diffworld.runtime.files import write_error
+from diffworld.runtime.files import give_up_output, write_error
 from diffworld.runtime.malloc import keep_memory
 from diffworld.runtime.memory import check_room, memory_error, out_of_memory
 from diffworld.runtime.openmp import sleep_when_waiting
@@ -70,7 +69,7 @@ def answered(work: Callable[[], int]) -> int:
         sys.stdout.flush()  # while there is somebody to say why it cannot be
         return code
     except BrokenPipeError:  # whoever read our output has gone, as with `| head`
-        _give_up_output()
+        give_up_output()
         return 1
     except SaidElsewhere:
         return 2
@@ -134,14 +133,9 @@ def _of_the_system(error: OSError) -> UserError:
     try:
         print(flush=True)  # an empty line tells whether it is our own output that cannot be written
     except OSError:
-        _give_up_output()
+        give_up_output()
         return write_error("to standard output", error)
     return write_error("on", error, "go")
-
-
-def _give_up_output() -> None:
-    """Let nothing more be written to standard output, lest Python itself complain at its end."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _did_you_mean(word: str, known: list[str]) -> str:

@@ -5,6 +5,7 @@ import json
 import math
 import os
 import shutil
+import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -25,6 +26,11 @@ _ADVICE = {
     errno.ENAMETOOLONG: "choose a shorter name",
     errno.ENOENT: "check the path",
 }
+
+
+def give_up_output() -> None:
+    """Let nothing more be written to standard output, lest Python itself complain at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def write_error(path: Path | str, error: BaseException, doing: str = "write") -> UserError:

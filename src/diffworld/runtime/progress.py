@@ -1,7 +1,5 @@
 """What a user sees while something long goes on: a live bar on a terminal, a line now and then anywhere else."""
 
-import os
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -9,6 +7,8 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
+
+from diffworld.runtime.files import give_up_output
 
 LINE_SECONDS = 30.0
 """Where there is no terminal, a phase says so often how far it is."""
@@ -42,7 +42,7 @@ class _Console(Console):
 
     def on_broken_pipe(self) -> None:
         self.quiet = True
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # lest Python complain at its end
+        give_up_output()
 
 
 class Display:

@@ -140,7 +140,7 @@ def size_note(recipe: str, factor: int, spec: GameSpec) -> str:
         height, width = (side // factor for side in spec.frame_size)
         return (
             f"note: of frames of {spec.height}x{spec.width} the first stage dreams {height}x{width} pixels, in which "
-            f"little can be seen: take larger frames, a smaller --upsampler.factor, or --recipe world"
+            "little can be seen: take larger frames, a smaller --upsampler.factor, or --recipe world"
         )
     return ""
 

@@ -23,7 +23,7 @@ def open_page(page: Page, served: Served, newcomer: bool = False) -> Page:
     page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
     page.on("pageerror", lambda error: problems.append(str(error)))
     page.set_default_timeout(1000 * LIMIT)
-    page.emulate_media(reduced_motion="reduce")  # transitions take a third of what a page costs without a GPU
+    page.emulate_media(reduced_motion="reduce")  # without a GPU transitions cost much
     page.goto(served.origin)
     expect(page.locator("#cover")).to_be_hidden()
     wait_for_step(page, 1)

@@ -77,7 +77,7 @@ export class Actions {
   }
 }
 
-// What the mouse does, for who has none: where the game has no other key of that name.
+// Keys for what the mouse does, where the game has no use of its own for them.
 const INSTEAD = { "left click": "Space", "right click": "ShiftLeft" };
 const WALKING = [["w", "UP"], ["s", "DOWN"], ["a", "LEFT"], ["d", "RIGHT"]];
 const USUAL = {
