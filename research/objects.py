@@ -2,7 +2,7 @@
 
 Dreams of MinAtar Breakout in which the agent acts, from places in real games. A frame is whole if it has one paddle and
 one ball, and every cell is close to a colour of the game. A dream that ends is over, as a game is. Beside it the share
-of whole frames in real games: a ball over a brick, or one that has just been served, is hidden there too.
+of whole frames in real games.
 """
 
 import argparse
@@ -15,23 +15,29 @@ from numpy.typing import NDArray
 
 from diffworld.envs.driver import GameStep, play_episodes
 from diffworld.envs.make import make_game
+from diffworld.envs.minatar import COLOURS as OF_CHANNELS
 from diffworld.runs import Model, load
 from diffworld.runtime.frames import frames_from_bytes
 from diffworld.world.noise import generator_noise
 
-PADDLE, BALL = (80, 220, 100), (240, 240, 240)
-COLOURS = np.array([(16, 16, 24), PADDLE, BALL, (110, 110, 130), (230, 160, 60)])
-"""Background, paddle, ball, its trail, brick, as envs/minatar.py draws them."""
+PADDLE, BALL, TRAIL, BRICK = range(4)
+CELLS = [(), (PADDLE,), (BALL,), (TRAIL,), (BRICK,), (BALL, TRAIL), (BALL, BRICK), (TRAIL, BRICK), (BALL, TRAIL, BRICK)]
+"""The channels of Breakout that may share a cell."""
+COLOURS = np.array([OF_CHANNELS[[1 + channel for channel in cell] or [0]].mean(axis=0) for cell in CELLS])
 CLOSE = 60
 """Levels of 255, of the channel that is farthest off."""
 
 
 def whole(frames: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """(B,) of frames (B, 10, 10, 3)."""
-    apart = np.abs(frames[..., None, :].astype(int) - COLOURS).max(-1)
+    apart = np.abs(frames[..., None, :] - COLOURS).max(-1)
     nearest, close = apart.argmin(-1), (apart.min(-1) <= CLOSE).all((1, 2))
-    one = [(nearest == COLOURS.tolist().index(list(thing))).sum((1, 2)) == 1 for thing in (PADDLE, BALL)]
+    one = [np.isin(nearest, _with(thing)).sum((1, 2)) == 1 for thing in (PADDLE, BALL)]
     return close & one[0] & one[1]
+
+
+def _with(thing: int) -> list[int]:
+    return [number for number, cell in enumerate(CELLS) if thing in cell]
 
 
 @torch.no_grad()

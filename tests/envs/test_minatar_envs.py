@@ -30,12 +30,12 @@ def test_plays_as_minatar_itself(game: str) -> None:
     original.reset()
     assert env.spec.actions.names[0] == "NOOP"
     frame = env.reset([6, 7])[1]
-    colours: dict[tuple[int, ...], int] = {}
+    colours: dict[tuple[int, ...], tuple[int, ...]] = {}
     for action in random_actions(0, env.spec.actions.size, 300):
         state = original.state()
-        top = np.where(state.any(-1), state.shape[-1] - 1 - state[..., ::-1].argmax(-1), -1)
-        for channel, colour in zip(top.ravel().tolist(), frame.reshape(-1, 3).tolist(), strict=True):
-            assert colours.setdefault(tuple(colour), channel) == channel, "one colour, one channel"
+        cells = [tuple(np.flatnonzero(cell).tolist()) for cell in state.reshape(-1, state.shape[-1])]
+        for channels, colour in zip(cells, frame.reshape(-1, 3).tolist(), strict=True):
+            assert colours.setdefault(tuple(colour), channels) == channels, "a colour tells all channels of its cell"
         reward, terminal = original.act(original.minimal_action_set()[action])
         if env.needs_reset[0]:
             env.reset([6], rows=[0])

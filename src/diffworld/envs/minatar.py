@@ -18,8 +18,26 @@ from diffworld.runtime.errors import UserError
 
 MINATAR_GAMES = ("asterix", "breakout", "freeway", "seaquest", "space_invaders")
 
-_COLOURS = bytes.fromhex("101018 50dc64 f0f0f0 6e6e82 e6a03c e64646 5a96f0 c85adc 50dcdc f0dc50 fa96b4")
-"""RGB of the background, then of each channel in the game's own order: the player is always channel 0."""
+COLOURS = np.array(
+    [
+        (16, 16, 24),
+        (60, 250, 40),
+        (250, 220, 200),
+        (120, 60, 70),
+        (230, 220, 20),
+        (200, 30, 20),
+        (50, 100, 230),
+        (150, 80, 230),
+        (40, 250, 250),
+        (180, 200, 130),
+        (190, 150, 170),
+    ],
+    np.float32,
+)
+"""RGB of the background, then of each channel in the game's own order: the player is always channel 0.
+
+Chosen so that in every game all cells that look different in its channels are 35 levels or more apart, mixed ones too.
+"""
 _ACTION_NAMES = {"n": "NOOP", "l": "LEFT", "u": "UP", "r": "RIGHT", "d": "DOWN", "f": "FIRE"}
 
 
@@ -47,10 +65,12 @@ class MinAtarGame(Game):
         return Played(self._frame(), float(reward), bool(terminated), False)
 
     def _frame(self) -> NDArray[np.uint8]:
-        """The channels, bool (10, 10, C), as colours: where they overlap the later channel wins."""
-        state = self._env.state()
-        last_channel = np.where(state, np.arange(1, state.shape[-1] + 1), 0).max(axis=-1)  # 0: none is set
-        return np.frombuffer(_COLOURS, np.uint8).reshape(-1, 3)[last_channel[self._rows][:, self._columns]]
+        """The channels, bool (10, 10, C), as colours, mixed where several share a cell: nothing hides anything."""
+        state = self._env.state().astype(np.float32)
+        count = state.sum(axis=-1, keepdims=True)
+        mixed = state @ COLOURS[1 : 1 + state.shape[-1]] / np.maximum(count, 1)
+        cells = np.where(count, mixed, COLOURS[0]).round().astype(np.uint8)
+        return cells[self._rows][:, self._columns]
 
 
 def make(game: str, num_envs: int, settings: EnvironmentConfig) -> SerialEnv:
