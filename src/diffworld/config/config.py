@@ -270,7 +270,19 @@ def config_from(data: Any, where: str) -> Config:
 
 def upgraded(data: Any) -> Any:
     """A configuration of an earlier version in today's form; anything else as it is."""
-    data = _from_parts(data)
+    return _with_initial_noise(_with_second_stage(_from_parts(data)))
+
+
+def _with_initial_noise(data: Any) -> Any:
+    """A configuration of before frames could begin as anything but standard normal noise."""
+    if not isinstance(data, dict):
+        return data
+    samplers = {name: data[name] for name in ("sampler", "upsampler_sampler") if isinstance(data.get(name), dict)}
+    return {**data, **{name: {"initial_noise": 1.0, **settings} for name, settings in samplers.items()}}
+
+
+def _with_second_stage(data: Any) -> Any:
+    """A configuration of before there was a second stage."""
     if not isinstance(data, dict) or "denoiser" not in data or SECOND_STAGE & data.keys():
         return data
     # Before there was a second stage, nothing was accumulated either.

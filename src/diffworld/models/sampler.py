@@ -32,6 +32,8 @@ class SamplerConfig:
     """Noise level of the first step."""
     rho: Positive = 7.0
     """Curvature of the schedule: larger puts more steps at low noise."""
+    initial_noise: Positive = 1.0
+    """Standard deviation of what a frame begins as; sigma_max, as in EDM, and enough steps draw chance as it falls."""
     order: Literal[1, 2] = 1
     """1: Euler. 2: Heun, two evaluations a step."""
     churn: Amount = 0.0
@@ -56,11 +58,13 @@ def karras_schedule(config: SamplerConfig) -> list[float]:
 def sample(denoise: Denoise, start: Tensor, config: SamplerConfig, randn: Randn) -> tuple[Tensor, list[Tensor]]:
     """Draw frames with Euler or Heun steps; returns them and the states before the first and after each step.
 
-    `start` (B, C, H, W) is standard normal and deliberately *not* scaled by sigma_max, which reduces drift.
+    `start` (B, C, H, W) is standard normal. It is *not* scaled by sigma_max, unless `initial_noise` says so: that
+    reduces drift, and leaves out what comes seldom and by chance: D takes so little noise for the likeliest frame.
     With churn, D is evaluated at sigma while the step starts from the raised sigma_hat: published weights
     look as published only that way. The last step is always Euler.
     """
-    x, trajectory = start, [start]
+    x = start if config.initial_noise == 1 else config.initial_noise * start
+    trajectory = [x]
     sigmas = karras_schedule(config)
     max_gamma = min(config.churn / config.denoising_steps, math.sqrt(2) - 1)
     for step, (sigma, sigma_next) in enumerate(zip(sigmas[:-1], sigmas[1:], strict=True)):
