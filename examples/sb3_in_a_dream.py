@@ -99,8 +99,8 @@ class Progress(BaseCallback):
             returns = [episode["r"] for episode in self.model.ep_info_buffer or []]
             seconds = int(self.said - self.began)
             print(
-                f"{seconds // 60}:{seconds % 60:02d} | {self.num_timesteps:,} dreamt steps"
-                f" | reward of a dream {np.mean(returns):+.2f}",
+                f"{seconds // 60}:{seconds % 60:02d} | {self.num_timesteps:,} steps"
+                f" | reward of an episode {np.mean(returns):+.2f}",
                 flush=True,
             )
         return True
