@@ -33,7 +33,7 @@ def minatar() -> Config:
     return Config(
         env="minatar/breakout",
         environment=EnvironmentConfig(height=10, width=10),
-        collection=CollectionConfig(total_steps=20_000, first_steps=5_000, steps_per_epoch=500),
+        collection=CollectionConfig(total_steps=20_000, first_steps=5_000, steps_per_epoch=1_000),
         denoiser=DenoiserConfig(
             cond_channels=64,
             channels=(32, 32),
@@ -46,8 +46,8 @@ def minatar() -> Config:
             lstm_channels=128, cond_channels=64, channels=(16, 16), depths=(1, 1), attention=(False, False)
         ),
         actor_critic=ActorCriticConfig(lstm_channels=128, channels=(16, 16), pool=(False, False), centre_features=True),
-        denoiser_updates=UpdateConfig(2_000, 150, learning_rate=1e-3, batch_size=16),
-        reward_end_updates=UpdateConfig(1_000, 75, learning_rate=1e-3, clip=100.0, batch_size=16),
+        denoiser_updates=UpdateConfig(2_000, 200, learning_rate=1e-3, batch_size=16),
+        reward_end_updates=UpdateConfig(2_000, 200, learning_rate=3e-4, clip=100.0, batch_size=16),
         actor_critic_updates=UpdateConfig(100, 100, learning_rate=5e-4, weight_decay=0.0, clip=100.0, warmup=20),
         returns=ReturnConfig(entropy_weight=0.01, scale_advantages=True),
         precision="float32",
