@@ -26,7 +26,7 @@ def atari100k() -> Config:
 
 
 def minatar() -> Config:
-    """MinAtar Breakout, by estimate most of an hour of one CPU core (extra `minatar`); others learn less yet."""
+    """MinAtar Breakout, about half an hour of one CPU core (extra `minatar`); --env takes the other four games."""
     # One denoising step only meets its first noise level, so that is the one to learn from. It is 80 as in Karras
     # et al.: at the published 5 a frame's mean colour still shows through the noise, and the network learns to
     # rely on what is not there when it draws (docs/log.md).
@@ -65,7 +65,7 @@ def demo() -> Config:
         collection=CollectionConfig(total_steps=6_000, first_steps=5_000, steps_per_epoch=500),
         denoiser=replace(longer.denoiser, channels=(24, 24)),
         denoiser_updates=replace(longer.denoiser_updates, first_steps=1_500, steps=100),
-        reward_end_updates=replace(longer.reward_end_updates, first_steps=800, steps=50),
+        reward_end_updates=replace(longer.reward_end_updates, first_steps=800, steps=50, learning_rate=1e-3),
         evaluation=EvaluationConfig(every_epochs=0, final_episodes=100),
         checkpoint_seconds=30.0,
     )
