@@ -82,6 +82,7 @@ def test_a_run(small: Config, tmp_path: Path, space: ActionSpace) -> None:
     assert all(frame.shape == (1, 3, 12, 12) for frame in dreamt(model))
     assert len(model.starts.windows()) == 20 - small.denoiser.context_frames + 1
     assert "is a recording" in model.no_game
+    assert repr(model).startswith("<Model my run of noise, 12x12, on cpu; parameters: denoiser ")
 
 
 def test_a_run_of_two_stages(small: Config, tmp_path: Path) -> None:

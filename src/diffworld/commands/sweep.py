@@ -131,7 +131,7 @@ def _print_plan(sweep: Sweep, configs: Configs) -> None:
     states = {run: run.state for run in configs}
     kinds = [kind for kind in STATES if kind != "running" or kind in states.values()]
     counts = ", ".join(f"{list(states.values()).count(kind)} {kind}" for kind in kinds)
-    print(f"{len(states)} runs in {sweep.out}, seed by seed: {counts}")
+    print(f"{len(states)} run{'s' * (len(states) > 1)} in {sweep.out}, seed by seed: {counts}")
     for run, state in states.items():
         far, total = epochs(run, configs[run].total_epochs), configs[run].total_epochs
         where = f" by {RunFolder(run.folder).claimed_by}" if state == "running" else ""

@@ -92,7 +92,7 @@ class DreamVectorEnv(_Dreaming, VectorEnv[Film, Any, NDArray[Any]]):
         render_mode: str | None = None,
         **settings: Any,
     ) -> None:
-        self.num_envs, self.autoreset_mode = num_envs, AutoresetMode(autoreset_mode)
+        self.num_envs, self.autoreset_mode = num_envs, _mode(autoreset_mode)
         self.single_observation_space, self.single_action_space = self._begin(num_envs, render_mode, settings)
         self.metadata["autoreset_mode"] = self.autoreset_mode
         self.observation_space = batch_space(self.single_observation_space, num_envs)
@@ -163,3 +163,11 @@ class DreamVectorEnv(_Dreaming, VectorEnv[Film, Any, NDArray[Any]]):
         if not mask.any():
             raise UserError("reset_mask must name at least one row")
         return np.flatnonzero(mask).tolist()
+
+
+def _mode(mode: AutoresetMode | str) -> AutoresetMode:
+    try:
+        return AutoresetMode(mode)
+    except ValueError as error:
+        names = ", ".join(each.value for each in AutoresetMode)
+        raise UserError(f"autoreset_mode must be one of {names}, not {mode!r}") from error

@@ -34,7 +34,7 @@ DEMO, DEMOS = "demo", Path(__file__).parent / "demos"
 FIRST_DEMO = "boxing"
 
 
-@dataclass
+@dataclass(repr=False)
 class Model:
     """What was trained, ready for use: its game, its world model and its agent, as far as it has them.
 
@@ -54,13 +54,19 @@ class Model:
     """Data sets that belong to it, by what they are: replay, data, held_out."""
     progress: Mapping[str, Any] = field(default_factory=dict)
     """What its checkpoint says of the training: epoch, saves, wall_seconds, env_steps."""
-    licence: str = field(default="", repr=False)
+    licence: str = ""
     """What others may do with it, in the words of who exported it; empty where nobody said."""
 
     @property
     def policy(self) -> ActorCritic | None:
         """Its agent."""
         return self.networks.actor_critic
+
+    def __repr__(self) -> str:
+        sizes = ", ".join(f"{name} {count:,}" for name, count in self.networks.parameter_counts().items())
+        height, width = self.spec.frame_size
+        game = self.spec.name or "a recording"
+        return f"<Model {self.title} of {game}, {height}x{width}, on {self.device}; parameters: {sizes}>"
 
     def __deepcopy__(self, memo: object) -> Model:
         """The same model: it does not change, and Gymnasium copies what an environment was made with."""

@@ -133,7 +133,7 @@ class Campaign:
     def train(self) -> None:
         """Until every run has finished or failed; Interrupted once all have saved, on Ctrl-C or SIGTERM."""
         total, done, counted = sum(self.expected.values()), self.epochs(), time.monotonic()
-        bar = self.display.bar(f"{len(self.expected)} runs", "epoch", total, done)
+        bar = self.display.bar(f"{len(self.expected)} run{'s' * (len(self.expected) > 1)}", "epoch", total, done)
         lock = self.out / LOCK
         with held(lock, f"the campaign in {self.out} is being trained"), closing(self.place), StopRequest() as stop:
             self.place.open(lock, {run: self.configs[run] for run in self.waiting})
