@@ -7,6 +7,7 @@ of whole frames in real games.
 
 import argparse
 import json
+from collections.abc import Sequence
 from contextlib import closing
 
 import numpy as np
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from diffworld.envs.driver import GameStep, play_episodes
 from diffworld.envs.make import make_game
-from diffworld.envs.minatar import COLOURS as OF_CHANNELS
+from diffworld.envs.minatar import COLOURS
 from diffworld.runs import Model, load
 from diffworld.runtime.frames import frames_from_bytes
 from diffworld.world.noise import generator_noise
@@ -23,21 +24,33 @@ from diffworld.world.noise import generator_noise
 PADDLE, BALL, TRAIL, BRICK = range(4)
 CELLS = [(), (PADDLE,), (BALL,), (TRAIL,), (BRICK,), (BALL, TRAIL), (BALL, BRICK), (TRAIL, BRICK), (BALL, TRAIL, BRICK)]
 """The channels of Breakout that may share a cell."""
-COLOURS = np.array([OF_CHANNELS[[1 + channel for channel in cell] or [0]].mean(axis=0) for cell in CELLS])
 CLOSE = 60
 """Levels of 255, of the channel that is farthest off."""
 
 
+def colours(cells: Sequence[tuple[int, ...]]) -> NDArray[np.float32]:
+    """RGB (C, 3) of cells in which those channels are."""
+    return np.stack([COLOURS[[1 + channel for channel in cell] or [0]].mean(axis=0) for cell in cells])
+
+
+def recognise(
+    frames: NDArray[np.uint8], cells: Sequence[tuple[int, ...]]
+) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+    """Which of `cells` each pixel of frames (..., 3) is most like, and how many levels it is off."""
+    apart = np.abs(frames[..., None, :] - colours(cells)).max(-1)
+    return apart.argmin(-1), apart.min(-1)
+
+
+def holding(cells: Sequence[tuple[int, ...]], *things: int) -> list[int]:
+    """The numbers of the cells in which any of those channels is."""
+    return [number for number, cell in enumerate(cells) if set(things) & set(cell)]
+
+
 def whole(frames: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """(B,) of frames (B, 10, 10, 3)."""
-    apart = np.abs(frames[..., None, :] - COLOURS).max(-1)
-    nearest, close = apart.argmin(-1), (apart.min(-1) <= CLOSE).all((1, 2))
-    one = [np.isin(nearest, _with(thing)).sum((1, 2)) == 1 for thing in (PADDLE, BALL)]
-    return close & one[0] & one[1]
-
-
-def _with(thing: int) -> list[int]:
-    return [number for number, cell in enumerate(CELLS) if thing in cell]
+    """(B,) of frames of Breakout (B, 10, 10, 3)."""
+    nearest, off = recognise(frames, CELLS)
+    one = [np.isin(nearest, holding(CELLS, thing)).sum((1, 2)) == 1 for thing in (PADDLE, BALL)]
+    return (off <= CLOSE).all((1, 2)) & one[0] & one[1]
 
 
 @torch.no_grad()
