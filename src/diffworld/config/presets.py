@@ -48,9 +48,7 @@ def minatar() -> Config:
         actor_critic=ActorCriticConfig(lstm_channels=128, channels=(16, 16), pool=(False, False), centre_features=True),
         denoiser_updates=UpdateConfig(2_000, 200, learning_rate=1e-3, batch_size=16),
         reward_end_updates=UpdateConfig(2_000, 100, learning_rate=3e-4, clip=100.0, batch_size=16),
-        actor_critic_updates=UpdateConfig(
-            100, 100, learning_rate=5e-4, weight_decay=0.0, clip=100.0, warmup=20, batch_size=16
-        ),
+        actor_critic_updates=UpdateConfig(100, 60, learning_rate=5e-4, weight_decay=0.0, clip=100.0, warmup=20),
         returns=ReturnConfig(entropy_weight=0.01, scale_advantages=True),
         precision="float32",
         compile="off",
@@ -68,7 +66,7 @@ def demo() -> Config:
         denoiser=replace(longer.denoiser, channels=(24, 24)),
         denoiser_updates=replace(longer.denoiser_updates, first_steps=1_500, steps=100),
         reward_end_updates=replace(longer.reward_end_updates, first_steps=800, steps=50, learning_rate=1e-3),
-        actor_critic_updates=replace(longer.actor_critic_updates, batch_size=32),
+        actor_critic_updates=replace(longer.actor_critic_updates, steps=100),
         evaluation=EvaluationConfig(every_epochs=0, final_episodes=100),
         checkpoint_seconds=30.0,
     )
