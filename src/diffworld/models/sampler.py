@@ -33,7 +33,7 @@ class SamplerConfig:
     rho: Positive = 7.0
     """Curvature of the schedule: larger puts more steps at low noise."""
     initial_noise: Positive = 1.0
-    """Standard deviation of what a frame begins as; EDM has sigma_max (docs/algorithm.md says what each is good for)."""
+    """Standard deviation of what a frame begins as; EDM has sigma_max (docs/algorithm.md says what for)."""
     order: Literal[1, 2] = 1
     """1: Euler. 2: Heun, two evaluations a step."""
     churn: Amount = 0.0
