@@ -11,7 +11,7 @@ from gymnasium.utils.env_checker import check_env
 from gymnasium.wrappers import RecordEpisodeStatistics
 
 import diffworld
-from diffworld.dream_env import DreamEnv, DreamVectorEnv
+from diffworld.dream_env import DreamEnv
 from diffworld.runs import Model
 from diffworld.runtime.errors import UserError
 from tests.dream_env.tiny_dream import CATCH, make_starts, other_game
@@ -225,11 +225,6 @@ def test_bad_arguments_are_one_line(model: Model, arguments: dict[str, Any], sai
     with pytest.raises(UserError, match=said) as refused:
         DreamEnv(**{"model": model, **arguments})
     assert "\n" not in str(refused.value)
-
-
-def test_a_way_to_reset_that_there_is_not_is_named(model: Model) -> None:
-    with pytest.raises(UserError, match="must be one of NextStep, SameStep, Disabled, not 'samestep'"):
-        DreamVectorEnv(2, model=model, autoreset_mode="samestep")
 
 
 def test_starts_of_another_game_are_refused(model: Model, tmp_path: Path) -> None:

@@ -206,7 +206,7 @@ def test_gymnasiums_wrappers_take_it(model: Model) -> None:
 def test_bad_input_is_one_line(model: Model) -> None:
     with pytest.raises(UserError, match="num_envs is 0"):
         make(model, 0)
-    with pytest.raises(ValueError, match="'Sometimes' is not a valid AutoresetMode"):
+    with pytest.raises(UserError, match="one of NextStep, SameStep, Disabled, not 'Sometimes'"):
         DreamVectorEnv(2, model=model, autoreset_mode="Sometimes")
     with pytest.raises(UserError, match="render_mode is 'human'"):
         make(model, render_mode="human")
