@@ -72,16 +72,13 @@ def take_all(browser: Browser, address: str) -> None:
     page.click("#world .of-dream")
     page.keyboard.press("i")
     page.wait_for_selector("#trajectory canvas")
-    page.locator("#tab-controls").click()
-    move(page, "#denoising_steps", 3)
     page.locator("#tab-inside").click()
     page.keyboard.press("r")
-    page.wait_for_timeout(2500)
+    page.wait_for_timeout(2000)
     save(page, "inside")
     page.click("#tab-controls")
     page.wait_for_timeout(300)
     save(page, "controls")
-    move(page, "#denoising_steps", 1)
     page.keyboard.press("r")
     page.keyboard.press("c")
     page.wait_for_timeout(6000)
@@ -117,11 +114,6 @@ def opened(page: Page, address: str) -> Page:
 
 def reach(page: Page, step: int) -> None:
     page.wait_for_function("step => Number(document.body.dataset.step) >= step", arg=step)
-
-
-def move(page: Page, slider: str, value: int) -> None:
-    script = "(e, v) => { e.value = v; e.dispatchEvent(new Event('input')); e.dispatchEvent(new Event('change')); }"
-    page.locator(slider).evaluate(script, value)
 
 
 def save(page: Page, name: str) -> None:
