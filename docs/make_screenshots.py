@@ -116,6 +116,11 @@ def reach(page: Page, step: int) -> None:
     page.wait_for_function("step => Number(document.body.dataset.step) >= step", arg=step)
 
 
+def move(page: Page, slider: str, value: int) -> None:
+    script = "(e, v) => { e.value = v; e.dispatchEvent(new Event('input')); e.dispatchEvent(new Event('change')); }"
+    page.locator(slider).evaluate(script, value)
+
+
 def save(page: Page, name: str) -> None:
     """Write the picture, with fewer colours where it would be too large."""
     path = IMAGES / f"play-{name}.png"
