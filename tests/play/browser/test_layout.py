@@ -64,6 +64,13 @@ FAULTS = """async () => {
     if (document.documentElement.scrollWidth > innerWidth) faults.push("the page is wider than its window");
     return faults;
 }"""
+DRAW_THREE = """async ([width, height]) => {
+    const { Stage } = await import("/static/stage.js");
+    const picture = Object.assign(document.createElement("canvas"), { width, height });
+    const pictures = { dream: picture, real: picture, difference: picture };
+    new Stage().frame({ step: 0, score: 0, real_score: 0, reward: 0, why: "" }, pictures);
+    await new Promise((shown) => requestAnimationFrame(() => requestAnimationFrame(shown)));
+}"""
 TRANSPORT = ["restart", "rewind", "pause", "single", "record"]
 
 
@@ -104,16 +111,10 @@ def faults(page: Page) -> list[str]:
 @pytest.mark.cases(every=3)
 def test_frames_of_any_size_stay_within_their_place(small: Page) -> None:
     for size in ((700, 500), (160, 210), (40, 300), (500, 30)):
-        small.evaluate(
-            """async ([width, height]) => {
-                const { Stage } = await import("/static/stage.js");
-                const picture = Object.assign(document.createElement("canvas"), { width, height });
-                const pictures = { dream: picture, real: picture, difference: picture };
-                new Stage().frame({ step: 0, score: 0, real_score: 0, reward: 0, why: "" }, pictures);
-                await new Promise((shown) => requestAnimationFrame(() => requestAnimationFrame(shown)));
-            }""",
-            size,
-        )
+        for _ in range(20):  # until no late frame of the page's own has come between
+            small.evaluate(DRAW_THREE, size)
+            if shown(small) == ["dream", "real", "difference"]:
+                break
         assert shown(small) == ["dream", "real", "difference"]
         assert not faults(small), size
 
