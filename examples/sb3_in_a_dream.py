@@ -12,6 +12,7 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+import torch
 import tyro
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
@@ -31,34 +32,15 @@ from diffworld.runtime.errors import UserError
 from diffworld.runtime.progress import Display
 
 
-class DreamVecEnv(VecEnv):
-    """Gymnasium's vector of dreams as Stable-Baselines3 wants it: resets in the same step, an info for each row."""
-
-    def __init__(self, envs: gymnasium.vector.VectorEnv[Any, Any, Any]) -> None:
-        assert envs.metadata["autoreset_mode"] == AutoresetMode.SAME_STEP
-        self.envs, self.render_modes = envs, [envs.render_mode] * envs.num_envs
-        super().__init__(envs.num_envs, envs.single_observation_space, envs.single_action_space)
-
-    def reset(self) -> NDArray[np.uint8]:
-        frames, _ = self.envs.reset(seed=self._seeds)
-        self._reset_seeds()
-        return frames
+class OneBatch(VecEnv):
+    """Rows that are stepped together, of which none has attributes or methods of its own."""
 
     def step_async(self, actions: NDArray[Any]) -> None:
         self.actions = actions
 
-    def step_wait(self) -> tuple[NDArray[np.uint8], NDArray[Any], NDArray[np.bool_], list[dict[str, Any]]]:
-        frames, rewards, ended, truncated, infos = self.envs.step(self.actions)
-        rows: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
-        for row in np.flatnonzero(ended | truncated):
-            rows[row] = {"terminal_observation": infos["final_obs"][row], "TimeLimit.truncated": truncated[row]}
-        return frames, rewards.astype(np.float32), ended | truncated, rows
-
-    def close(self) -> None:
-        self.envs.close()
-
     def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
-        return [getattr(self.envs, attr_name)] * len(list(self._get_indices(indices)))
+        owner = self if attr_name in vars(self) else self.batch
+        return [getattr(owner, attr_name)] * len(list(self._get_indices(indices)))
 
     def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
         raise NotImplementedError("rows are one batch: none has attributes of its own")
@@ -68,6 +50,30 @@ class DreamVecEnv(VecEnv):
 
     def env_is_wrapped(self, wrapper_class: Any, indices: Any = None) -> list[bool]:
         return [False] * self.num_envs
+
+    def close(self) -> None:
+        self.batch.close()
+
+
+class DreamVecEnv(OneBatch):
+    """Gymnasium's vector of dreams as Stable-Baselines3 wants it: resets in the same step, an info for each row."""
+
+    def __init__(self, envs: gymnasium.vector.VectorEnv[Any, Any, Any]) -> None:
+        assert envs.metadata["autoreset_mode"] == AutoresetMode.SAME_STEP
+        self.batch, self.render_modes = envs, [envs.render_mode] * envs.num_envs
+        super().__init__(envs.num_envs, envs.single_observation_space, envs.single_action_space)
+
+    def reset(self) -> NDArray[np.uint8]:
+        frames, _ = self.batch.reset(seed=self._seeds)
+        self._reset_seeds()
+        return frames
+
+    def step_wait(self) -> tuple[NDArray[np.uint8], NDArray[Any], NDArray[np.bool_], list[dict[str, Any]]]:
+        frames, rewards, ended, truncated, infos = self.batch.step(self.actions)
+        rows: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
+        for row in np.flatnonzero(ended | truncated):
+            rows[row] = {"terminal_observation": infos["final_obs"][row], "TimeLimit.truncated": truncated[row]}
+        return frames, rewards.astype(np.float32), ended | truncated, rows
 
 
 class SmallCnn(BaseFeaturesExtractor):
@@ -117,6 +123,23 @@ class Agent:
         return np.stack([np.asarray(from_gym_action(self.actions, action)) for action in chosen])
 
 
+def learner(envs: VecEnv, seed: int, device: torch.device | str) -> PPO:
+    """PPO for small frames."""
+    return PPO(
+        "CnnPolicy",
+        VecMonitor(envs),
+        n_steps=64,
+        batch_size=256,
+        n_epochs=3,
+        learning_rate=5e-4,
+        gamma=0.97,
+        ent_coef=0.01,
+        policy_kwargs={"features_extractor_class": SmallCnn, "net_arch": []},
+        seed=seed,
+        device=device,
+    )
+
+
 def main(
     model: str = "demo",
     steps: int = 60_000,
@@ -143,19 +166,7 @@ def main(
     envs = gymnasium.make_vec(
         "diffworld/Dream-v0", rows, model=trained, horizon=horizon, autoreset_mode=AutoresetMode.SAME_STEP
     )
-    ppo = PPO(
-        "CnnPolicy",
-        VecMonitor(DreamVecEnv(envs)),
-        n_steps=64,
-        batch_size=256,
-        n_epochs=3,
-        learning_rate=5e-4,
-        gamma=0.97,
-        ent_coef=0.01,
-        policy_kwargs={"features_extractor_class": SmallCnn, "net_arch": []},
-        seed=seed,
-        device=trained.device,
-    )
+    ppo = learner(DreamVecEnv(envs), seed, trained.device)
     print(f"PPO in the dream of {trained.title} ({spec.name}), {rows} rows", flush=True)
     ppo.learn(steps, callback=Progress())
     tests, pressed = TestGames(spec, seed, num_envs=10), ActionCounter()

@@ -28,7 +28,7 @@ from diffworld.runtime.errors import UserError
 
 PROGRAM = "python -m research.minatar"
 PPO = "PPO"
-SHOWN = {"iqm": "interquartile mean", "mean": "mean"}
+SHOWN = ("iqm", "mean")
 BLIND = ("random", "best constant action", "blind mixture")
 DREAMS = "dreams"
 
@@ -59,7 +59,7 @@ def run(options: Options) -> None:
     record = study(found, reference, ppo_scores(options.ppo) if options.ppo else {})
     write_compact_json(options.out, record)
     if options.picture is not None:
-        draw(record, found, options.picture)
+        draw(record, options.picture)
     print("\n".join(tables(record)))
 
 
@@ -104,12 +104,16 @@ def study(
         "reference": {game: reference[game] for game in games},
         "hours": {name: hours(runs) for name, runs in found.items()},
         "real_steps": {name: max(run.test.env_steps for run in runs) for name, runs in found.items()},
-        "aggregates": {
-            name: {key: asdict(aggregates(values)[key]) for key in SHOWN} for name, values in normalised.items()
-        },
+        "aggregates": {name: shown(values) for name, values in normalised.items()},
         "improvement": improvement(normalised),
         "runs": [one_run(name, run) for name, runs in found.items() for run in runs],
     }
+
+
+def shown(normalised: list[NDArray[np.float64]]) -> dict[str, Any]:
+    """The aggregates that the study reports."""
+    found = aggregates(normalised)
+    return {key: asdict(found[key]) for key in SHOWN}
 
 
 def seeds(runs: list[Run], game: str) -> list[float]:
@@ -183,7 +187,7 @@ def interval(estimate: Mapping[str, Any] | None) -> str:
     return f"{estimate['value']:.2f}{around}"
 
 
-def draw(record: Mapping[str, Any], found: Mapping[str, list[Run]], path: Path) -> None:
+def draw(record: Mapping[str, Any], path: Path) -> None:
     """Learning curves of each game by real steps, and the aggregates."""
     figure = new_figure(14, 6.5)
     games, hues = record["games"], dict(zip(record["scores"], COLOURS, strict=False))

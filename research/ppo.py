@@ -13,8 +13,6 @@ from typing import Any
 import numpy as np
 from gymnasium.spaces import Box
 from numpy.typing import NDArray
-from stable_baselines3 import PPO
-from stable_baselines3.common.vec_env import VecEnv, VecMonitor
 from tyro.conf import Positional
 
 from benchmarks.measuring import command
@@ -25,7 +23,7 @@ from diffworld.game.gym_spaces import from_gym_action, to_gymnasium
 from diffworld.runtime.checked import Count, Natural
 from diffworld.runtime.errors import UserError
 from diffworld.runtime.files import write_json
-from examples.sb3_in_a_dream import Agent, Progress, SmallCnn
+from examples.sb3_in_a_dream import Agent, OneBatch, Progress, learner
 
 PROGRAM = "python -m research.ppo"
 
@@ -50,65 +48,38 @@ class Options:
     """JSON to add the score to."""
 
 
-class GameVecEnv(VecEnv):
+class GameVecEnv(OneBatch):
     """Rows of a real game as Stable-Baselines3 wants them: a row that is over begins anew in the same step."""
 
     def __init__(self, env: VectorEnv, seed: int) -> None:
-        self.env, self.rng, self.render_mode = env, np.random.default_rng(seed), None
+        self.batch, self.rng, self.render_mode = env, np.random.default_rng(seed), None
         frames = Box(0, 255, env.spec.frame_shape, np.uint8)
         super().__init__(env.num_envs, frames, to_gymnasium(env.spec.actions))
 
     def reset(self) -> NDArray[np.uint8]:
-        return self.env.reset(self._some_seeds(self.num_envs))
+        return self.batch.reset(self._some_seeds(self.num_envs))
 
     def step_async(self, actions: NDArray[Any]) -> None:
-        self.actions = np.stack([np.asarray(from_gym_action(self.env.spec.actions, action)) for action in actions])
+        self.actions = np.stack([np.asarray(from_gym_action(self.batch.spec.actions, action)) for action in actions])
 
     def step_wait(self) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.bool_], list[dict[str, Any]]]:
-        result = self.env.step(self.actions)
+        result = self.batch.step(self.actions)
         rows: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
         frames, over = result.frames.copy(), np.flatnonzero(result.needs_reset).tolist()
         for row in over:
             rows[row] = {"terminal_observation": frames[row].copy(), "TimeLimit.truncated": bool(result.truncated[row])}
         if over:
-            frames[over] = self.env.reset(self._some_seeds(len(over)), over)
+            frames[over] = self.batch.reset(self._some_seeds(len(over)), over)
         return frames, result.rewards, result.needs_reset, rows
 
     def _some_seeds(self, count: int) -> list[int]:
         return self.rng.integers(SEED_LIMIT, size=count).tolist()
 
-    def close(self) -> None:
-        self.env.close()
-
-    def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
-        return [getattr(self, attr_name)] * len(list(self._get_indices(indices)))
-
-    def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
-        raise NotImplementedError("rows are one batch: none has attributes of its own")
-
-    def env_method(self, method_name: str, *args: Any, indices: Any = None, **kwargs: Any) -> list[Any]:
-        raise NotImplementedError("rows are one batch: none has methods of its own")
-
-    def env_is_wrapped(self, wrapper_class: Any, indices: Any = None) -> list[bool]:
-        return [False] * self.num_envs
-
 
 def run(options: Options) -> None:
     """Train, test, say the score and store it."""
     env = make_env(options.game, EnvironmentConfig(height=options.size, width=options.size), options.rows)
-    ppo = PPO(
-        "CnnPolicy",
-        VecMonitor(GameVecEnv(env, options.seed)),
-        n_steps=64,
-        batch_size=256,
-        n_epochs=3,
-        learning_rate=5e-4,
-        gamma=0.97,
-        ent_coef=0.01,
-        policy_kwargs={"features_extractor_class": SmallCnn, "net_arch": []},
-        seed=options.seed,
-        device="cpu",
-    )
+    ppo = learner(GameVecEnv(env, options.seed), options.seed, "cpu")
     ppo.learn(options.steps, callback=Progress())
     tests = TestGames(env.spec, options.seed, num_envs=10)
     found = scores(tests.play(Agent(ppo, env.spec.actions), options.games))

@@ -46,6 +46,8 @@ def test_plays_as_minatar_itself(game: str) -> None:
         if terminal:
             break
     assert len(set(colours.values())) == len(colours) >= 4
+    apart = np.abs(np.array(list(colours))[:, None] - np.array(list(colours))).max(-1) + 255 * np.eye(len(colours))
+    assert apart.min() >= 34, "35 levels, but for rounding"
 
 
 @needs_minatar

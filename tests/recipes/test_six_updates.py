@@ -6,6 +6,7 @@ are given the same windows, the same noise and the same numbers to draw rewards 
 likeliest.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -67,13 +68,13 @@ def drawn_with(probabilities: Tensor, chance: Tensor) -> Tensor:
 
 def plainly(
     networks: Networks, config: Config, windows: list[Any], noises: list[Tensor], chances: list[Tensor]
-) -> tuple[list[float], dict[str, int]]:
+) -> tuple[list[float], Counter[str]]:
     """Losses of six updates, and what happened in them; the actor-critic is left as they made it."""
     agent, returns = networks.actor_critic, config.returns
     assert agent is not None
     optimiser = torch.optim.AdamW(agent.parameters(), lr=RATE, eps=1e-8, weight_decay=0.0)
     rows, losses = [Row(networks, *windows.pop(0)) for _ in range(ROWS)], []
-    met = {"rewards": 0, "ends": 0, "cuts": 0}
+    met = Counter[str]()
     for update in range(UPDATES):
         for row in rows:
             row.policy = tuple(x.detach() for x in row.policy)  # type: ignore[assignment]
@@ -93,11 +94,7 @@ def plainly(
                     following = agent(drawn[None], row.policy)[1][0]
                 over = row.steps == HORIZON
                 terms[i]["then"].append((reward, end, over, following))
-                met = {
-                    "rewards": met["rewards"] + (reward != 0),
-                    "ends": met["ends"] + end,
-                    "cuts": met["cuts"] + (over and not end),
-                }
+                met.update(rewards=reward != 0, ends=end, cuts=over and not end)
                 if end or over:
                     rows[i] = Row(networks, *windows.pop(0))
                     rows[i].burn_in()
